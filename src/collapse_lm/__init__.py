@@ -1,0 +1,74 @@
+"""collapse-lm: what happens to a language model that is trained on its own text.
+
+    import collapse_lm
+    result = collapse_lm.run("quickstart")
+
+The pure pieces are importable too: `self_train` (the loop), `judge` (the collapse
+rule), `measure_samples` and `find_loop` (text metrics). Names are loaded at their
+first use, so that importing the package, or its configuration and reports, does not
+import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from collapse_lm._version import __version__
+
+if TYPE_CHECKING:
+    from collapse_lm.config import Config, load_config
+    from collapse_lm.errors import CollapseLMError, MachineError, UserError
+    from collapse_lm.evaluation import EvaluationSet, evaluate
+    from collapse_lm.loop import Experiment, RunState, self_train
+    from collapse_lm.metrics import CollapseRule, Observation, find_loop, judge, measure_samples
+    from collapse_lm.models.load import load_model
+    from collapse_lm.records import RunReader
+    from collapse_lm.runner import RunResult, run
+    from collapse_lm.sampling import Filters, sample
+
+_HOMES = {
+    "config": ("Config", "load_config"),
+    "errors": ("CollapseLMError", "MachineError", "UserError"),
+    "evaluation": ("EvaluationSet", "evaluate"),
+    "loop": ("Experiment", "RunState", "self_train"),
+    "metrics": ("CollapseRule", "Observation", "find_loop", "judge", "measure_samples"),
+    "models.load": ("load_model",),
+    "records": ("RunReader",),
+    "runner": ("RunResult", "run"),
+    "sampling": ("Filters", "sample"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CollapseLMError",
+    "CollapseRule",
+    "Config",
+    "EvaluationSet",
+    "Experiment",
+    "Filters",
+    "MachineError",
+    "Observation",
+    "RunReader",
+    "RunResult",
+    "RunState",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "find_loop",
+    "judge",
+    "load_config",
+    "load_model",
+    "measure_samples",
+    "run",
+    "sample",
+    "self_train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,215 @@
+"""From a preset name or a YAML file plus overrides to one frozen `Config`.
+
+A YAML file is a diff: over the defaults, or over the preset or file that it names
+under `extends`. All mistakes are collected and raised together. Knows nothing of
+what the values do.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from collapse_lm.config.schema import Config
+from collapse_lm.errors import Problem, UserError
+
+Tree = dict[str, Any]
+_PRESETS = resources.files("collapse_lm") / "presets"
+_LARGEST_FILE = 1_000_000  # bytes; a configuration is a page of text
+_RULE_KEYS = {"stride": "evaluation.stride", "window": "training.window"}
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the package, sorted."""
+    return sorted(item.name.removesuffix(".yaml") for item in _PRESETS.iterdir())
+
+
+def load_config(reference: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a preset (by name) or a YAML file (by path) and apply ``key=value`` overrides.
+
+    Raises:
+        UserError: holding every mistake of the file and of the overrides.
+    """
+    return resolve(_read_tree(str(reference), seen=()), overrides)
+
+
+def resolve(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """Validate a nested mapping of configuration values after applying overrides."""
+    merged, problems = dict(tree), []
+    for override in overrides:
+        try:
+            merged = _merge(merged, _parse_override(override))
+        except UserError as error:
+            problems += error.problems
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        problems += [_problem(details) for details in error.errors()]
+    if problems:
+        raise UserError(problems)
+    return config
+
+
+def to_yaml(config: Config) -> str:
+    """Write a complete configuration; `load_config` reads it back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_tree(reference: str, seen: tuple[str, ...]) -> Tree:
+    if reference in seen:
+        chain = " -> ".join((*seen, reference))
+        raise UserError.single("extends", chain, "a chain that ends", "remove one `extends`")
+    tree = _parse_yaml(*_read_text(reference))
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    if not isinstance(parent, str):
+        raise UserError.single("extends", repr(parent), "the name of a preset or a path")
+    return _merge(_read_tree(parent, (*seen, reference)), tree)
+
+
+def _read_text(reference: str) -> tuple[str, str]:
+    """Return (name for messages, text) of a preset or file."""
+    names = preset_names()
+    if reference in names:
+        return reference, (_PRESETS / f"{reference}.yaml").read_text(encoding="utf-8")
+    path = Path(reference)
+    if not path.is_file():
+        raise UserError.single(
+            "preset or YAML file",
+            reference,
+            f"one of {', '.join(names)}, or the path of a YAML file",
+            _did_you_mean(reference, names),
+        )
+    if path.stat().st_size > _LARGEST_FILE:
+        raise UserError.single(
+            str(path), f"{path.stat().st_size} bytes", f"at most {_LARGEST_FILE} bytes"
+        )
+    try:
+        return str(path), path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError.single(str(path), f"bytes that are not UTF-8 ({error})", "UTF-8") from None
+    except OSError as error:
+        raise UserError.single(str(path), str(error), "a readable file") from None
+
+
+def _parse_yaml(name: str, text: str) -> Tree:
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError.single(name, f"{error}", "well-formed YAML") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError.single(name, f"a YAML {type(tree).__name__}", "a mapping of keys to values")
+    return tree
+
+
+def _parse_override(override: str) -> Tree:
+    """Turn ``a.b=c`` into ``{"a": {"b": c}}``, the value read as YAML unless the key is text."""
+    key, separator, raw = override.partition("=")
+    path = key.strip().split(".")
+    if not separator or not all(path):
+        raise UserError.single(
+            "--set", override, "key=value with a dotted key", "--set training.learning_rate=3e-5"
+        )
+    tree: Any = _parse_value(key, raw, is_text=_annotation(path) is str)
+    for part in reversed(path):
+        tree = {part: tree}
+    return dict(tree)
+
+
+def _parse_value(key: str, raw: str, *, is_text: bool) -> Any:
+    """Read YAML; for a text key keep what is no YAML string as it was typed (no -> "no")."""
+    try:
+        value = yaml.safe_load(raw)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        if is_text:
+            return raw
+        raise UserError.single(f"--set {key}", raw, "a YAML value") from None
+    return raw if is_text and not isinstance(value, str) else value
+
+
+def _annotation(path: list[str]) -> Any:
+    """The declared type behind a dotted key, or None where there is no such key."""
+    model: Any = Config
+    for part in path:
+        fields = getattr(model, "model_fields", {})
+        if part not in fields:
+            return None
+        model = fields[part].annotation
+    return model
+
+
+def _merge(base: Mapping[str, Any], diff: Mapping[str, Any]) -> Tree:
+    merged = dict(base)
+    for key, value in diff.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _problem(details: ErrorDetails) -> Problem:
+    """Translate one pydantic error into got / expected / fix."""
+    path = ".".join(str(part) for part in details["loc"])
+    if details["type"] == "extra_forbidden":
+        keys = dotted_keys()
+        fix = _did_you_mean(path, keys) or "`collapse-lm config schema` lists all keys"
+        return Problem(path, "an unknown key", "a key of the configuration", fix)
+    if details["type"] in _RULE_KEYS:
+        return Problem(_RULE_KEYS[details["type"]], _got(details), details["msg"])
+    message = details["msg"].removeprefix("Input should be ")
+    return Problem(path or "configuration", _short(details["input"]), message, _help(path))
+
+
+def _got(details: ErrorDetails) -> str:
+    """The offending value behind a rule between keys."""
+    value: Any = details["input"]
+    for part in _RULE_KEYS[details["type"]].split(".")[len(details["loc"]) :]:
+        value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+    return _short(value)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _help(path: str) -> str | None:
+    """The field's own description, as the hint of how to choose a value."""
+    model: Any = Config
+    description = None
+    for part in path.split("."):
+        fields = getattr(model, "model_fields", {})
+        if part not in fields:
+            break
+        description, model = fields[part].description, fields[part].annotation
+    return " ".join(description.split()) if description else None
+
+
+def dotted_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """Every dotted key of the configuration, sections included."""
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        annotation = field.annotation
+        if isinstance(annotation, type) and not get_args(annotation):
+            if issubclass(annotation, BaseModel):
+                keys += dotted_keys(annotation, f"{prefix}{name}.")
+    return keys
+
+
+def _did_you_mean(word: str, choices: list[str]) -> str | None:
+    """Suggest a close choice; for a dotted key its last part decides when the whole does not."""
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.75)
+    if not close:
+        last = word.rpartition(".")[2]
+        tails = {choice.rpartition(".")[2]: choice for choice in choices}
+        close = [tails[tail] for tail in difflib.get_close_matches(last, tails, n=1, cutoff=0.75)]
+    return f"did you mean {close[0]}?" if close else None

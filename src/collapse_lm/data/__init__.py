@@ -1,0 +1,1 @@
+"""Named corpora and the fixed windows in which they are scored."""

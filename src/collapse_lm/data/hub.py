@@ -1,0 +1,58 @@
+"""Corpora from the Hugging Face hub, through the `datasets` library (extra `hub`).
+
+The rows are joined back into the layout of the original files, so that a token
+count does not depend on where a corpus came from.
+"""
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from collapse_lm.errors import UserError
+from collapse_lm.hub_access import require_hub
+
+INSTALL = "pip install 'collapse-lm[hub]'"
+
+
+class _Dataset(NamedTuple):
+    path: str
+    name: str | None
+    revision: str | None
+    column: str
+    row_form: str
+
+
+_DATASETS = {
+    "wikitext2": _Dataset("Salesforce/wikitext", "wikitext-2-v1", None, "text", "{}"),
+    "wikitext2-raw": _Dataset("Salesforce/wikitext", "wikitext-2-raw-v1", None, "text", "{}"),
+    # Its loading script no longer loads; the hub's own conversion does.
+    "ptb": _Dataset(
+        "ptb-text-only/ptb_text_only", None, "refs/convert/parquet", "sentence", " {} \n"
+    ),
+}
+
+
+def read_corpus(name: str) -> tuple[str, str]:
+    """Return (text, source) of a validation split on the hub.
+
+    Raises:
+        UserError: when `datasets` is missing or the hub cannot be reached.
+    """
+    spec = _DATASETS[name]
+    fix = f"put {name}.valid.txt in a folder and name the folder in COLLAPSE_LM_DATA"
+    if find_spec("datasets") is None:
+        raise UserError.single(
+            f"corpus {name}", "no local file, and the package datasets is missing", INSTALL, fix
+        )
+    require_hub(f"corpus {name}", spec.path, kind="dataset", fix=fix)
+    import datasets
+
+    rows = datasets.load_dataset(
+        spec.path, spec.name, revision=spec.revision, split="validation"
+    )
+    return join_rows(rows[spec.column], spec.row_form), f"hub {spec.path} {spec.name or ''}".strip()
+
+
+def join_rows(rows: Iterable[str], row_form: str) -> str:
+    """Join the rows of a dataset into the text of the original file."""
+    return "".join(row_form.format(row) for row in rows)

@@ -1,0 +1,144 @@
+"""Losses of a model on fixed windows of real text. Touches no random stream.
+
+Shapes: B windows, C positions of a window, V vocabulary.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from collapse_lm.data.corpus import Corpus
+from collapse_lm.data.windows import Window, plan_windows
+
+_BATCH_TOKENS = 2048  # tokens of one forward pass
+_CHUNK = 256  # positions whose logits are widened to float32 at a time
+
+
+@dataclass(frozen=True)
+class CorpusLoss:
+    """Validation loss on one corpus, in the units that compare across tokenizers too.
+
+    Attributes:
+        loss: mean -log p in nats per token.
+        perplexity: exp(loss).
+        bits_per_byte: total -log2 p divided by the UTF-8 bytes of the scored text.
+        word_perplexity: exp of the total -log p per whitespace-delimited word.
+        tokens: tokens scored.
+    """
+
+    loss: float
+    perplexity: float
+    bits_per_byte: float
+    word_perplexity: float
+    tokens: int
+
+
+class EvaluationSet:
+    """A corpus, tokenized, with its fixed windows.
+
+    Attributes:
+        corpus: the text and its provenance.
+        ids: token ids of the whole split, after one leading start token.
+        windows: the windows that are scored.
+        tokens, scored_bytes, scored_words: of the scored windows together.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        tokenizer: Any,
+        start_token: int,
+        context: int,
+        stride: int | None = None,
+        budget: int | None = None,
+    ) -> None:
+        encoded = tokenizer(
+            corpus.text,
+            add_special_tokens=False,
+            split_special_tokens=True,  # "<|endoftext|>" in a text is plain characters
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        ids = encoded["input_ids"]
+        self.corpus = corpus
+        self.split_tokens = len(ids)
+        self.context = context
+        self.stride = stride or context
+        self.ids = torch.tensor([start_token, *ids])
+        self.windows = plan_windows(len(ids), context, stride, budget)
+        self.tokens = sum(window.targets for window in self.windows)
+        bytes_before, words_before = _prefix_counts(corpus.text, encoded["offset_mapping"])
+        self.scored_bytes = _scored(bytes_before, self.windows)
+        self.scored_words = _scored(words_before, self.windows)
+
+
+def evaluate(network: Any, data: EvaluationSet) -> CorpusLoss:
+    """Score every window of an evaluation set."""
+    total = sum(_batch_nll(network, data.ids, batch) for batch in _batches(data.windows))
+    loss = total / data.tokens
+    return CorpusLoss(
+        loss=loss,
+        perplexity=_exp(loss),
+        bits_per_byte=total / math.log(2) / data.scored_bytes,
+        word_perplexity=_exp(total / data.scored_words) if data.scored_words else math.nan,
+        tokens=data.tokens,
+    )
+
+
+@torch.inference_mode()
+def _batch_nll(network: Any, ids: Tensor, batch: Sequence[Window]) -> float:
+    """Total -log p over the targets of windows of one length."""
+    inputs_BC = torch.stack([ids[w.first_input : w.end] for w in batch]).to(network.device)
+    targets_BC = torch.stack([ids[w.first_input + 1 : w.end + 1] for w in batch])
+    first = batch[0].inputs - batch[0].targets
+    logits_BCV = network(input_ids=inputs_BC, use_cache=False).logits[:, first:]
+    flat_targets = targets_BC[:, first:].reshape(-1).to(network.device)
+    rows = logits_BCV.reshape(-1, logits_BCV.shape[-1])
+    return sum(
+        functional.cross_entropy(chunk.float(), wanted, reduction="none").double().sum().item()
+        for chunk, wanted in zip(rows.split(_CHUNK), flat_targets.split(_CHUNK), strict=True)
+    )
+
+
+def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
+    """Group neighbouring windows of the same shape into batches of about _BATCH_TOKENS."""
+    for (inputs, _), group in groupby(windows, key=lambda w: (w.inputs, w.targets)):
+        same, size = list(group), max(1, _BATCH_TOKENS // inputs)
+        for start in range(0, len(same), size):
+            yield same[start : start + size]
+
+
+def _prefix_counts(
+    text: str, offsets: Sequence[tuple[int, int]]
+) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """Count the UTF-8 bytes, and the words begun, before each token and after the last.
+
+    A token owns the characters up to the start of the next, so the counts of any
+    windows that cover the split add up to those of the text.
+    """
+    starts = np.array([0, *(start for start, _ in offsets[1:]), len(text)])
+    starts = np.maximum.accumulate(starts)
+    points = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32)
+    widths = 1 + (points >= 0x80) + (points >= 0x800).astype(int) + (points >= 0x10000)
+    bytes_before = np.concatenate(([0], np.cumsum(widths)))
+    word_starts = np.array([match.start() for match in re.finditer(r"\S+", text)])
+    return bytes_before[starts], np.searchsorted(word_starts, starts, side="left")
+
+
+def _scored(before: "np.ndarray[Any, Any]", windows: Sequence[Window]) -> int:
+    return int(sum(before[w.end] - before[w.first_target] for w in windows))
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

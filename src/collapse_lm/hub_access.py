@@ -1,0 +1,52 @@
+"""Ask the Hugging Face hub whether something is there, and fail in seconds if not.
+
+The libraries retry for half a minute when there is no network; one cheap question
+with a short time limit comes first. Knows nothing of what is then loaded.
+"""
+
+from typing import Literal
+
+from collapse_lm.errors import UserError
+
+_TIMEOUT_S = 3.0
+
+
+def require_hub(where: str, repository: str, *, kind: Literal["model", "dataset"], fix: str) -> str:
+    """Return the current revision (commit) of a repository on the hub.
+
+    Raises:
+        UserError: when the hub cannot be reached or holds no such repository.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        info = HfApi().repo_info(repository, repo_type=kind, timeout=_TIMEOUT_S)
+    except HFValidationError:
+        raise UserError.single(where, repository, f"the name of a {kind} on the hub", fix) from None
+    except GatedRepoError:
+        raise UserError.single(
+            where, f"{repository} is gated", "access to it", "ask for access, then hf auth login"
+        ) from None
+    except RepositoryNotFoundError:
+        raise UserError.single(
+            where, f"{repository}, which the hub does not have", f"an existing {kind}", fix
+        ) from None
+    except OfflineModeIsEnabled:
+        raise UserError.single(
+            where, f"{repository} is not on this machine, and HF_HUB_OFFLINE is set", "a hub", fix
+        ) from None
+    except Exception as error:  # every transport library has its own tree of network errors
+        raise UserError.single(
+            where,
+            f"{repository} is not on this machine, and the hub does not answer "
+            f"({type(error).__name__})",
+            f"a local {kind}, or a network",
+            fix,
+        ) from None
+    return str(info.sha)

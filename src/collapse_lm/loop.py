@@ -1,0 +1,149 @@
+"""The self-training loop of Herel and Mikolov (2024), section 2.
+
+    sample  s_u from the current model         (source)
+    loss    and step on it                     (learner)
+    evaluate the new model on real text        (evaluate)
+    judge   the series so far                  (collapse rule)
+    yield   the record
+
+There is one loop. A new way to choose text is a new source; nothing here knows of
+files, configuration or printing.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+
+from collapse_lm.evaluation import CorpusLoss
+from collapse_lm.metrics.collapse import CollapseRule, Observation, judge
+from collapse_lm.metrics.text import measure_samples
+from collapse_lm.precision import WorkingWeights
+from collapse_lm.records.schema import UpdateRecord
+from collapse_lm.sampling import Draw
+from collapse_lm.sources import Source
+from collapse_lm.training import Step
+
+
+@dataclass
+class RunState:
+    """All that survives an update; saving it is what makes a run resumable.
+
+    Attributes:
+        network: the master weights θ_u, float32.
+        working: the weights that sample and are evaluated, equal to θ_u in the
+            precision of the run.
+        optimizer: over the parameters of `network`.
+        update: u, the updates done so far.
+    """
+
+    network: Any
+    working: WorkingWeights
+    optimizer: torch.optim.Optimizer
+    update: int = 0
+
+
+class Learner(Protocol):
+    """Takes the optimizer steps of one update on what was drawn for it."""
+
+    def learn(self, state: RunState, draw: Draw, update: int) -> Step:
+        """Change `state.network`, refresh `state.working`, return the outcome."""
+        ...
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts that stay the same over a run.
+
+    Attributes:
+        source: decides the text of each update.
+        learner: the optimizer steps.
+        evaluate: validation losses of a network, by corpus.
+        decode: token ids of samples to texts.
+        rule: the collapse rule.
+        stop_at_collapse: end at the collapse, else only at `max_updates`.
+        max_updates: u of the last update.
+        evaluate_every: updates between evaluations.
+    """
+
+    source: Source
+    learner: Learner
+    evaluate: Callable[[Any], Mapping[str, CorpusLoss]]
+    decode: Callable[[Sequence[Sequence[int]]], Sequence[str]]
+    rule: CollapseRule
+    max_updates: int
+    evaluate_every: int = 1
+    stop_at_collapse: bool = True
+
+
+def self_train(
+    state: RunState, experiment: Experiment, series: Sequence[Observation] = ()
+) -> Iterator[UpdateRecord]:
+    """Train a model on its own text; yield the record of every update.
+
+    A fresh state yields row 0, the base model, first. The iterator ends at the
+    collapse, at `max_updates`, or at a step whose loss or gradient is not finite
+    (which is withheld from the weights). Between two records the state is whole, so
+    a caller may stop or save there.
+
+    Args:
+        state: changed in place.
+        experiment: the parts of the run.
+        series: the observations of earlier updates, for a state that has some.
+    """
+    seen = list(series)
+    if state.update == 0:
+        with _timed("evaluate", seconds := {}):
+            validation = experiment.evaluate(state.working.network)
+        yield UpdateRecord(0, validation=_fields(validation), seconds=seconds)
+    while state.update < experiment.max_updates:
+        update, seconds = state.update + 1, {}
+        with _timed("sample", seconds):
+            draw = experiment.source.draw(state.working.network, update)
+        with _timed("train", seconds):
+            step = experiment.learner.learn(state, draw, update)
+        state.update = update
+
+        texts = experiment.decode(draw.samples)
+        text = measure_samples(draw.samples, texts)
+        seen.append(Observation(update, text.loop_share, text.seq_rep_4, step.loss))
+        is_last = not step.applied or update == experiment.max_updates
+        if experiment.stop_at_collapse:
+            is_last |= judge(seen[-experiment.rule.patience :], experiment.rule).collapsed
+
+        validation = {}
+        with _timed("evaluate", seconds):
+            if is_last or update % experiment.evaluate_every == 0:
+                validation = experiment.evaluate(state.working.network)
+        yield UpdateRecord(
+            update=update,
+            train_loss=step.loss,
+            grad_norm=step.grad_norm,
+            lr=state.optimizer.param_groups[0]["lr"],
+            tokens=draw.tokens,
+            validation=_fields(validation),
+            text=text,
+            entropy=draw.entropy,
+            seconds=seconds,
+            forward_passes=draw.forward_passes,
+            applied=step.applied,
+            prompt=draw.prompt,
+            samples=draw.samples,
+            texts=tuple(texts),
+        )
+        if is_last:
+            return
+
+
+def _fields(validation: Mapping[str, CorpusLoss]) -> dict[str, dict[str, float]]:
+    return {name: asdict(loss) for name, loss in validation.items()}
+
+
+@contextmanager
+def _timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - begin

@@ -1,0 +1,80 @@
+"""The manifest of a run: all that is needed to know what it was, or to repeat it."""
+
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from collapse_lm.config import Config
+from collapse_lm.evaluation import EvaluationSet
+from collapse_lm.parts import Parts
+from collapse_lm.records import FORMAT_VERSION
+
+
+def describe(config: Config, parts: Parts) -> dict[str, Any]:
+    """Build the manifest: all that is needed to know what a run was, or to repeat it."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "status": "running",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": config.seed,
+        "model": asdict(parts.model.provenance),
+        "corpora": [describe_corpus(data) for data in parts.evaluation],
+        "precision": parts.compute.precision,
+        "device": device_name(parts.compute.device),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in ("collapse-lm", "torch", "transformers")},
+        "git_commit": _git_commit(),
+        "process": os.getpid(),
+    }
+
+
+def describe_corpus(data: EvaluationSet) -> dict[str, Any]:
+    """What must be known of a corpus and its windows to compare a loss on it."""
+    corpus = data.corpus
+    return {
+        "name": corpus.name,
+        "source": corpus.source,
+        "sha256": corpus.sha256,
+        "form": corpus.form,
+        "licence": corpus.licence,
+        "tokens": data.split_tokens,
+        "context": data.context,
+        "stride": data.stride,
+        "windows": len(data.windows),
+        "scored_tokens": data.tokens,
+        "scored_bytes": data.scored_bytes,
+        "scored_words": data.scored_words,
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Name the processor that does the work."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that this code runs from, if it is one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except OSError:
+        return None
+    return result.stdout.strip() or None

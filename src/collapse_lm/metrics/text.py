@@ -1,0 +1,112 @@
+"""Text metrics: how repetitive a sample is.
+
+Pure functions of token ids (and, for compression, of text). All n-gram metrics
+depend on length: compare samples of equal length only. Knows nothing of models.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+LARGEST_PERIOD_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The longest run of a sample that repeats with one period.
+
+    Attributes:
+        period: tokens after which the run repeats.
+        start: index of its first token.
+        length: its tokens, at least two periods.
+        share: length divided by the sample's length.
+    """
+
+    period: int
+    start: int
+    length: int
+    share: float
+
+
+@dataclass(frozen=True)
+class TextMetrics:
+    """Text metrics of the samples of one update, each a mean over the samples.
+
+    Attributes:
+        distinct_1: different tokens divided by tokens (Li et al. 2016), and so on to 4-grams;
+            NaN where the samples are shorter than n.
+        seq_rep_4: 1 - different/total 4-grams within a sample (Welleck et al. 2020).
+        loop_period: period of the loop with the largest share, None without any.
+        loop_share: share of tokens inside the sample's loop.
+        compression: bytes after zlib (level 9) divided by bytes before, of the UTF-8 text.
+    """
+
+    distinct_1: float
+    distinct_2: float
+    distinct_3: float
+    distinct_4: float
+    seq_rep_4: float
+    loop_period: int | None
+    loop_share: float
+    compression: float
+
+
+def distinct(ids: Sequence[int], n: int) -> float:
+    """Return different n-grams divided by n-grams of one sample, or NaN if it has none."""
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def seq_rep(ids: Sequence[int], n: int = 4) -> float:
+    """Return 1 - different/total n-grams of one sample (seq-rep-n), or NaN if it has none."""
+    return 1.0 - distinct(ids, n)
+
+
+def find_loop(ids: Sequence[int]) -> Loop | None:
+    """Find the longest run of a sample that repeats with one period.
+
+    The period is at most a quarter of the sample, and the run holds it at least
+    twice. Among runs of equal length the smallest period wins, then the earliest.
+    Takes O(n * n/4) steps, vectorised over positions.
+    """
+    tokens = np.asarray(ids)
+    best: Loop | None = None
+    for period in range(1, int(len(tokens) * LARGEST_PERIOD_SHARE) + 1):
+        start, matches = _longest_true_run(tokens[period:] == tokens[:-period])
+        length = matches + period
+        if matches >= period and (best is None or length > best.length):
+            best = Loop(period, start, length, length / len(tokens))
+    return best
+
+
+def _longest_true_run(flags: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> tuple[int, int]:
+    """Return (start, length) of the first longest run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2]
+    if not len(starts):
+        return 0, 0
+    longest = int(np.argmax(ends - starts))
+    return int(starts[longest]), int(ends[longest] - starts[longest])
+
+
+def compression(text: str) -> float:
+    """Return the zlib-compressed share of a text's UTF-8 bytes, or NaN for an empty text."""
+    raw = text.encode("utf-8", errors="replace")
+    return len(zlib.compress(raw, 9)) / len(raw) if raw else math.nan
+
+
+def measure_samples(samples: Sequence[Sequence[int]], texts: Sequence[str]) -> TextMetrics:
+    """Measure the samples of one update; `texts` are their decoded forms."""
+    loops = [find_loop(ids) for ids in samples]
+    found = [loop for loop in loops if loop is not None]
+    return TextMetrics(
+        *(fmean(distinct(ids, n) for ids in samples) for n in (1, 2, 3, 4)),
+        seq_rep_4=fmean(seq_rep(ids) for ids in samples),
+        loop_period=max(found, key=lambda loop: loop.share).period if found else None,
+        loop_share=fmean(0.0 if loop is None else loop.share for loop in loops),
+        compression=fmean(compression(text) for text in texts),
+    )

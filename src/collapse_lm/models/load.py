@@ -1,0 +1,147 @@
+"""Resolve a model reference and load it: packaged, local folder, or hub.
+
+Weights are read from safetensors only and code from a checkpoint is never run
+(trust_remote_code is off). The model comes back in float32 and in evaluation mode:
+dropout stays off throughout an experiment, as in Table 2 of the paper.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from collapse_lm.errors import UserError
+from collapse_lm.models import packaged
+from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model
+
+Kind = Literal["packaged", "local", "hub"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model came from; written to the manifest.
+
+    Attributes:
+        reference: the string that named it.
+        kind: packaged, local or hub.
+        location: package, folder or repository it was read from.
+        revision: commit on the hub, or release of the package; None for a folder.
+        parameters: number of parameters, tied ones counted once.
+        sha256: of its safetensors files (of names and contents, in name order).
+    """
+
+    reference: str
+    kind: Kind
+    location: str
+    revision: str | None
+    parameters: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model of transformers with what is needed to use it.
+
+    Attributes:
+        network: float32, in evaluation mode.
+        tokenizer: a fast tokenizer of transformers.
+        start_token: stands for an empty prompt: BOS, or EOS without one.
+        eos_token: ends a sample under `sampling.stop_at_eos`; None if it has none.
+        max_positions: longest sequence it accepts; None if unbounded.
+        provenance: where it came from.
+    """
+
+    network: Any
+    tokenizer: Any
+    start_token: int
+    eos_token: int | None
+    max_positions: int | None
+    provenance: Provenance
+
+
+def load_model(reference: str) -> LanguageModel:
+    """Load the model behind a reference.
+
+    Raises:
+        UserError: for a name that exists nowhere, a folder without safetensors, a
+            checkpoint that would run its own code, or a missing package.
+    """
+    kind, found = _locate(reference)
+    network, tokenizer = _load_files(reference, found.folder)
+    provenance = Provenance(
+        reference=reference,
+        kind=kind,
+        location=found.location,
+        revision=found.revision,
+        parameters=sum(p.numel() for p in network.parameters()),
+        sha256=hash_weights(found.folder),
+    )
+    start = tokenizer.bos_token_id
+    return LanguageModel(
+        network=network,
+        tokenizer=tokenizer,
+        start_token=_require_start(reference, tokenizer.eos_token_id if start is None else start),
+        eos_token=tokenizer.eos_token_id,
+        max_positions=getattr(network.config, "max_position_embeddings", None),
+        provenance=provenance,
+    )
+
+
+def _locate(reference: str) -> tuple[Kind, LocalModel]:
+    if reference == packaged.NAME:
+        return "packaged", packaged.prepare()
+    if Path(reference).expanduser().is_dir() or reference.startswith((".", "/", "~")):
+        return "local", find_local_model(reference)
+    return "hub", find_hub_model(reference)
+
+
+def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
+    """Load network and tokenizer from a folder in the hub's layout."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        network = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except (ValueError, OSError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise UserError.single(
+            f"model {reference}",
+            f"files that transformers cannot load: {first_line}",
+            "a causal language model in the hub's layout, without code of its own",
+            "save it with model.save_pretrained and tokenizer.save_pretrained",
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError.single(
+            f"model {reference}", "a slow tokenizer", "a fast one (tokenizer.json)"
+        )
+    return network.eval(), tokenizer
+
+
+def _require_start(reference: str, token: int | None) -> int:
+    if token is None:
+        raise UserError.single(
+            f"model {reference}",
+            "a tokenizer with neither BOS nor EOS token",
+            "a token that can stand for an empty prompt",
+            "set bos_token in tokenizer_config.json",
+        )
+    return token
+
+
+def hash_weights(folder: Path) -> str:
+    """Return one SHA-256 over the names and contents of a folder's safetensors files."""
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,14 @@
+"""What a run leaves on disk: rows, and the run directory that holds them. No torch."""
+
+from collapse_lm.records.directory import RunDirectory, RunReader, find_runs
+from collapse_lm.records.schema import FORMAT_VERSION, UpdateRecord, observations, summarize
+
+__all__ = [
+    "FORMAT_VERSION",
+    "RunDirectory",
+    "RunReader",
+    "UpdateRecord",
+    "find_runs",
+    "observations",
+    "summarize",
+]

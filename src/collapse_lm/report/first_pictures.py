@@ -1,0 +1,16 @@
+"""The pictures that every run ends with: figures/losses.* and samples.md."""
+
+from pathlib import Path
+
+from collapse_lm.records import RunReader
+from collapse_lm.report.losses import draw_losses
+from collapse_lm.report.samples import samples_page
+
+
+def write_first_pictures(run: Path) -> None:
+    """Draw the losses and write the page of samples of one run directory."""
+    reader = RunReader(run)
+    rows, summary, manifest = reader.updates(), reader.summary(), reader.manifest()
+    draw_losses(rows, summary, manifest, run / "figures")
+    page = samples_page(reader.samples(), rows, summary, manifest)
+    (run / "samples.md").write_text(page, encoding="utf-8")

@@ -1,0 +1,72 @@
+"""Train and validation loss against updates, in the manner of the paper's Figure 2."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from collapse_lm.records.schema import Row
+
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe-Ito, colour-blind safe
+_FORMATS = ("svg", "png", "pdf")
+
+
+def draw_losses(rows: Sequence[Row], summary: Row | None, manifest: Row, folder: Path) -> None:
+    """Write losses.svg, .png and .pdf: two panels over one axis of updates."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    validation, train = figure.subplots(2, 1, sharex=True)
+    names = {name for row in rows for name in row["validation"]}
+    for colour, name in zip(_COLOURS * len(names), sorted(names), strict=False):
+        points = [(r["update"], r["validation"][name]["loss"]) for r in rows if r["validation"]]
+        _line(validation, points, colour, name)
+    validation.set_ylabel("validation loss\n(nats per token)")
+    validation.legend(frameon=False, loc="best")
+    points = [(r["update"], r["train_loss"]) for r in rows if r["update"] > 0]
+    _line(train, points, "#333333", None)
+    train.set_ylim(bottom=0)
+    train.set_ylabel("train loss on own samples\n(nats per token)")
+    train.set_xlabel("updates")
+    _mark_collapse((validation, train), summary)
+    figure.suptitle(_title(manifest, summary), fontsize=10)
+    folder.mkdir(exist_ok=True)
+    for suffix in _FORMATS:
+        # A fixed date keeps equal runs equal byte for byte.
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix, {})
+        figure.savefig(folder / f"losses.{suffix}", dpi=160, metadata=metadata)
+
+
+def _line(axes: Any, points: Sequence[tuple[int, float | None]], colour: str, label: str | None) -> None:
+    known = [(x, y) for x, y in points if y is not None]
+    marker = "o" if len(known) == 1 else None
+    axes.plot([x for x, _ in known], [y for _, y in known], color=colour, label=label, marker=marker)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark_collapse(panels: Sequence[Any], summary: Row | None) -> None:
+    update = summary and summary["collapse_update"]
+    if not update:
+        return
+    for axes in panels:
+        axes.axvline(update, color="#888888", linestyle="--", linewidth=1)
+    panels[-1].annotate(
+        f"collapse, update {update}",
+        xy=(update, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, -4),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        rotation=90,
+        fontsize=8,
+        color="#555555",
+    )
+
+
+def _title(manifest: Row, summary: Row | None) -> str:
+    model = Path(manifest["model"]["reference"]).name
+    ending = summary["reason"] if summary else "running"
+    return f"{model} trained on its own samples, seed {manifest['seed']}\n{ending}"

@@ -1,0 +1,47 @@
+"""The samples of a run at four stages, in the manner of the paper's Table 1."""
+
+from collections.abc import Sequence
+
+from collapse_lm.records.schema import Row
+
+
+def samples_page(
+    samples: Sequence[Row], rows: Sequence[Row], summary: Row | None, manifest: Row
+) -> str:
+    """Return Markdown: the first sample, those at a third and two thirds, the last."""
+    by_update = {row["update"]: row for row in rows}
+    ending = summary["reason"] if summary else "still running"
+    parts = [
+        f"# Samples of {manifest['model']['reference']}, seed {manifest['seed']}",
+        f"{len(samples)} updates. {ending[:1].upper()}{ending[1:]}.",
+    ]
+    for sample in _stages(samples):
+        parts += [_heading(by_update[sample["update"]]), *map(_quote, sample["text"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _stages(samples: Sequence[Row]) -> list[Row]:
+    """The rows at the start, a third, two thirds and the end, each once."""
+    last = len(samples) - 1
+    return [samples[i] for i in sorted({0, last // 3, 2 * last // 3, last})] if samples else []
+
+
+def _heading(row: Row) -> str:
+    text, loss = row["text"], row["train_loss"]
+    shown = "not finite" if loss is None else f"{loss:.3f}"
+    return (
+        f"## Update {row['update']}\n\n"
+        f"train loss {shown} · loop share {text['loop_share']:.2f} · "
+        f"seq-rep-4 {text['seq_rep_4'] or 0:.2f} · entropy {row['entropy'] or 0:.2f} nats"
+    )
+
+
+def _quote(text: str) -> str:
+    """Fence a text as code, so that nothing in it is read as Markdown or HTML."""
+    longest = max((len(run) for run in _backtick_runs(text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _backtick_runs(text: str) -> list[str]:
+    return "".join(c if c == "`" else " " for c in text).split()

@@ -1,0 +1,6 @@
+"""Draw samples from a causal language model by inverse CDF."""
+
+from collapse_lm.sampling.inverse_cdf import Filters, entropy, pick, probabilities
+from collapse_lm.sampling.sampler import Draw, sample
+
+__all__ = ["Draw", "Filters", "entropy", "pick", "probabilities", "sample"]

@@ -1,0 +1,81 @@
+"""Pick tokens by inverse CDF: one uniform number per position decides one token.
+
+The token is the one whose interval of the cumulative distribution (filtered, in
+token-id order) holds the number. Whoever computes the same logits and reads the
+same uniform picks the same token, which is what makes speculation exact. Pure.
+
+Shapes: N rows (positions or batch), V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Temperature, then top-k, then top-p; None filters nothing, temperature 0 is greedy."""
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+
+def pick(logits_NV: Tensor, uniform_N: Tensor, filters: Filters) -> Tensor:
+    """Return the token ids (N,) that the uniforms in [0, 1) pick.
+
+    The cumulative sum runs in float64 whatever the precision of the logits.
+    """
+    if filters.temperature == 0:
+        return logits_NV.argmax(dim=-1)
+    cdf_NV = _weights(logits_NV, filters).cumsum(dim=-1, dtype=torch.float64)
+    total_N1 = cdf_NV[:, -1:]
+    # u < 1, but u * total can round up to total, which no interval holds.
+    below_total_N1 = torch.nextafter(total_N1, torch.zeros_like(total_N1))
+    target_N1 = torch.minimum(uniform_N[:, None] * total_N1, below_total_N1)
+    return torch.searchsorted(cdf_NV, target_N1, right=True).squeeze(-1)
+
+
+def probabilities(logits_NV: Tensor, filters: Filters) -> Tensor:
+    """Return the distribution (N, V) that `pick` draws from."""
+    if filters.temperature == 0:
+        return torch.zeros_like(logits_NV).scatter(-1, logits_NV.argmax(-1, keepdim=True), 1.0)
+    weights_NV = _weights(logits_NV, filters)
+    return weights_NV / weights_NV.sum(dim=-1, keepdim=True)
+
+
+def entropy(logits_NV: Tensor) -> Tensor:
+    """Return the Shannon entropy (N,) in nats of the unfiltered distribution at temperature 1."""
+    log_p_NV = _wide(logits_NV).log_softmax(dim=-1)
+    return torch.special.entr(log_p_NV.exp()).sum(dim=-1)
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """At least float32: a softmax of bfloat16 would lose most of its tail."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _weights(logits_NV: Tensor, filters: Filters) -> Tensor:
+    """Unnormalised probabilities: exp of the scaled logits, 0 where filtered out.
+
+    Ties at a filter's edge are kept, so the result does not depend on a sort's order.
+    """
+    logits_NV = _wide(logits_NV)
+    scaled_NV = (logits_NV - logits_NV.amax(dim=-1, keepdim=True)) / filters.temperature
+    weights_NV = scaled_NV.exp()
+    if filters.top_k is not None and filters.top_k < logits_NV.shape[-1]:
+        smallest_N1 = logits_NV.topk(filters.top_k, dim=-1, sorted=True).values[:, -1:]
+        weights_NV = weights_NV.masked_fill(logits_NV < smallest_N1, 0.0)
+    if filters.top_p is not None and filters.top_p < 1:
+        weights_NV = _nucleus(weights_NV, filters.top_p)
+    return weights_NV
+
+
+def _nucleus(weights_NV: Tensor, top_p: float) -> Tensor:
+    """Zero all but the smallest set of most probable tokens that reaches top_p of the mass."""
+    descending_NV = weights_NV.sort(dim=-1, descending=True).values
+    mass_NV = descending_NV.cumsum(dim=-1, dtype=torch.float64)
+    is_short_NV = mass_NV < top_p * mass_NV[:, -1:]
+    last_kept_N1 = is_short_NV.sum(dim=-1, keepdim=True).clamp(max=weights_NV.shape[-1] - 1)
+    return weights_NV.masked_fill(weights_NV < descending_NV.gather(-1, last_kept_N1), 0.0)
