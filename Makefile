@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/collapse-lm run quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

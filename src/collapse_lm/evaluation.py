@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,25 +42,38 @@ class CorpusLoss:
     tokens: int
 
 
+@dataclass(frozen=True)
 class EvaluationSet:
-    """A corpus, tokenized, with its fixed windows.
+    """A corpus, tokenized, with its fixed windows; made by `build`.
 
     Attributes:
         corpus: the text and its provenance.
         ids: token ids of the whole split, after one leading start token.
         windows: the windows that are scored.
-        tokens, scored_bytes, scored_words: of the scored windows together.
+        context, stride: of the windows, in tokens.
+        bytes_before, words_before: UTF-8 bytes of the text, and words begun in it, before
+            each token and after the last.
     """
 
-    def __init__(
-        self,
+    corpus: Corpus
+    ids: Tensor
+    windows: tuple[Window, ...]
+    context: int
+    stride: int
+    bytes_before: NDArray[np.int64]
+    words_before: NDArray[np.int64]
+
+    @classmethod
+    def build(
+        cls,
         corpus: Corpus,
         tokenizer: Any,
         start_token: int,
         context: int,
         stride: int | None = None,
         budget: int | None = None,
-    ) -> None:
+    ) -> "EvaluationSet":
+        """Tokenize a corpus and plan its windows (see `plan_windows` for the arguments)."""
         encoded = tokenizer(
             corpus.text,
             add_special_tokens=False,
@@ -68,16 +82,34 @@ class EvaluationSet:
             verbose=False,
         )
         ids = encoded["input_ids"]
-        self.corpus = corpus
-        self.split_tokens = len(ids)
-        self.context = context
-        self.stride = stride or context
-        self.ids = torch.tensor([start_token, *ids])
-        self.windows = plan_windows(len(ids), context, stride, budget)
-        self.tokens = sum(window.targets for window in self.windows)
-        bytes_before, words_before = _prefix_counts(corpus.text, encoded["offset_mapping"])
-        self.scored_bytes = _scored(bytes_before, self.windows)
-        self.scored_words = _scored(words_before, self.windows)
+        return cls(
+            corpus,
+            torch.tensor([start_token, *ids]),
+            tuple(plan_windows(len(ids), context, stride, budget)),
+            context,
+            stride or context,
+            *_prefix_counts(corpus.text, encoded["offset_mapping"]),
+        )
+
+    @property
+    def split_tokens(self) -> int:
+        """Tokens of the whole split."""
+        return len(self.ids) - 1
+
+    @property
+    def tokens(self) -> int:
+        """Tokens scored."""
+        return sum(window.targets for window in self.windows)
+
+    @property
+    def scored_bytes(self) -> int:
+        """UTF-8 bytes of the scored text."""
+        return _scored(self.bytes_before, self.windows)
+
+    @property
+    def scored_words(self) -> int:
+        """Whitespace-delimited words that begin in the scored text."""
+        return _scored(self.words_before, self.windows)
 
 
 def evaluate(network: Any, data: EvaluationSet) -> CorpusLoss:
@@ -102,10 +134,12 @@ def _batch_nll(network: Any, ids: Tensor, batch: Sequence[Window]) -> float:
     logits_BCV = network(input_ids=inputs_BC, use_cache=False).logits[:, first:]
     flat_targets = targets_BC[:, first:].reshape(-1).to(network.device)
     rows = logits_BCV.reshape(-1, logits_BCV.shape[-1])
-    return sum(
-        functional.cross_entropy(chunk.float(), wanted, reduction="none").double().sum().item()
-        for chunk, wanted in zip(rows.split(_CHUNK), flat_targets.split(_CHUNK), strict=True)
-    )
+    total = 0.0
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK].float()
+        wanted = flat_targets[start : start + _CHUNK]
+        total += float(functional.cross_entropy(chunk, wanted, reduction="none").double().sum())
+    return total
 
 
 def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
@@ -118,7 +152,7 @@ def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
 
 def _prefix_counts(
     text: str, offsets: Sequence[tuple[int, int]]
-) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count the UTF-8 bytes, and the words begun, before each token and after the last.
 
     A token owns the characters up to the start of the next, so the counts of any
@@ -133,7 +167,7 @@ def _prefix_counts(
     return bytes_before[starts], np.searchsorted(word_starts, starts, side="left")
 
 
-def _scored(before: "np.ndarray[Any, Any]", windows: Sequence[Window]) -> int:
+def _scored(before: NDArray[np.int64], windows: Sequence[Window]) -> int:
     return int(sum(before[w.end] - before[w.first_target] for w in windows))
 
 

@@ -64,9 +64,10 @@ class Experiment:
         evaluate: validation losses of a network, by corpus.
         decode: token ids of samples to texts.
         rule: the collapse rule.
-        stop_at_collapse: end at the collapse, else only at `max_updates`.
-        max_updates: u of the last update.
+        max_updates: u of the last update, unless the run ends before.
         evaluate_every: updates between evaluations.
+        stop_after_collapse: updates to go on for once the rule is met; None goes on to
+            `max_updates`.
     """
 
     source: Source
@@ -76,7 +77,7 @@ class Experiment:
     rule: CollapseRule
     max_updates: int
     evaluate_every: int = 1
-    stop_at_collapse: bool = True
+    stop_after_collapse: int | None = 0
 
 
 def self_train(
@@ -96,26 +97,25 @@ def self_train(
     """
     seen = list(series)
     if state.update == 0:
-        with _timed("evaluate", seconds := {}):
+        clock = Stopwatch()
+        with clock.time("evaluate"):
             validation = experiment.evaluate(state.working.network)
-        yield UpdateRecord(0, validation=_fields(validation), seconds=seconds)
-    while state.update < experiment.max_updates:
-        update, seconds = state.update + 1, {}
-        with _timed("sample", seconds):
+        yield UpdateRecord(0, validation=_fields(validation), seconds=clock.seconds)
+    while state.update < _last_update(seen, experiment):
+        update, clock = state.update + 1, Stopwatch()
+        with clock.time("sample"):
             draw = experiment.source.draw(state.working.network, update)
-        with _timed("train", seconds):
+        with clock.time("train"):
             step = experiment.learner.learn(state, draw, update)
         state.update = update
 
         texts = experiment.decode(draw.samples)
         text = measure_samples(draw.samples, texts)
         seen.append(Observation(update, text.loop_share, text.seq_rep_4, step.loss))
-        is_last = not step.applied or update == experiment.max_updates
-        if experiment.stop_at_collapse:
-            is_last |= judge(seen[-experiment.rule.patience :], experiment.rule).collapsed
+        is_last = not step.applied or update >= _last_update(seen, experiment)
 
         validation = {}
-        with _timed("evaluate", seconds):
+        with clock.time("evaluate"):
             if is_last or update % experiment.evaluate_every == 0:
                 validation = experiment.evaluate(state.working.network)
         yield UpdateRecord(
@@ -127,7 +127,7 @@ def self_train(
             validation=_fields(validation),
             text=text,
             entropy=draw.entropy,
-            seconds=seconds,
+            seconds=clock.seconds,
             forward_passes=draw.forward_passes,
             applied=step.applied,
             prompt=draw.prompt,
@@ -138,12 +138,28 @@ def self_train(
             return
 
 
+def _last_update(series: Sequence[Observation], experiment: Experiment) -> int:
+    """The update with which a run ends, as far as its series tells."""
+    verdict = judge(series, experiment.rule)
+    if experiment.stop_after_collapse is None or verdict.collapse_update is None:
+        return experiment.max_updates
+    rule_met = verdict.collapse_update + experiment.rule.patience - 1
+    return min(experiment.max_updates, rule_met + experiment.stop_after_collapse)
+
+
 def _fields(validation: Mapping[str, CorpusLoss]) -> dict[str, dict[str, float]]:
     return {name: asdict(loss) for name, loss in validation.items()}
 
 
-@contextmanager
-def _timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    begin = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - begin
+class Stopwatch:
+    """Wall time in seconds of the named phases of one update."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, phase: str) -> Iterator[None]:
+        """Time the body of a with statement."""
+        begin = time.perf_counter()
+        yield
+        self.seconds[phase] = time.perf_counter() - begin

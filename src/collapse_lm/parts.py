@@ -4,7 +4,7 @@ Loads and checks everything that a run needs and creates nothing. Knows nothing 
 the run directory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,45 +39,72 @@ class Parts:
     experiment: Experiment
 
 
-def prepare(config: Config) -> Parts:
-    """Load and check everything that a run needs; create nothing.
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model on its device, with the weights that sample and are evaluated."""
 
-    Raises:
-        UserError: for a model or corpus that cannot be had, or that does not fit.
-    """
-    corpora = [load_corpus(reference) for reference in config.evaluation.corpora]
+    model: LanguageModel
+    compute: Compute
+    working: WorkingWeights
+
+
+def ready_model(config: Config) -> ReadyModel:
+    """Load the model of a configuration in its precision."""
     model = load_model(config.model)
-    check_positions(config, model)
     compute = choose_compute(config.precision)
     model.network.to(compute.device)
+    return ReadyModel(model, compute, WorkingWeights(model.network, compute.precision))
+
+
+def evaluation_sets(config: Config, model: LanguageModel) -> tuple[EvaluationSet, ...]:
+    """Load, tokenize and window the corpora of a configuration."""
     settings = config.evaluation
-    evaluation = tuple(
-        EvaluationSet(
-            corpus,
+    return tuple(
+        EvaluationSet.build(
+            load_corpus(reference),
             model.tokenizer,
             model.start_token,
             settings.context,
             settings.stride,
             settings.tokens,
         )
-        for corpus in corpora
+        for reference in settings.corpora
     )
+
+
+def own_samples(config: Config, model: LanguageModel) -> OwnSamples:
+    """The source of a configuration."""
+    return OwnSamples(config.sampling, prompt_ids(config, model), model.eos_token, config.seed)
+
+
+def prepare(config: Config) -> Parts:
+    """Load and check everything that a run needs; create nothing.
+
+    Raises:
+        UserError: for a model or corpus that cannot be had, or that does not fit.
+    """
+    for reference in config.evaluation.corpora:
+        load_corpus(reference)  # a missing file is told before a model is loaded
+    ready = ready_model(config)
+    model = ready.model
+    check_positions(model, {**sample_lengths(config, model), **evaluation_lengths(config)})
+    evaluation = evaluation_sets(config, model)
     state = RunState(
         network=model.network,
-        working=WorkingWeights(model.network, compute.precision),
+        working=ready.working,
         optimizer=make_optimizer(model.network, config.training),
     )
     experiment = Experiment(
-        source=OwnSamples(config.sampling, prompt_ids(config, model), model.eos_token, config.seed),
-        learner=SampleLearner(config, model, compute),
+        source=own_samples(config, model),
+        learner=SampleLearner(config, model, ready.compute),
         evaluate=lambda network: evaluate_all(network, evaluation),
         decode=lambda samples: [decode(model, ids) for ids in samples],
-        rule=CollapseRule(**config.collapse.model_dump(exclude={"stop"})),
+        rule=CollapseRule(**config.collapse.model_dump(exclude={"stop", "aftermath"})),
         max_updates=config.run.max_updates,
         evaluate_every=config.evaluation.every,
-        stop_at_collapse=config.collapse.stop,
+        stop_after_collapse=config.collapse.aftermath if config.collapse.stop else None,
     )
-    return Parts(model, compute, evaluation, state, experiment)
+    return Parts(model, ready.compute, evaluation, state, experiment)
 
 
 @dataclass(frozen=True)
@@ -131,34 +158,39 @@ def decode(model: LanguageModel, ids: Sequence[int]) -> str:
     )
 
 
-def check_positions(config: Config, model: LanguageModel) -> None:
+def evaluation_lengths(config: Config) -> dict[str, int]:
+    """Positions that the evaluation asks for, by key."""
+    return {"evaluation.context": config.evaluation.context}
+
+
+def sample_lengths(config: Config, model: LanguageModel) -> dict[str, int]:
+    """Positions that sampling and training ask for, by key."""
+    sampling, training = config.sampling, config.training
+    whole = len(prompt_ids(config, model)) + sampling.max_new_tokens - 1
+    is_sliding = sampling.context == "sliding"
+    return {
+        "sampling.block_size": sampling.block_size if is_sliding else 0,
+        "sampling.max_new_tokens": 0 if is_sliding and training.window else whole,
+        "training.window": training.window or 0,
+    }
+
+
+def check_positions(model: LanguageModel, lengths: Mapping[str, int]) -> None:
     """Refuse lengths that the model has no positions for.
 
     Raises:
         UserError: naming every key that asks for too much.
     """
-    limit = model.max_positions
-    if limit is None:
-        return
-    prompt = len(prompt_ids(config, model))
-    sampling, training = config.sampling, config.training
-    whole = prompt + sampling.max_new_tokens - 1
-    is_sliding = sampling.context == "sliding"
-    wanted = {
-        "evaluation.context": config.evaluation.context,
-        "sampling.block_size": sampling.block_size if is_sliding else 0,
-        "sampling.max_new_tokens": 0 if is_sliding and training.window else whole,
-        "training.window": training.window or 0,
-    }
+    limit, name = model.max_positions, model.provenance.reference
     problems = [
         Problem(
             key,
             f"{length} positions",
-            f"at most {limit}, the positions of {config.model}",
+            f"at most {limit}, the positions of {name}",
             f"--set {key}=N with a smaller N, or a model with more positions",
         )
-        for key, length in wanted.items()
-        if length > limit
+        for key, length in lengths.items()
+        if limit is not None and length > limit
     ]
     if problems:
         raise UserError(problems)

@@ -39,8 +39,8 @@ def choose_compute(precision: Literal["auto", "float32", "bfloat16"]) -> Compute
 def has_bfloat16(device: torch.device) -> bool:
     """True where bfloat16 arithmetic is done in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 class WorkingWeights:

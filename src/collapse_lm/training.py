@@ -67,7 +67,7 @@ def train_step(
     for segment in segments:
         with compute.autocast():
             nll = segment_nll(network, segment)
-        (nll / total).backward()
+        torch.autograd.backward(nll / total)
         loss += float(nll.detach()) / total
     limit = math.inf if grad_clip is None else grad_clip
     grad_norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), limit))

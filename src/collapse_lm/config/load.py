@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -40,7 +40,7 @@ def load_config(reference: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 def resolve(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     """Validate a nested mapping of configuration values after applying overrides."""
-    merged, problems = dict(tree), []
+    merged, problems = dict(tree), list[Problem]()
     for override in overrides:
         try:
             merged = _merge(merged, _parse_override(override))
@@ -199,9 +199,8 @@ def dotted_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
         annotation = field.annotation
-        if isinstance(annotation, type) and not get_args(annotation):
-            if issubclass(annotation, BaseModel):
-                keys += dotted_keys(annotation, f"{prefix}{name}.")
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            keys += dotted_keys(annotation, f"{prefix}{name}.")
     return keys
 
 

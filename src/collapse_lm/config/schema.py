@@ -114,7 +114,9 @@ class CollapseConfig(_Section):
     patience: int = Field(default=5, ge=1)
     """Degenerate samples in a row that make a collapse; its update is the first of them."""
     stop: bool = True
-    """End the run at the collapse; false goes on to run.max_updates."""
+    """End the run once the rule is met; false goes on to run.max_updates."""
+    aftermath: int = Field(default=0, ge=0)
+    """Updates to go on for after the rule is met, to see what a collapsed model does."""
 
 
 class RunConfig(_Section):

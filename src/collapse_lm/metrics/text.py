@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 LARGEST_PERIOD_SHARE = 0.25
+SHORTEST_LOOP = 4  # tokens: a doubled word or line break is no loop
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Loop:
     Attributes:
         period: tokens after which the run repeats.
         start: index of its first token.
-        length: its tokens, at least two periods.
+        length: its tokens, at least two periods and at least four.
         share: length divided by the sample's length.
     """
 
@@ -69,8 +71,9 @@ def seq_rep(ids: Sequence[int], n: int = 4) -> float:
 def find_loop(ids: Sequence[int]) -> Loop | None:
     """Find the longest run of a sample that repeats with one period.
 
-    The period is at most a quarter of the sample, and the run holds it at least
-    twice. Among runs of equal length the smallest period wins, then the earliest.
+    The period is at most a quarter of the sample; the run holds it at least twice and
+    has at least four tokens. Among runs of equal length the smallest period wins, then
+    the earliest.
     Takes O(n * n/4) steps, vectorised over positions.
     """
     tokens = np.asarray(ids)
@@ -78,12 +81,13 @@ def find_loop(ids: Sequence[int]) -> Loop | None:
     for period in range(1, int(len(tokens) * LARGEST_PERIOD_SHARE) + 1):
         start, matches = _longest_true_run(tokens[period:] == tokens[:-period])
         length = matches + period
-        if matches >= period and (best is None or length > best.length):
+        shortest = max(2 * period, SHORTEST_LOOP)
+        if length >= shortest and (best is None or length > best.length):
             best = Loop(period, start, length, length / len(tokens))
     return best
 
 
-def _longest_true_run(flags: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> tuple[int, int]:
+def _longest_true_run(flags: NDArray[np.bool_]) -> tuple[int, int]:
     """Return (start, length) of the first longest run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
@@ -104,7 +108,10 @@ def measure_samples(samples: Sequence[Sequence[int]], texts: Sequence[str]) -> T
     loops = [find_loop(ids) for ids in samples]
     found = [loop for loop in loops if loop is not None]
     return TextMetrics(
-        *(fmean(distinct(ids, n) for ids in samples) for n in (1, 2, 3, 4)),
+        distinct_1=fmean(distinct(ids, 1) for ids in samples),
+        distinct_2=fmean(distinct(ids, 2) for ids in samples),
+        distinct_3=fmean(distinct(ids, 3) for ids in samples),
+        distinct_4=fmean(distinct(ids, 4) for ids in samples),
         seq_rep_4=fmean(seq_rep(ids) for ids in samples),
         loop_period=max(found, key=lambda loop: loop.share).period if found else None,
         loop_share=fmean(0.0 if loop is None else loop.share for loop in loops),

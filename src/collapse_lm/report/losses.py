@@ -12,6 +12,7 @@ _FORMATS = ("svg", "png", "pdf")
 
 def draw_losses(rows: Sequence[Row], summary: Row | None, manifest: Row, folder: Path) -> None:
     """Write losses.svg, .png and .pdf: two panels over one axis of updates."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,16 +33,22 @@ def draw_losses(rows: Sequence[Row], summary: Row | None, manifest: Row, folder:
     _mark_collapse((validation, train), summary)
     figure.suptitle(_title(manifest, summary), fontsize=10)
     folder.mkdir(exist_ok=True)
-    for suffix in _FORMATS:
-        # A fixed date keeps equal runs equal byte for byte.
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix, {})
-        figure.savefig(folder / f"losses.{suffix}", dpi=160, metadata=metadata)
+    # Without dates and random ids, equal runs give equal files.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with rc_context({"svg.hashsalt": "collapse-lm"}):
+        for suffix in _FORMATS:
+            path = folder / f"losses.{suffix}"
+            figure.savefig(path, dpi=160, metadata=metadata.get(suffix))
 
 
-def _line(axes: Any, points: Sequence[tuple[int, float | None]], colour: str, label: str | None) -> None:
+def _line(
+    axes: Any, points: Sequence[tuple[int, float | None]], colour: str, label: str | None
+) -> None:
     known = [(x, y) for x, y in points if y is not None]
     marker = "o" if len(known) == 1 else None
-    axes.plot([x for x, _ in known], [y for _, y in known], color=colour, label=label, marker=marker)
+    axes.plot(
+        [x for x, _ in known], [y for _, y in known], color=colour, label=label, marker=marker
+    )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 

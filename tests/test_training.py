@@ -1,0 +1,175 @@
+"""The step equals torch's AdamW on a model written out by hand; windows are what they claim."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from collapse_lm import rng
+from collapse_lm.config import TrainingConfig
+from collapse_lm.precision import Compute, WorkingWeights
+from collapse_lm.training import (
+    Segment,
+    choose_segment,
+    make_optimizer,
+    retokenize,
+    segment_nll,
+    train_step,
+)
+
+from conftest import byte_tokenizer, tiny_gpt2
+
+CPU32 = Compute(torch.device("cpu"), "float32")
+
+
+class Bigram(nn.Module):
+    """Logits of the next token from the last token alone: small enough to write out."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        super().__init__()
+        values = torch.randn(5, 5, generator=rng.stream(0, "init"), dtype=torch.float64)
+        self.table = nn.Parameter(values)
+        self.bias = nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
+
+    def forward(self, input_ids, use_cache=False, logits_to_keep=0):
+        return SimpleNamespace(logits=(self.table[input_ids] + self.bias)[:, -logits_to_keep:])
+
+
+def hand_written_steps(segments_by_step, config, steps_clip):
+    """AdamW by its formula (Loshchilov and Hutter 2019, algorithm 2), gradients by autograd."""
+    model = Bigram()
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in model.parameters()]
+    norms = []
+    for t, segments in enumerate(segments_by_step, start=1):
+        losses = []
+        for context, targets in segments:
+            ids = context + targets
+            for i in range(len(context), len(ids)):
+                logits = model.table[ids[i - 1]] + model.bias
+                losses.append(-torch.log_softmax(logits, 0)[ids[i]])
+        loss = torch.stack(losses).mean()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
+        norms.append((loss.item(), norm))
+        scale = min(1.0, steps_clip / (norm + 1e-6))
+        beta1, beta2 = config.betas
+        with torch.no_grad():
+            for p, g, (m, v) in zip(model.parameters(), gradients, moments, strict=True):
+                g = g * scale
+                m.mul_(beta1).add_((1 - beta1) * g)
+                v.mul_(beta2).add_((1 - beta2) * g * g)
+                decay = config.weight_decay if p.dim() >= 2 else 0.0
+                p.mul_(1 - config.learning_rate * decay)
+                m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+                p.sub_(config.learning_rate * m_hat / (v_hat.sqrt() + 1e-8))
+    return model, norms
+
+
+@pytest.mark.parametrize("clip", [0.3, 1.0])
+def test_steps_equal_adamw_written_by_hand(clip):
+    config = TrainingConfig(learning_rate=0.05, weight_decay=0.2, grad_clip=clip)
+    batches = [
+        [((4,), (0, 1, 2, 3, 3))],
+        [((4,), (3, 3, 3)), ((4, 2), (1, 0, 1, 0))],
+        [((0,), (0, 0, 0, 0))],
+    ]
+    expected, outcomes = hand_written_steps(batches, config, clip)
+    model = Bigram()
+    optimizer = make_optimizer(model, config)
+    for batch, (loss, norm) in zip(batches, outcomes, strict=True):
+        step = train_step(model, optimizer, [Segment(*s) for s in batch], CPU32, clip)
+        # The loss is taken in float32, as in every run.
+        assert step.loss == pytest.approx(loss, rel=1e-6)
+        assert step.grad_norm == pytest.approx(norm, rel=1e-6)
+    for found, wanted in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_decay_acts_on_tensors_of_two_dimensions_only():
+    optimizer = make_optimizer(tiny_gpt2(), TrainingConfig(weight_decay=0.1))
+    decayed, plain = optimizer.param_groups
+    assert {p.dim() for p in decayed["params"]} == {2}
+    assert {p.dim() for p in plain["params"]} == {1}
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+
+
+def test_learning_rate_zero_changes_nothing():
+    network = tiny_gpt2()
+    before = [p.detach().clone() for p in network.parameters()]
+    optimizer = make_optimizer(network, TrainingConfig(learning_rate=0))
+    assert train_step(network, optimizer, [Segment((256,), (1, 2, 3))], CPU32, 1.0).applied
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights():
+    network = tiny_gpt2()
+    with torch.no_grad():
+        network.transformer.ln_f.weight[0] = math.inf
+    before = [p.detach().clone() for p in network.parameters()]
+    optimizer = make_optimizer(network, TrainingConfig())
+    assert not train_step(network, optimizer, [Segment((256,), (1, 2))], CPU32, 1.0).applied
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_the_prompt_is_context_and_not_a_target():
+    network = tiny_gpt2().double()
+    ids = [256, 7, 8, 9, 10]
+    with torch.no_grad():
+        log_p = network(torch.tensor([ids])).logits[0].log_softmax(-1)
+        expected = -sum(log_p[i - 1, ids[i]].item() for i in (3, 4))
+        found = segment_nll(network, Segment((256, 7, 8), (9, 10)))
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_batch_of_samples_weighs_every_token_alike():
+    network = tiny_gpt2()
+    segments = [Segment((256,), (1, 2, 3)), Segment((256,), (4,))]
+    nll = sum(float(segment_nll(network, segment).detach()) for segment in segments)
+    optimizer = make_optimizer(network, TrainingConfig())
+    assert train_step(network, optimizer, segments, CPU32, 1.0).loss == pytest.approx(nll / 4)
+
+
+def test_windows_are_uniform_and_see_one_token_before():
+    prompt, ids = (99, 100), tuple(range(10))
+    numbers = rng.stream(0, "window", 1)
+    seen = set()
+    for _ in range(200):
+        segment = choose_segment(prompt, ids, 4, numbers)
+        start = segment.targets[0]
+        assert segment.targets == ids[start : start + 4]
+        assert segment.context == ((100,) if start == 0 else (start - 1,))
+        seen.add(start)
+    assert seen == set(range(7))
+
+
+@pytest.mark.parametrize("window", [None, 10, 11])
+def test_without_a_smaller_window_the_whole_sample_is_trained(window):
+    ids = tuple(range(10))
+    segment = choose_segment((99,), ids, window, rng.stream(0, "window", 1))
+    assert segment == Segment((99,), ids)
+
+
+def test_retokenizing_spells_special_tokens_out():
+    tokenizer = byte_tokenizer()
+    ids = tokenizer("ab", add_special_tokens=False)["input_ids"]
+    again = retokenize(tokenizer, [*ids, 256])
+    assert tokenizer.decode(again) == "ab<|endoftext|>"
+    assert 256 not in again
+
+
+def test_the_bfloat16_copy_follows_the_master_in_place():
+    network = tiny_gpt2()
+    working = WorkingWeights(network, "bfloat16")
+    places = [p.data_ptr() for p in working.network.parameters()]
+    with torch.no_grad():
+        network.transformer.wte.weight.add_(1)
+    working.refresh()
+    for copied, master in zip(working.network.parameters(), network.parameters(), strict=True):
+        assert torch.equal(copied, master.bfloat16())
+    assert places == [p.data_ptr() for p in working.network.parameters()]
+    assert working.network.lm_head.weight is working.network.transformer.wte.weight
+    assert WorkingWeights(network, "float32").network is network
