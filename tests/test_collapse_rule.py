@@ -27,7 +27,7 @@ def test_a_shorter_breach_is_censored():
 def test_different_criteria_make_one_streak():
     mixed = [
         Observation(1, 0.5, 0.0, 2.0),
-        Observation(2, 0.0, 0.8, 2.0),
+        Observation(2, 0.0, 0.6, 2.0),
         Observation(3, 0.0, 0.0, 0.09),
     ]
     verdict = judge(mixed, RULE)
@@ -39,8 +39,8 @@ def test_different_criteria_make_one_streak():
     ("observation", "reasons"),
     [
         (Observation(1, 0.5, 0, 1), ("loop_share",)),
-        (Observation(1, 0.4999, 0.7999, 0.1), ()),
-        (Observation(1, 0, 0.8, 1), ("seq_rep_4",)),
+        (Observation(1, 0.4999, 0.5999, 0.1), ()),
+        (Observation(1, 0, 0.6, 1), ("seq_rep_4",)),
         (Observation(1, 0, 0, 0.0999), ("train_loss",)),
         (Observation(1, math.nan, math.nan, math.nan), ()),
     ],

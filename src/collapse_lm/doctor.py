@@ -69,7 +69,7 @@ def _parts() -> Iterator[DoctorLine]:
 
 def _cost(config: Config, parts: Parts) -> str:
     """Measure the three phases of an update on a small piece of each."""
-    network, sampling = parts.state.working.network, config.sampling
+    network, sampling = parts.state.working, config.sampling
     numbers = rng.uniforms(rng.stream(0, "sample"), sampling.batch_size, _PROBE_TOKENS)
     prompt = [parts.model.start_token]
     filters = Filters(sampling.temperature, sampling.top_k, sampling.top_p)

@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from collapse_lm.data.corpus import Corpus
 from collapse_lm.data.windows import Window, plan_windows
+from collapse_lm.inference import Network
 
 _BATCH_TOKENS = 2048  # tokens of one forward pass
-_CHUNK = 256  # positions whose logits are widened to float32 at a time
+_CHUNK = 256  # positions whose logits exist at a time
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class EvaluationSet:
         return _scored(self.words_before, self.windows)
 
 
-def evaluate(network: Any, data: EvaluationSet) -> CorpusLoss:
+def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:
     """Score every window of an evaluation set."""
     total = sum(_batch_nll(network, data.ids, batch) for batch in _batches(data.windows))
     loss = total / data.tokens
@@ -126,19 +127,21 @@ def evaluate(network: Any, data: EvaluationSet) -> CorpusLoss:
 
 
 @torch.inference_mode()
-def _batch_nll(network: Any, ids: Tensor, batch: Sequence[Window]) -> float:
-    """Total -log p over the targets of windows of one length."""
+def _batch_nll(network: Network, ids: Tensor, batch: Sequence[Window]) -> float:
+    """Total -log p over the targets of windows of one shape.
+
+    Logits exist for a few hundred positions at a time, never for a whole batch.
+    """
     inputs_BC = torch.stack([ids[w.first_input : w.end] for w in batch]).to(network.device)
-    targets_BC = torch.stack([ids[w.first_input + 1 : w.end + 1] for w in batch])
-    first = batch[0].inputs - batch[0].targets
-    logits_BCV = network(input_ids=inputs_BC, use_cache=False).logits[:, first:]
-    flat_targets = targets_BC[:, first:].reshape(-1).to(network.device)
-    rows = logits_BCV.reshape(-1, logits_BCV.shape[-1])
+    targets_BC = torch.stack([ids[w.first_target + 1 : w.end + 1] for w in batch])
+    hidden_BCD = network.hidden(inputs_BC)[:, -batch[0].targets :]
+    hidden_ND = hidden_BCD.reshape(-1, hidden_BCD.shape[-1])
+    targets_N = targets_BC.reshape(-1).to(network.device)
     total = 0.0
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK].float()
-        wanted = flat_targets[start : start + _CHUNK]
-        total += float(functional.cross_entropy(chunk, wanted, reduction="none").double().sum())
+    for start in range(0, len(hidden_ND), _CHUNK):
+        logits = network.logits(hidden_ND[start : start + _CHUNK])
+        wanted = targets_N[start : start + _CHUNK]
+        total += float(functional.cross_entropy(logits, wanted, reduction="none").double().sum())
     return total
 
 

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import torch
 
 from collapse_lm.evaluation import CorpusLoss
+from collapse_lm.inference import Network
 from collapse_lm.metrics.collapse import CollapseRule, Observation, judge
 from collapse_lm.metrics.text import measure_samples
-from collapse_lm.precision import WorkingWeights
 from collapse_lm.records.schema import UpdateRecord
 from collapse_lm.sampling import Draw
 from collapse_lm.sources import Source
@@ -34,14 +34,14 @@ class RunState:
 
     Attributes:
         network: the master weights θ_u, float32.
-        working: the weights that sample and are evaluated, equal to θ_u in the
-            precision of the run.
+        working: the same weights in the precision of the run, for sampling and
+            evaluation.
         optimizer: over the parameters of `network`.
         update: u, the updates done so far.
     """
 
     network: Any
-    working: WorkingWeights
+    working: Network
     optimizer: torch.optim.Optimizer
     update: int = 0
 
@@ -72,7 +72,7 @@ class Experiment:
 
     source: Source
     learner: Learner
-    evaluate: Callable[[Any], Mapping[str, CorpusLoss]]
+    evaluate: Callable[[Network], Mapping[str, CorpusLoss]]
     decode: Callable[[Sequence[Sequence[int]]], Sequence[str]]
     rule: CollapseRule
     max_updates: int
@@ -99,12 +99,12 @@ def self_train(
     if state.update == 0:
         clock = Stopwatch()
         with clock.time("evaluate"):
-            validation = experiment.evaluate(state.working.network)
+            validation = experiment.evaluate(state.working)
         yield UpdateRecord(0, validation=_fields(validation), seconds=clock.seconds)
     while state.update < _last_update(seen, experiment):
         update, clock = state.update + 1, Stopwatch()
         with clock.time("sample"):
-            draw = experiment.source.draw(state.working.network, update)
+            draw = experiment.source.draw(state.working, update)
         with clock.time("train"):
             step = experiment.learner.learn(state, draw, update)
         state.update = update
@@ -117,7 +117,7 @@ def self_train(
         validation = {}
         with clock.time("evaluate"):
             if is_last or update % experiment.evaluate_every == 0:
-                validation = experiment.evaluate(state.working.network)
+                validation = experiment.evaluate(state.working)
         yield UpdateRecord(
             update=update,
             train_loss=step.loss,

@@ -6,17 +6,17 @@ the run directory.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from collapse_lm import rng
 from collapse_lm.config import Config
 from collapse_lm.data.corpus import load_corpus
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.evaluation import CorpusLoss, EvaluationSet, evaluate
+from collapse_lm.inference import Network, inference_network
 from collapse_lm.loop import Experiment, RunState
 from collapse_lm.metrics.collapse import CollapseRule
 from collapse_lm.models.load import LanguageModel, load_model
-from collapse_lm.precision import Compute, WorkingWeights, choose_compute
+from collapse_lm.precision import Compute, choose_compute
 from collapse_lm.sampling import Draw
 from collapse_lm.sources import OwnSamples
 from collapse_lm.training import (
@@ -45,7 +45,7 @@ class ReadyModel:
 
     model: LanguageModel
     compute: Compute
-    working: WorkingWeights
+    working: Network
 
 
 def ready_model(config: Config) -> ReadyModel:
@@ -53,7 +53,7 @@ def ready_model(config: Config) -> ReadyModel:
     model = load_model(config.model)
     compute = choose_compute(config.precision)
     model.network.to(compute.device)
-    return ReadyModel(model, compute, WorkingWeights(model.network, compute.precision))
+    return ReadyModel(model, compute, inference_network(model.network, compute.precision))
 
 
 def evaluation_sets(config: Config, model: LanguageModel) -> tuple[EvaluationSet, ...]:
@@ -136,7 +136,7 @@ class SampleLearner:
         return Step(steps[0].loss, steps[0].grad_norm, all(step.applied for step in steps))
 
 
-def evaluate_all(network: Any, evaluation: Sequence[EvaluationSet]) -> dict[str, CorpusLoss]:
+def evaluate_all(network: Network, evaluation: Sequence[EvaluationSet]) -> dict[str, CorpusLoss]:
     """Score every evaluation set, by corpus name."""
     return {data.corpus.name: evaluate(network, data) for data in evaluation}
 

@@ -122,7 +122,7 @@ def evaluate(
     ready = ready_model(config)
     check_positions(ready.model, evaluation_lengths(config))
     sets = evaluation_sets(config, ready.model)
-    losses = evaluate_all(ready.working.network, sets)
+    losses = evaluate_all(ready.working, sets)
     corpora = [describe_corpus(data) for data in sets]
     found = {
         "model": asdict(ready.model.provenance),
@@ -148,7 +148,7 @@ def sample(
 
     ready = ready_model(config)
     check_positions(ready.model, sample_lengths(config, ready.model))
-    draw = own_samples(config, ready.model).draw(ready.working.network, update)
+    draw = own_samples(config, ready.model).draw(ready.working, update)
     for ids in draw.samples:
         print(printable(decode(ready.model, ids), keep_newlines=True))
 

@@ -55,6 +55,9 @@ class SamplingConfig(_Section):
     """Samples per update; the step trains on all of them."""
     stop_at_eos: bool = False
     """End a sample at the EOS token; otherwise EOS is an ordinary token."""
+    speculation: Annotated[int, Field(ge=1, le=64)] | Literal["auto", "off"] = "auto"
+    """Tokens to propose from earlier text and check in one pass (full context only); changes no
+    sampled token. auto fits the proposals to the batch, off draws token by token."""
 
 
 class TrainingConfig(_Section):
@@ -107,7 +110,7 @@ class CollapseConfig(_Section):
 
     loop_share: float = Field(default=0.5, gt=0, le=1)
     """A sample is degenerate when at least this share of its tokens lies in one loop."""
-    seq_rep_4: float = Field(default=0.8, gt=0, le=1)
+    seq_rep_4: float = Field(default=0.6, gt=0, le=1)
     """... or when at least this share of its 4-grams is a repetition."""
     train_loss: float = Field(default=0.1, ge=0)
     """... or when the train loss (nats per token) is below this."""

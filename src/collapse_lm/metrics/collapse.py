@@ -13,7 +13,7 @@ class CollapseRule:
     """Thresholds of the rule; the configuration's `collapse` section has the same fields."""
 
     loop_share: float = 0.5
-    seq_rep_4: float = 0.8
+    seq_rep_4: float = 0.6
     train_loss: float = 0.1
     patience: int = 5
 

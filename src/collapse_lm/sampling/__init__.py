@@ -2,5 +2,6 @@
 
 from collapse_lm.sampling.inverse_cdf import Filters, entropy, pick, probabilities
 from collapse_lm.sampling.sampler import Draw, sample
+from collapse_lm.sampling.speculation import Drafter
 
-__all__ = ["Draw", "Filters", "entropy", "pick", "probabilities", "sample"]
+__all__ = ["Drafter", "Draw", "Filters", "entropy", "pick", "probabilities", "sample"]

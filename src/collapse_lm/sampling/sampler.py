@@ -1,17 +1,23 @@
 """Draw a batch of samples from a model: prompt and uniforms in, token ids out.
 
-Shapes: B samples, P prompt tokens, T new tokens, V vocabulary.
+Position t of a sample is the token that u_t picks from the model's distribution
+given all before it. Speculation feeds proposed tokens along with the last known one
+and takes them over as long as they are what u_t picks: the same tokens, in fewer
+passes.
+
+Shapes: B samples, P prompt tokens, T new tokens, R tokens of one pass, V vocabulary.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from collapse_lm.sampling.decoder import CachedDecoder, SlidingDecoder
+from collapse_lm.inference import Network
+from collapse_lm.sampling.decoder import SlidingDecoder
 from collapse_lm.sampling.inverse_cdf import Filters, entropy, pick
+from collapse_lm.sampling.speculation import DraftedSequence, Drafter
 
 
 @dataclass(frozen=True)
@@ -37,44 +43,136 @@ class Draw:
         return sum(len(sample) for sample in self.samples)
 
 
+class Growing:
+    """One sample as it grows: its tokens, its uniforms, its proposals."""
+
+    def __init__(
+        self, uniform_T: Tensor, filters: Filters, stop_token: int | None, drafter: Drafter | None
+    ) -> None:
+        self.ids: list[int] = []
+        self.entropies: list[Tensor] = []
+        self.length = len(uniform_T)
+        self._uniform_T = uniform_T
+        self._filters = filters
+        self._stop_token = stop_token
+        self._drafted: DraftedSequence | None = drafter.sequence() if drafter else None
+
+    @property
+    def is_done(self) -> bool:
+        """True once the sample has its length or its stop token."""
+        ended = bool(self.ids) and self.ids[-1] == self._stop_token
+        return ended or len(self.ids) == self.length
+
+    def propose(self) -> list[int]:
+        """Propose tokens to feed after the last one; none past the end."""
+        if self._drafted is None or self.is_done:
+            return []
+        return self._drafted.propose(self.length - len(self.ids) - 1)
+
+    def take(self, logits_RV: Tensor, proposed: Sequence[int]) -> int:
+        """Pick tokens row by row while the proposals hold; return how many were picked."""
+        picked = 0
+        for row in range(len(proposed) + 1):
+            position = len(self.ids)
+            token = pick(
+                logits_RV[row : row + 1],
+                self._uniform_T[position : position + 1],
+                self._filters,
+            )
+            self.entropies.append(entropy(logits_RV[row : row + 1]))
+            self.ids.append(int(token))
+            if self._drafted is not None:
+                self._drafted.extend(self.ids[-1])
+            picked += 1
+            if self.is_done or row == len(proposed) or proposed[row] != self.ids[-1]:
+                break
+        if self._drafted is not None:
+            self._drafted.tell(len(proposed), picked - 1)
+        return picked
+
+
 def sample(
-    network: Any,
+    network: Network,
     prompt: Sequence[int],
     uniform_BT: Tensor,
     filters: Filters,
     *,
     block_size: int | None = None,
     stop_token: int | None = None,
+    drafter: Drafter | None = None,
 ) -> Draw:
     """Draw B samples of up to T tokens, one uniform per position.
 
     Args:
-        network: a causal language model of transformers.
+        network: the model, as `inference_network` returns it.
         prompt: at least one token id; the same context for every sample.
         uniform_BT: float64 numbers in [0, 1) on the CPU, one per sample and position.
         filters: temperature, top-k, top-p.
         block_size: sliding context of this many tokens; None lets every token see all.
         stop_token: ends a sample (and is its last token); None runs all to T.
+        drafter: proposes tokens (full context only); it learns the samples drawn. None
+            draws token by token.
     """
-    decoder = CachedDecoder(network) if block_size is None else SlidingDecoder(network, block_size)
-    batch, length = uniform_BT.shape
     uniform_BT = uniform_BT.to(network.device)
-    new_BP = torch.tensor([list(prompt)] * batch, device=network.device)
-    ids_BT = torch.empty(batch, length, dtype=torch.long, device=network.device)
-    entropy_BT = torch.empty(batch, length, dtype=torch.float64, device=network.device)
-    for t in range(length):
-        logits_BV = decoder.append(new_BP)
-        ids_BT[:, t] = pick(logits_BV, uniform_BT[:, t], filters)
-        entropy_BT[:, t] = entropy(logits_BV)
-        new_BP = ids_BT[:, t : t + 1]
-        if stop_token is not None and bool((ids_BT[:, : t + 1] == stop_token).any(dim=1).all()):
-            break
-    samples = tuple(_until(row, stop_token) for row in ids_BT[:, : t + 1].tolist())
-    seen = [entropy_BT[row, : len(ids)] for row, ids in enumerate(samples)]
-    return Draw(tuple(prompt), samples, float(torch.cat(seen).mean()), decoder.passes)
+    rows = [Growing(uniform_T, filters, stop_token, drafter) for uniform_T in uniform_BT]
+    if block_size is not None:
+        passes = _slide(network, list(prompt), rows, block_size)
+    elif drafter is not None and len(rows) > 1 and not network.takes_ragged:
+        passes = sum(_decode(network, list(prompt), [row], drafter) for row in rows)
+    else:
+        passes = _decode(network, list(prompt), rows, drafter)
+    for row in rows:
+        if drafter is not None:
+            drafter.learn(row.ids)
+    entropies = torch.cat([value for row in rows for value in row.entropies])
+    samples = tuple(tuple(row.ids) for row in rows)
+    return Draw(tuple(prompt), samples, float(entropies.double().mean()), passes)
 
 
-def _until(ids: list[int], stop_token: int | None) -> tuple[int, ...]:
-    """Cut a sample after the first stop token."""
-    end = ids.index(stop_token) + 1 if stop_token in ids else len(ids)
-    return tuple(ids[:end])
+def _decode(
+    network: Network, prompt: list[int], rows: Sequence[Growing], drafter: Drafter | None
+) -> int:
+    """Grow the samples under one cache; return the number of passes."""
+    longest = drafter.longest_draft if drafter else 0
+    cache = network.new_cache(len(rows), len(prompt) + rows[0].length + longest + 1)
+    held = [0] * len(rows)  # tokens of each sequence that stand in the cache
+    drafts: list[list[int]] = [[] for _ in rows]
+    feeds = [list(prompt) for _ in rows]
+    passes = 0
+    while not all(row.is_done for row in rows):
+        width = max(len(feed) for feed in feeds)
+        padded = [feed + [0] * (width - len(feed)) for feed in feeds]
+        hidden_BRD = network.hidden(torch.tensor(padded, device=network.device), cache)
+        passes += 1
+        known = [len(feed) - len(draft) for feed, draft in zip(feeds, drafts, strict=True)]
+        logits = _checked_logits(network, hidden_BRD, known, feeds)
+        for b, row in enumerate(rows):
+            if not row.is_done:
+                held[b] += known[b] + row.take(logits[b], drafts[b]) - 1
+            elif drafter is None:
+                held[b] += 1  # goes along, so that all sequences keep one length
+            drafts[b] = row.propose()
+            feeds[b] = [row.ids[-1], *drafts[b]]
+        cache.rewind(held)
+    return passes
+
+
+def _checked_logits(
+    network: Network, hidden_BRD: Tensor, known: Sequence[int], feeds: Sequence[Sequence[int]]
+) -> Sequence[Tensor]:
+    """Logits of every sequence from its last known token on, by one pass of the head."""
+    parts = [hidden_BRD[b, k - 1 : len(feeds[b])] for b, k in enumerate(known)]
+    return torch.split(network.logits(torch.cat(parts)), [len(part) for part in parts])
+
+
+def _slide(network: Network, prompt: list[int], rows: Sequence[Growing], block_size: int) -> int:
+    """Grow the samples under a sliding context; return the number of passes."""
+    decoder = SlidingDecoder(network, len(rows), block_size)
+    new_BR = torch.tensor([prompt] * len(rows), device=network.device)
+    while not all(row.is_done for row in rows):
+        logits_BV = decoder.append(new_BR)
+        for b, row in enumerate(rows):
+            if not row.is_done:
+                row.take(logits_BV[b : b + 1], [])
+        new_BR = torch.tensor([[row.ids[-1]] for row in rows], device=network.device)
+    return decoder.passes

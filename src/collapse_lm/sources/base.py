@@ -1,14 +1,15 @@
 """The one interface of all sources of text."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
+from collapse_lm.inference import Network
 from collapse_lm.sampling import Draw
 
 
 class Source(Protocol):
     """Decides the text of an update."""
 
-    def draw(self, network: Any, update: int) -> Draw:
+    def draw(self, network: Network, update: int) -> Draw:
         """Return the samples to train on in `update` (counted from 1).
 
         `network` is the current model, θ_{u-1}. The same update draws the same

@@ -1,11 +1,15 @@
 """The paper's source: samples that the current model draws itself."""
 
+import logging
 from collections.abc import Sequence
-from typing import Any
 
 from collapse_lm import rng
 from collapse_lm.config.schema import SamplingConfig
-from collapse_lm.sampling import Draw, Filters, sample
+from collapse_lm.inference import Network
+from collapse_lm.sampling import Drafter, Draw, Filters, sample
+
+_LOG = logging.getLogger(__name__)
+_FREE_ROWS = 16  # rows of one pass that cost no more than one (docs/performance.md)
 
 
 class OwnSamples:
@@ -18,8 +22,10 @@ class OwnSamples:
         self._prompt = tuple(prompt)
         self._stop_token = eos_token if config.stop_at_eos else None
         self._seed = seed
+        longest = _longest_draft(config)
+        self._drafter = Drafter(longest) if longest else None
 
-    def draw(self, network: Any, update: int) -> Draw:
+    def draw(self, network: Network, update: int) -> Draw:
         """Sample from the current model."""
         config = self._config
         numbers = rng.stream(self._seed, "sample", update)
@@ -30,4 +36,18 @@ class OwnSamples:
             Filters(config.temperature, config.top_k, config.top_p),
             block_size=config.block_size if config.context == "sliding" else None,
             stop_token=self._stop_token,
+            drafter=self._drafter if network.can_rewind else None,
         )
+
+
+def _longest_draft(config: SamplingConfig) -> int:
+    """Tokens to propose at most; 0 where speculation is off or has nothing to gain."""
+    if config.speculation == "off":
+        return 0
+    if config.context == "sliding":
+        if config.speculation != "auto":
+            _LOG.info("sampling.speculation is off: it needs sampling.context=full")
+        return 0
+    if config.speculation == "auto":
+        return _FREE_ROWS // config.batch_size - 1 if config.batch_size <= _FREE_ROWS else 0
+    return config.speculation

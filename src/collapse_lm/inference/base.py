@@ -1,0 +1,51 @@
+"""The interface between a model and those who read its predictions.
+
+Shapes: B sequences, R new tokens of each, D width, V vocabulary, N rows.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Cache(Protocol):
+    """Keys and values of B sequences."""
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Keep only the first `lengths[b]` tokens of sequence b."""
+        ...
+
+
+class Network(Protocol):
+    """A causal language model in the precision of sampling and evaluation.
+
+    Attributes:
+        takes_ragged: sequences of one cache may differ in length.
+        can_rewind: a cache can drop its newest tokens.
+    """
+
+    takes_ragged: bool
+    can_rewind: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def new_cache(self, batch: int, capacity: int) -> Cache:
+        """Return an empty cache for `batch` sequences of at most `capacity` tokens."""
+        ...
+
+    def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
+        """Feed tokens; return the last hidden states (B, R, D), those that the head reads."""
+        ...
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return the logits (N, V) in float32 (float64 for float64 weights)."""
+        ...
+
+    def refresh(self) -> None:
+        """Take over the master's weights, in place. Call it after every optimizer step."""
+        ...
