@@ -100,7 +100,7 @@ class PackedLinear:
     def __init__(self, weights_OK: Sequence[Tensor], biases_O: Sequence[Tensor] = ()) -> None:
         self._masters_OK = weights_OK
         self._master_biases_O = biases_O
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(_joined(weights_OK), 1)
+        self._packed = _pack(weights_OK)
         self._bias_O = _joined(biases_O) if biases_O else None
 
     def __call__(self, x_NK: Tensor, activation: Activation = None) -> Tensor:
@@ -129,8 +129,13 @@ class PackedLinear:
         return rounded_NO.float() + self.add_to(-rounded_NO, x_NK).float()
 
     def refresh(self) -> None:
-        """Take over the master's weights, in place."""
-        self._packed.copy_(_joined(self._masters_OK).to_mkldnn())
+        """Take over the master's weights.
+
+        The old copy is given back first, so that no more than this one matrix is held
+        twice. (Copying into the packed tensor keeps its memory but loses its layout.)
+        """
+        del self._packed
+        self._packed = _pack(self._masters_OK)
         if self._bias_O is not None:
             _copy_joined(self._bias_O, self._master_biases_O)
 
@@ -138,6 +143,12 @@ class PackedLinear:
 def packing_is_available() -> bool:
     """True where this build of torch can pack bfloat16 weights for its CPU."""
     return hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+
+
+def _pack(masters: Sequence[Tensor]) -> Tensor:
+    """Join, round to bfloat16 and reorder into the layout for few rows."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(_joined(masters), 1)
+    return packed
 
 
 def _joined(masters: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,170 @@
+"""Speculation changes no token: in float64 every id equals that of plain sampling."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collapse_lm import rng
+from collapse_lm.config import SamplingConfig, load_config
+from collapse_lm.inference import inference_network
+from collapse_lm.inference.generic import GenericNetwork
+from collapse_lm.records import RunReader
+from collapse_lm.runner import run
+from collapse_lm.sampling import Drafter, Filters, sample
+from collapse_lm.sources import OwnSamples
+
+from conftest import tiny_gpt2, tiny_llama
+
+SETTINGS = list(
+    itertools.product(
+        [Filters(0.3), Filters(0.8, top_k=20), Filters(1.0, top_p=0.8), Filters(0)],
+        [1, 3],  # batch
+        [1, 4, 15],  # longest proposal
+        [(256,), tuple(range(30)) * 2],  # prompt
+    )
+)
+
+
+def repetitive(master):
+    """Sharpen a random model, so that it falls into loops and proposals hold now and then."""
+    with torch.no_grad():
+        for parameter in master.parameters():
+            parameter.mul_(1.5)
+    return master.double()
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama", "generic"])
+def network(request):
+    if request.param == "generic":
+        return GenericNetwork(repetitive(tiny_gpt2()), torch.float64)
+    master = {"gpt2": tiny_gpt2, "llama": tiny_llama}[request.param]()
+    return inference_network(repetitive(master), "float32")
+
+
+def test_ids_equal_plain_sampling_over_seeds_and_settings(network):
+    drafters = {}
+    passes = tokens = 0
+    for seed in range(4 * len(SETTINGS)):
+        filters, batch, longest, prompt = SETTINGS[seed % len(SETTINGS)]
+        uniforms = rng.uniforms(rng.stream(seed, "sample"), batch, 40)
+        drafter = drafters.setdefault(longest, Drafter(longest, generation=500))
+        plain = sample(network, prompt, uniforms, filters)
+        fast = sample(network, prompt, uniforms, filters, drafter=drafter)
+        assert fast.samples == plain.samples
+        assert fast.entropy == pytest.approx(plain.entropy, rel=1e-6)
+        passes, tokens = passes + fast.forward_passes, tokens + fast.tokens
+    assert passes < 0.75 * tokens  # so that the equality is one of real proposals
+
+
+def without(rows, *keys):
+    return [{key: value for key, value in row.items() if key not in keys} for row in rows]
+
+
+@pytest.mark.parametrize("changes", [[], ["sampling.batch_size=3"], ["sampling.speculation=3"]])
+def test_a_whole_run_gives_the_same_record(changes, tiny_overrides, tmp_path):
+    settings = [*tiny_overrides, *changes, "training.learning_rate=1e-2", "run.max_updates=15"]
+    settings += ["collapse.stop=false", "sampling.temperature=0.5", "sampling.max_new_tokens=60"]
+    on = run(load_config("quickstart", settings), tmp_path / "on")
+    off = run(load_config("quickstart", [*settings, "sampling.speculation=off"]), tmp_path / "off")
+    fast, plain = (RunReader(result.directory) for result in (on, off))
+    assert fast.samples() == plain.samples()
+    one, other = (without(r.updates(), "seconds", "forward_passes") for r in (fast, plain))
+    # In float32 a pass over several rows rounds the entropy differently in its last digits.
+    assert without(one, "entropy") == without(other, "entropy")
+    assert sum(r["forward_passes"] for r in fast.updates()) < sum(
+        r["forward_passes"] for r in plain.updates()
+    )
+
+
+def test_a_loop_takes_few_passes():
+    network = inference_network(repetitive(tiny_gpt2()), "float32")
+    uniforms = rng.uniforms(rng.stream(0, "sample"), 1, 60)
+    drafter = Drafter(15)
+    first = sample(network, [256], uniforms, Filters(0), drafter=drafter)
+    again = sample(network, [256], uniforms, Filters(0), drafter=drafter)
+    assert again.samples == first.samples
+    assert again.forward_passes <= 12
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=30), max_size=6))
+def test_proposals_are_what_followed_the_longest_known_n_gram(samples):
+    drafter = Drafter(8)
+    for ids in samples[:-1]:
+        drafter.learn(ids)
+    sequence = drafter.sequence()
+    for token in samples[-1] if samples else []:
+        sequence.extend(token)
+        for proposed in (sequence.propose(8),):
+            assert len(proposed) <= 8
+            assert set(proposed) <= {0, 1, 2}
+
+
+def test_a_period_is_continued_past_the_end_of_what_is_known():
+    sequence = Drafter(8).sequence()
+    for token in [7, 8, 9, 7, 8]:
+        sequence.extend(token)
+    for _ in range(3):
+        sequence.tell(1, 1)
+    assert sequence.propose(8) == [9, 7, 8, 9, 7, 8, 9, 7]
+
+
+def test_a_proposal_grows_while_it_holds_and_shrinks_when_it_fails():
+    sequence = Drafter(15).sequence()
+    for token in [1, 2] * 30:
+        sequence.extend(token)
+    lengths = [len(sequence.propose(99))]
+    for held in (None, None, 3, 0):
+        proposed = len(sequence.propose(99))
+        sequence.tell(proposed, proposed if held is None else held)
+        lengths.append(len(sequence.propose(99)))
+    assert lengths == [4, 8, 15, 4, 2]
+    assert sequence.propose(1) == [1]
+
+
+def test_memory_is_bounded_by_two_generations():
+    drafter = Drafter(4, generation=100)
+    for start in range(200):
+        drafter.learn(range(1000 * start, 1000 * start + 20))
+    held = len(drafter._old.tokens) + len(drafter._new.tokens)
+    assert held <= 2 * (100 + 21)
+    assert drafter.find((199_000, 199_001)) is not None
+    assert drafter.find((0, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "longest"),
+    [
+        ({}, 15),
+        ({"batch_size": 4}, 3),
+        ({"batch_size": 40}, None),
+        ({"speculation": 5, "batch_size": 40}, 5),
+        ({"speculation": "off"}, None),
+        ({"context": "sliding"}, None),
+        ({"context": "sliding", "speculation": 5}, None),
+    ],
+)
+def test_the_setting_decides_the_longest_proposal(changes, longest, caplog):
+    caplog.set_level("INFO")
+    source = OwnSamples(SamplingConfig(**changes), [256], 256, seed=0)
+    assert (source._drafter.longest_draft if source._drafter else None) == longest
+    says = "needs sampling.context=full" in caplog.text
+    assert says == (changes.get("context") == "sliding" and "speculation" in changes)
+
+
+def test_a_draw_does_not_depend_on_what_the_drafter_knows():
+    network = inference_network(repetitive(tiny_gpt2()), "float32")
+    uniforms = rng.uniforms(rng.stream(1, "sample"), 1, 50)
+    knowing = Drafter(15)
+    for seed in range(20):
+        numbers = rng.uniforms(rng.stream(seed, "sample"), 1, 50)
+        sample(network, [256], numbers, Filters(0.5), drafter=knowing)
+    draws = [
+        sample(network, [256], uniforms, Filters(0.5), drafter=d) for d in (knowing, Drafter())
+    ]
+    assert replace(draws[0], forward_passes=0) == replace(
+        draws[1], forward_passes=0, entropy=draws[0].entropy
+    )
