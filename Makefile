@@ -1,14 +1,15 @@
-# make demo | test | check | install: each sets up .venv by itself. PYTHON=... picks the interpreter.
+# make demo | test | check | bench | install: each sets up .venv by itself. PYTHON=... picks the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check bench format clean
 help:
 	@echo "make demo     watch a real 135M-parameter model collapse (installs on first use)"
 	@echo "make test     run the test suite"
 	@echo "make check    format, lint and types"
+	@echo "make bench    time decoding passes on this machine"
 	@echo "make install  only set up $(VENV)"
 
 $(READY): pyproject.toml constraints.txt
@@ -30,6 +31,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/decode.py $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff format .

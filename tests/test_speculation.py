@@ -1,7 +1,6 @@
 """Speculation changes no token: in float64 every id equals that of plain sampling."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 import torch
@@ -91,16 +90,16 @@ def test_a_loop_takes_few_passes():
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=30), max_size=6))
-def test_proposals_are_what_followed_the_longest_known_n_gram(samples):
+def test_proposals_are_short_enough_and_hold_known_tokens_only(samples):
     drafter = Drafter(8)
     for ids in samples[:-1]:
         drafter.learn(ids)
     sequence = drafter.sequence()
     for token in samples[-1] if samples else []:
         sequence.extend(token)
-        for proposed in (sequence.propose(8),):
-            assert len(proposed) <= 8
-            assert set(proposed) <= {0, 1, 2}
+        proposed = sequence.propose(8)
+        assert len(proposed) <= 8
+        assert set(proposed) <= {0, 1, 2}
 
 
 def test_a_period_is_continued_past_the_end_of_what_is_known():
@@ -162,9 +161,6 @@ def test_a_draw_does_not_depend_on_what_the_drafter_knows():
     for seed in range(20):
         numbers = rng.uniforms(rng.stream(seed, "sample"), 1, 50)
         sample(network, [256], numbers, Filters(0.5), drafter=knowing)
-    draws = [
-        sample(network, [256], uniforms, Filters(0.5), drafter=d) for d in (knowing, Drafter())
-    ]
-    assert replace(draws[0], forward_passes=0) == replace(
-        draws[1], forward_passes=0, entropy=draws[0].entropy
-    )
+    drafters = (knowing, Drafter())
+    one, other = (sample(network, [256], uniforms, Filters(0.5), drafter=d) for d in drafters)
+    assert one.samples == other.samples

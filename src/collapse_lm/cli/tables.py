@@ -17,8 +17,12 @@ Lazy = Callable[[], Table]
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
+        table.add_row(*map(_cell, row))
     return table
+
+
+def _cell(value: object) -> Text:
+    return Text("" if value is None else printable(str(value), keep_newlines=True))
 
 
 def models_table(found: Sequence[ModelInfo]) -> Table:
@@ -40,15 +44,13 @@ def models_table(found: Sequence[ModelInfo]) -> Table:
 def corpora_table(found: Sequence[CorpusInfo]) -> Table:
     """Corpora with text form and licence."""
     return _table(
-        ("corpus", "ready", "form", "licence", "what it is", "where, or what it needs"),
+        ("corpus", "ready", "form", "what it is (licence), and where it is or what it needs"),
         (
             (
                 info.name,
                 "yes" if info.ready else "no",
                 info.form,
-                info.licence,
-                info.description,
-                info.ready or info.needs,
+                f"{info.description} ({info.licence})\n{info.ready or info.needs}",
             )
             for info in found
         ),

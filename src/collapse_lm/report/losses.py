@@ -4,15 +4,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from collapse_lm.printable import printable
 from collapse_lm.records.schema import Row
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe-Ito, colour-blind safe
-_FORMATS = ("svg", "png", "pdf")
+# Dates are left out, so that equal runs give equal files.
+_FORMATS: dict[str, dict[str, None]] = {
+    "svg": {"Date": None},
+    "png": {},
+    "pdf": {"CreationDate": None},
+}
 
 
 def draw_losses(rows: Sequence[Row], summary: Row | None, manifest: Row, folder: Path) -> None:
     """Write losses.svg, .png and .pdf: two panels over one axis of updates."""
     from matplotlib import rc_context
+
+    # Without random ids equal runs give equal files; a name with a dollar is no formula.
+    with rc_context({"svg.hashsalt": "collapse-lm", "text.parse_math": False}):
+        figure = _figure(rows, summary, manifest)
+        folder.mkdir(exist_ok=True)
+        for suffix, metadata in _FORMATS.items():
+            figure.savefig(folder / f"losses.{suffix}", dpi=160, metadata=metadata)
+
+
+def _figure(rows: Sequence[Row], summary: Row | None, manifest: Row) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -22,7 +38,7 @@ def draw_losses(rows: Sequence[Row], summary: Row | None, manifest: Row, folder:
     names = {name for row in rows for name in row["validation"]}
     for colour, name in zip(_COLOURS * len(names), sorted(names), strict=False):
         points = [(r["update"], r["validation"][name]["loss"]) for r in rows if r["validation"]]
-        _line(validation, points, colour, name)
+        _line(validation, points, colour, printable(name))
     validation.set_ylabel("validation loss\n(nats per token)")
     validation.legend(frameon=False, loc="best")
     points = [(r["update"], r["train_loss"]) for r in rows if r["update"] > 0]
@@ -32,13 +48,7 @@ def draw_losses(rows: Sequence[Row], summary: Row | None, manifest: Row, folder:
     train.set_xlabel("updates")
     _mark_collapse((validation, train), summary)
     figure.suptitle(_title(manifest, summary), fontsize=10)
-    folder.mkdir(exist_ok=True)
-    # Without dates and random ids, equal runs give equal files.
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with rc_context({"svg.hashsalt": "collapse-lm"}):
-        for suffix in _FORMATS:
-            path = folder / f"losses.{suffix}"
-            figure.savefig(path, dpi=160, metadata=metadata.get(suffix))
+    return figure
 
 
 def _line(
@@ -74,6 +84,6 @@ def _mark_collapse(panels: Sequence[Any], summary: Row | None) -> None:
 
 
 def _title(manifest: Row, summary: Row | None) -> str:
-    model = Path(manifest["model"]["reference"]).name
+    model = printable(Path(manifest["model"]["reference"]).name)
     ending = summary["reason"] if summary else "running"
     return f"{model} trained on its own samples, seed {manifest['seed']}\n{ending}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from collapse_lm.printable import printable
 from collapse_lm.records.schema import Row
 
 
@@ -12,7 +13,7 @@ def samples_page(
     by_update = {row["update"]: row for row in rows}
     ending = summary["reason"] if summary else "still running"
     parts = [
-        f"# Samples of {manifest['model']['reference']}, seed {manifest['seed']}",
+        f"# Samples of {_code(manifest['model']['reference'])}, seed {manifest['seed']}",
         f"{len(samples)} updates. {ending[:1].upper()}{ending[1:]}.",
     ]
     for sample in _stages(samples):
@@ -36,8 +37,14 @@ def _heading(row: Row) -> str:
     )
 
 
+def _code(name: str) -> str:
+    """Show a name as code, on one line."""
+    return f"`{printable(name).replace('`', chr(39))}`"
+
+
 def _quote(text: str) -> str:
-    """Fence a text as code, so that nothing in it is read as Markdown or HTML."""
+    """Fence a text as code, so that nothing in it is read as Markdown, HTML or a terminal's."""
+    text = printable(text, keep_newlines=True)
     longest = max((len(run) for run in _backtick_runs(text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"

@@ -1,0 +1,136 @@
+"""One decoding pass: ours, transformers' own, and what the machine could do.
+
+    make bench                      # SmolLM2-135M; ARGS="--model DIR" for another
+
+All contenders take turns in one process, so that a machine that changes its speed
+changes it for all. Prints one table and writes it, dated, beside this file.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.cache_utils import DynamicCache
+
+from collapse_lm.inference import inference_network
+from collapse_lm.inference.linear import PackedLinear
+from collapse_lm.models.load import load_model
+
+CACHED = 100  # tokens in the cache before the pass
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    model = load_model(options.model)
+    passes = contenders(model.network)
+    seconds: dict[str, list[float]] = {name: [] for name in passes}
+    for turn in range(options.rounds + 2):
+        for name, one_pass in passes.items():
+            begin = time.perf_counter()
+            one_pass()
+            if turn >= 2:  # the first two warm up
+                seconds[name].append(time.perf_counter() - begin)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    write(options.model, options.rounds, medians)
+
+
+def contenders(master: torch.nn.Module) -> dict[str, Callable[[], object]]:
+    """Return the passes by name."""
+    ours = {dtype: inference_network(master, dtype) for dtype in ("bfloat16", "float32")}
+    caches = {dtype: network.new_cache(1, 200) for dtype, network in ours.items()}
+
+    def our_pass(dtype: str, rows: int) -> Callable[[], object]:
+        ids = torch.ones(1, rows, dtype=torch.long)
+
+        def one_pass() -> object:
+            caches[dtype].rewind([CACHED])
+            return ours[dtype].logits(ours[dtype].hidden(ids, caches[dtype])[0])
+
+        return one_pass
+
+    return {
+        "ours, bfloat16, 1 row": our_pass("bfloat16", 1),
+        "ours, bfloat16, 8 rows": our_pass("bfloat16", 8),
+        "ours, bfloat16, 16 rows": our_pass("bfloat16", 16),
+        "ours, float32, 1 row": our_pass("float32", 1),
+        "transformers, bfloat16, 1 row": their_pass(master, torch.bfloat16, 1),
+        "transformers, bfloat16, 8 rows": their_pass(master, torch.bfloat16, 8),
+        "transformers, float32, 1 row": their_pass(master, torch.float32, 1),
+        "roofline: packed bfloat16 products alone": products_alone(master),
+    }
+
+
+def their_pass(master: torch.nn.Module, dtype: torch.dtype, rows: int) -> Callable[[], object]:
+    """A step of transformers with its own cache."""
+    network = AutoModelForCausalLM.from_config(master.config, dtype=dtype).eval()
+    network.load_state_dict(master.state_dict())
+    cache = DynamicCache(config=network.config)
+    ids = torch.ones(1, rows, dtype=torch.long)
+
+    @torch.inference_mode()
+    def one_pass() -> object:
+        if cache.get_seq_length() > CACHED:
+            cache.crop(CACHED - cache.get_seq_length())
+        return network(input_ids=ids, past_key_values=cache).logits.float()
+
+    with torch.inference_mode():
+        network(input_ids=torch.ones(1, CACHED, dtype=torch.long), past_key_values=cache)
+    return one_pass
+
+
+def products_alone(master: torch.nn.Module) -> Callable[[], object]:
+    """Read every weight matrix once, with nothing between the products."""
+    embeddings = {id(module.weight) for module in master.modules() if is_embedding(module)}
+    tied = id(master.get_output_embeddings().weight)
+    matrices = [
+        p.detach()
+        for p in master.parameters()
+        if p.dim() == 2 and (id(p) not in embeddings or id(p) == tied)
+    ]
+    linears = [PackedLinear([matrix]) for matrix in matrices]
+    inputs = [torch.randn(1, matrix.shape[1]).bfloat16() for matrix in matrices]
+
+    @torch.inference_mode()
+    def one_pass() -> object:
+        return [linear(x) for linear, x in zip(linears, inputs, strict=True)]
+
+    return one_pass
+
+
+def is_embedding(module: torch.nn.Module) -> bool:
+    """True for look-up tables."""
+    return isinstance(module, torch.nn.Embedding)
+
+
+def write(model: str, rounds: int, medians: dict[str, float]) -> None:
+    """Print the table; write it as Markdown and JSON."""
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    lines = [
+        f"# One decoding pass of {Path(model).name}, {CACHED} tokens in the cache",
+        f"{date.today()}, {machine}; median of {rounds} alternating rounds.",
+        "",
+        "| pass | ms |",
+        "| --- | ---: |",
+        *(f"| {name} | {1000 * value:.1f} |" for name, value in medians.items()),
+    ]
+    print("\n".join(lines))
+    stem = f"decode-{Path(model).name}-{date.today()}"
+    (HERE / f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    record = {"model": model, "date": str(date.today()), "machine": machine, "seconds": medians}
+    (HERE / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""README and docs are true of the code: commands parse, keys exist, links lead somewhere."""
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from collapse_lm.cli.main import app
+from collapse_lm.config import load_config, preset_names, resolve
+from collapse_lm.config.load import dotted_keys
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+
+
+def blocks(page, language=""):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+
+
+def commands(page):
+    lines = [line for block in blocks(page) for line in block.splitlines()]
+    return [
+        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("collapse-lm ")
+    ]
+
+
+@pytest.mark.parametrize("words", commands(ROOT / "README.md"), ids=" ".join)
+def test_commands_of_the_readme_parse_and_their_keys_exist(words):
+    if words[1] == "config":
+        words = words[1:]
+    get_command(app).make_context("collapse-lm", list(words), resilient_parsing=True)
+    command = get_command(app).commands[words[0]]
+    settings = [after for word, after in itertools.pairwise(words) if word == "--set"]
+    if words[0] == "run":
+        load_config(words[1], settings)
+    elif settings:
+        resolve({}, settings)
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known | {"--set"}
+
+
+def test_the_readme_covers_every_command_and_preset():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert all(f"collapse-lm {name}" in text for name in get_command(app).commands)
+    assert all(f"| `{name}` |" in text for name in preset_names())
+
+
+def test_the_yaml_of_the_readme_loads(tmp_path):
+    (block,) = blocks(ROOT / "README.md", "yaml")
+    (tmp_path / "mine.yaml").write_text(block)
+    assert load_config(tmp_path / "mine.yaml").sampling.batch_size == 4
+
+
+def test_the_design_lists_every_key():
+    text = (ROOT / "docs" / "design.md").read_text("utf-8")
+    names = {key.rpartition(".")[2] for key in dotted_keys()}
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_named_files_exist(page):
+    text = page.read_text("utf-8")
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+def test_nothing_is_left_to_fill_in():
+    assert [page.name for page in PAGES if "@@" in page.read_text("utf-8")] == []
