@@ -270,6 +270,15 @@ def test_escape_sequences_in_a_name_are_not_emitted(tmp_path):
     assert "\\x1b[31mred" in message
 
 
+def test_a_place_that_cannot_be_written_is_the_machines_failure(tmp_path, tiny_overrides):
+    (tmp_path / "file").write_text("in the way")
+    out = tmp_path / "file" / "run"
+    done = call("run", "quickstart", "--out", out, *settings(tiny_overrides))
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # --- signals ---------------------------------------------------------------------------
 
 

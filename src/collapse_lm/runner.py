@@ -16,6 +16,7 @@ from collapse_lm.loop import self_train
 from collapse_lm.manifest import describe
 from collapse_lm.parts import prepare
 from collapse_lm.records import RunDirectory, UpdateRecord, summarize
+from collapse_lm.records.schema import Row
 from collapse_lm.report import write_first_pictures
 
 Observer = Callable[[UpdateRecord], None]
@@ -48,6 +49,7 @@ def run(
 
     Raises:
         UserError: for bad input, before anything was created.
+        MachineError: when the disk fails; what was recorded stays.
     """
     name = "run" if isinstance(config, Config) else Path(config).stem
     settings = config if isinstance(config, Config) else load_config(config, overrides)
@@ -56,21 +58,12 @@ def run(
     parts = prepare(settings)
     manifest = describe(settings, parts)
     directory = RunDirectory.create(path, to_yaml(settings), manifest)
-    begin, status, rows = time.perf_counter(), "failed", []
+    begin, status, rows = time.perf_counter(), "failed", list[Row]()
     try:
-        status = "finished"
-        for record in self_train(parts.state, parts.experiment):
-            directory.append(record)
-            rows.append(record.row())
-            for observe in observers:
-                observe(record)
-            if not record.applied:
-                status = "diverged"
-            elif should_stop():
-                status = "interrupted"
-                break
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        records = self_train(parts.state, parts.experiment)
+        status = _follow(records, directory, rows, observers, should_stop)
+    except KeyboardInterrupt:
+        status = "interrupted"
         raise
     finally:
         summary = summarize(rows, parts.experiment.rule, status)
@@ -79,6 +72,26 @@ def run(
         directory.write_json("manifest.json", {**manifest, "status": status, "seconds": seconds})
     write_first_pictures(path)
     return RunResult(path, summary)
+
+
+def _follow(
+    records: Iterable[UpdateRecord],
+    directory: RunDirectory,
+    rows: list[Row],
+    observers: Sequence[Observer],
+    should_stop: Callable[[], bool],
+) -> str:
+    """Put every record on disk and show it; return how the run ended."""
+    for record in records:
+        directory.append(record)
+        rows.append(record.row())
+        for observe in observers:
+            observe(record)
+        if not record.applied:
+            return "diverged"
+        if should_stop():
+            return "interrupted"
+    return "finished"
 
 
 def default_directory(name: str, seed: int) -> Path:

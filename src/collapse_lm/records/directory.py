@@ -10,12 +10,13 @@ append-only. Knows nothing of models.
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.errors import UserError
+from collapse_lm.errors import MachineError, UserError
 from collapse_lm.records.schema import Row, UpdateRecord, to_json
 
 MANIFEST = "manifest.json"
@@ -48,11 +49,12 @@ class RunDirectory:
     def create(cls, path: Path, config_yaml: str, manifest: Mapping[str, Any]) -> "RunDirectory":
         """Make the directory with its configuration and manifest."""
         cls.check_free(path)
-        path.mkdir(parents=True, exist_ok=True)
         directory = cls(path)
+        with _disk(path):
+            path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "config.yaml", config_yaml)
         for name in (UPDATES, SAMPLES):
-            (path / name).touch()
+            write_atomically(path / name, "")
         directory.write_json(MANIFEST, manifest)
         return directory
 
@@ -99,19 +101,32 @@ def find_runs(folder: Path) -> list[RunReader]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file beside its place and rename it there."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _disk(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _append_line(path: Path, line: str) -> None:
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+    with _disk(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(line + "\n")
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Turn a failure of the disk into an error that names the place."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"{path} cannot be written: {error.strerror or error}\n"
+            "  fix       make room or choose another --out; what was recorded stays"
+        ) from error
 
 
 def _read_lines(path: Path) -> list[Row]:
