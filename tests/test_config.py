@@ -61,6 +61,9 @@ def test_reference_code_preset_is_the_published_code():
         ("training.learning_rate=1", ("training", "learning_rate"), 1.0),
         ("sampling.top_k=null", ("sampling", "top_k"), None),
         ("sampling.prompt=no", ("sampling", "prompt"), "no"),
+        ("sampling.prompt= a # b ", ("sampling", "prompt"), " a # b "),
+        ("sampling.speculation=off", ("sampling", "speculation"), "off"),
+        ("sampling.speculation=3", ("sampling", "speculation"), 3),
         ("sampling.prompt=a=b", ("sampling", "prompt"), "a=b"),
         ('sampling.prompt="\\n"', ("sampling", "prompt"), "\n"),
         ("model=123", ("model",), "123"),
@@ -94,6 +97,25 @@ def test_all_mistakes_are_reported_at_once():
     assert found["sampling.topk"].fix == "did you mean sampling.top_k?"
     assert found["seed"].got == "-1"
     assert "valid number" in found["training.learning_rate"].expected
+
+
+def test_rules_between_keys_are_reported_beside_other_mistakes():
+    wrong = ["training.window=900", "evaluation.stride=900", "sampling.top_k=0", "modl=x"]
+    found = problems_of("quickstart", wrong)
+    assert set(found) == {"training.window", "evaluation.stride", "sampling.top_k", "modl"}
+    assert found["training.window"].expected == "at most sampling.max_new_tokens (200)"
+
+
+def test_one_key_gives_one_problem():
+    (problem,) = problems_of("quickstart", ["sampling.speculation=fast"]).values()
+    assert problem.where == "sampling.speculation"
+
+
+def test_a_file_extends_one_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "base.yaml").write_text("seed: 7")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml")
+    monkeypatch.chdir("/")
+    assert load_config(tmp_path / "mine.yaml").seed == 7
 
 
 @pytest.mark.parametrize(
@@ -131,6 +153,11 @@ def test_an_unknown_preset_suggests_the_right_one():
         "seed=[1",
         "seed.deep=1",
         "sampling=3",
+        "seed=true",
+        "training.learning_rate=no",
+        "run.max_updates=yes",
+        "sampling.speculation=on",
+        "sampling.speculation=0",
         "=3",
         "seed",
     ],
@@ -150,7 +177,7 @@ def test_bad_yaml_files_are_refused(text, tmp_path):
 
 def test_files_that_extend_each_other_are_refused(tmp_path):
     for name, other in (("a", "b"), ("b", "a")):
-        (tmp_path / f"{name}.yaml").write_text(f"extends: {tmp_path / other}.yaml")
+        (tmp_path / f"{name}.yaml").write_text(f"extends: {other}.yaml")
     assert "extends" in problems_of(tmp_path / "a.yaml")
 
 

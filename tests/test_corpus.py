@@ -78,12 +78,12 @@ def test_without_file_and_network_the_answer_says_what_to_do(monkeypatch):
 def test_without_datasets_the_answer_holds_the_install_command(monkeypatch):
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
-    assert problem_of("ptb").expected == "pip install 'collapse-lm[hub]'"
+    assert problem_of("ptb").expected == hub.INSTALL
 
 
 def test_rows_of_the_hub_join_to_the_layout_of_the_files():
-    assert hub.join_rows(["a b", "c"], " {} \n") == " a b \n c \n"
-    assert hub.join_rows([" = T = \n", "", " text \n"], "{}") == " = T = \n text \n"
+    assert hub.join_rows(["a b", "c"], " {} \n", "") == " a b \n c \n"
+    assert hub.join_rows([" = T = \n", "", " text \n"], "{}", " \n") == " = T = \n \n text \n"
 
 
 def test_a_folder_is_its_text_files_in_name_order(tmp_path):

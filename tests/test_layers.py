@@ -13,7 +13,7 @@ LAYERS = [
     ["config"],
     ["metrics"],
     ["hub_access", "data"],
-    ["models", "precision"],
+    ["models", "precision", "memory"],
     ["inference"],
     ["sampling"],
     ["training", "evaluation"],

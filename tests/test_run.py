@@ -182,8 +182,19 @@ def test_a_failure_in_the_middle_keeps_the_record(tiny_overrides, tmp_path):
 
     with pytest.raises(OSError, match="the observer failed"):
         do(tiny_overrides, tmp_path / "r", observers=[fail])
-    assert RunReader(tmp_path / "r").manifest()["status"] == "failed"
+    reader = RunReader(tmp_path / "r")
+    assert reader.manifest()["status"] == "failed"
+    assert (reader.summary()["status"], reader.summary()["reason"]) == ("failed", "failed")
     assert len(untimed(tmp_path / "r")) == 3
+
+
+@pytest.mark.parametrize("rate", ["1e30", "1e36"])
+def test_weights_that_break_end_the_run_as_diverged(rate, tiny_overrides, tmp_path):
+    result = do(tiny_overrides, tmp_path / "r", f"training.learning_rate={rate}")
+    assert result.summary["status"] == "diverged"
+    last = untimed(result.directory)[-1]
+    assert last["applied"] is False
+    assert last["nonfinite"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
 from collapse_lm import rng
 from collapse_lm.inference import inference_network
@@ -90,6 +91,28 @@ def test_sliding_logits_equal_a_plain_forward_of_100_tokens_at_every_position(bo
     for t in range(128):
         found = decoder.append(ids[:, t : t + 1])
         close(found, plain_logits(master, ids[:, max(0, t - 99) : t + 1])[:, -1], master)
+
+
+def test_a_model_that_keeps_its_state_elsewhere_is_read_from_its_start():
+    torch.manual_seed(2)
+    config = MambaConfig(
+        vocab_size=257, hidden_size=16, state_size=4, num_hidden_layers=2, expand=2
+    )
+    master = MambaForCausalLM(config).eval()
+    network = inference_network(master, "float32")
+    uniforms = rng.uniforms(rng.stream(5, "sample"), 1, 12)
+    for drafter in (None, Drafter(4)):
+        draw = sample(network, [1, 2, 3], uniforms, Filters(0.8), drafter=drafter)
+        sequence = [1, 2, 3]
+        for t, token in enumerate(draw.samples[0]):
+            logits = plain_logits(master, torch.tensor([sequence]))[:, -1]
+            assert pick(logits, uniforms[0, t : t + 1], Filters(0.8)).item() == token
+            sequence.append(token)
+
+
+def test_logits_that_are_not_numbers_pick_a_token_of_the_vocabulary():
+    logits = torch.full((1, 5), float("nan"))
+    assert pick(logits, torch.tensor([0.5]).double(), Filters(0.8, 3)).item() < 5
 
 
 def test_sliding_takes_a_prompt_longer_than_the_block(both):

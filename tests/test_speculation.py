@@ -32,7 +32,7 @@ def repetitive(master):
     """Sharpen a random model, so that it falls into loops and proposals hold now and then."""
     with torch.no_grad():
         for parameter in master.parameters():
-            parameter.mul_(1.5)
+            parameter.mul_(2.5)
     return master.double()
 
 

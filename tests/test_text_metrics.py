@@ -123,3 +123,10 @@ def test_metrics_of_a_batch_are_means_over_its_samples():
     assert both.seq_rep_4 == pytest.approx(sum(one.seq_rep_4 for one in alone) / 2)
     assert both.distinct_1 == pytest.approx(sum(one.distinct_1 for one in alone) / 2)
     assert both.loop_period == 2
+
+
+def test_a_sample_too_short_for_a_metric_does_not_hide_the_others():
+    both = measure_samples([[1], loop(2, 20)], ["", "ab" * 10])
+    assert both.seq_rep_4 == measure_samples([loop(2, 20)], ["ab" * 10]).seq_rep_4
+    assert both.compression == compression("ab" * 10)
+    assert math.isnan(measure_samples([[1]], [""]).seq_rep_4)

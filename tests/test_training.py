@@ -146,11 +146,11 @@ def test_windows_are_uniform_and_see_one_token_before():
     assert seen == set(range(7))
 
 
-@pytest.mark.parametrize("window", [None, 10, 11])
-def test_without_a_smaller_window_the_whole_sample_is_trained(window):
+@pytest.mark.parametrize(("window", "context"), [(None, (98, 99)), (10, (99,)), (11, (99,))])
+def test_without_a_smaller_window_the_whole_sample_is_trained(window, context):
     ids = tuple(range(10))
-    segment = choose_segment((99,), ids, window, rng.stream(0, "window", 1))
-    assert segment == Segment((99,), ids)
+    segment = choose_segment((98, 99), ids, window, rng.stream(0, "window", 1))
+    assert segment == Segment(context, ids)
 
 
 def test_retokenizing_spells_special_tokens_out():

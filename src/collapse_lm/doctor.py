@@ -71,12 +71,14 @@ def _cost(config: Config, parts: Parts) -> str:
     """Measure the three phases of an update on a small piece of each."""
     network, sampling = parts.state.working, config.sampling
     numbers = rng.uniforms(rng.stream(0, "sample"), sampling.batch_size, _PROBE_TOKENS)
-    prompt = [parts.model.start_token]
+    is_sliding = sampling.context == "sliding"
+    block_size = sampling.block_size if is_sliding else None
+    prompt = [parts.model.start_token] * (block_size or 1)
     filters = Filters(sampling.temperature, sampling.top_k, sampling.top_p)
-    sample_s = _seconds(lambda: sample(network, prompt, numbers, filters))
+    sample_s = _seconds(lambda: sample(network, prompt, numbers, filters, block_size=block_size))
     sample_s *= sampling.max_new_tokens / _PROBE_TOKENS
     length = config.training.window or sampling.max_new_tokens
-    segments = [Segment(tuple(prompt), tuple(prompt) * length)] * sampling.batch_size
+    segments = [Segment((prompt[0],), (prompt[0],) * length)] * sampling.batch_size
     optimizer = torch.optim.AdamW(parts.state.network.parameters(), lr=0.0, fused=True)
     train_s = _seconds(
         lambda: train_step(parts.state.network, optimizer, segments, parts.compute, None)

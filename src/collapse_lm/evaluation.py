@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from collapse_lm.data.corpus import Corpus
 from collapse_lm.data.windows import Window, plan_windows
+from collapse_lm.errors import UserError
 from collapse_lm.inference import Network
 
 _BATCH_TOKENS = 2048  # tokens of one forward pass
@@ -83,6 +84,10 @@ class EvaluationSet:
             verbose=False,
         )
         ids = encoded["input_ids"]
+        if not ids:
+            raise UserError.single(
+                f"corpus {corpus.name}", "a text of no tokens", "text that the tokenizer knows"
+            )
         return cls(
             corpus,
             torch.tensor([start_token, *ids]),
@@ -120,7 +125,7 @@ def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:
     return CorpusLoss(
         loss=loss,
         perplexity=_exp(loss),
-        bits_per_byte=total / math.log(2) / data.scored_bytes,
+        bits_per_byte=total / math.log(2) / data.scored_bytes if data.scored_bytes else math.nan,
         word_perplexity=_exp(total / data.scored_words) if data.scored_words else math.nan,
         tokens=data.tokens,
     )
@@ -130,7 +135,7 @@ def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:
 def _batch_nll(network: Network, ids: Tensor, batch: Sequence[Window]) -> float:
     """Total -log p over the targets of windows of one shape.
 
-    Logits exist for a few hundred positions at a time, never for a whole batch.
+    Logits exist for a few hundred positions at a time, where the head stands apart.
     """
     inputs_BC = torch.stack([ids[w.first_input : w.end] for w in batch]).to(network.device)
     targets_BC = torch.stack([ids[w.first_target + 1 : w.end + 1] for w in batch])
@@ -139,7 +144,7 @@ def _batch_nll(network: Network, ids: Tensor, batch: Sequence[Window]) -> float:
     targets_N = targets_BC.reshape(-1).to(network.device)
     total = 0.0
     for start in range(0, len(hidden_ND), _CHUNK):
-        logits = network.logits(hidden_ND[start : start + _CHUNK])
+        logits = network.logits(hidden_ND[start : start + _CHUNK], exact=False)
         wanted = targets_N[start : start + _CHUNK]
         total += float(functional.cross_entropy(logits, wanted, reduction="none").double().sum())
     return total

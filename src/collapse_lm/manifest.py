@@ -71,10 +71,14 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Commit of the checkout that this code runs from, if it is one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """Commit of the checkout that this code runs from, None where git does not track it."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except OSError:
+        for command in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
+            result = subprocess.run(
+                [*git, *command], capture_output=True, text=True, timeout=5, check=True
+            )
+    except (OSError, subprocess.SubprocessError):
         return None
-    return result.stdout.strip() or None
+    return result.stdout.strip()

@@ -4,6 +4,7 @@ Loads and checks everything that a run needs and creates nothing. Knows nothing 
 the run directory.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from collapse_lm.errors import Problem, UserError
 from collapse_lm.evaluation import CorpusLoss, EvaluationSet, evaluate
 from collapse_lm.inference import Network, inference_network
 from collapse_lm.loop import Experiment, RunState
+from collapse_lm.memory import keep_freed_memory
 from collapse_lm.metrics.collapse import CollapseRule
 from collapse_lm.models.load import LanguageModel, load_model
 from collapse_lm.precision import Compute, choose_compute
@@ -50,6 +52,7 @@ class ReadyModel:
 
 def ready_model(config: Config) -> ReadyModel:
     """Load the model of a configuration in its precision."""
+    keep_freed_memory()
     model = load_model(config.model)
     compute = choose_compute(config.precision)
     model.network.to(compute.device)
@@ -116,14 +119,15 @@ class SampleLearner:
     compute: Compute
 
     def learn(self, state: RunState, draw: Draw, update: int) -> Step:
-        """Take `steps_per_update` steps; the outcome is that of the first."""
+        """Take `steps_per_update` steps; loss and gradient norm are those of the first."""
         training = self.config.training
         numbers = rng.stream(self.config.seed, "window", update)
         samples = draw.samples
         if training.retokenize:
-            samples = tuple(retokenize(self.model.tokenizer, ids) for ids in samples)
-        steps = []
-        for _ in range(training.steps_per_update):
+            longest = (self.model.max_positions or sys.maxsize) - len(draw.prompt) + 1
+            samples = tuple(retokenize(self.model.tokenizer, ids)[:longest] for ids in samples)
+        steps: list[Step] = []
+        while len(steps) < training.steps_per_update and all(step.applied for step in steps):
             segments = [
                 choose_segment(draw.prompt, ids, training.window, numbers) for ids in samples
             ]
@@ -133,7 +137,7 @@ class SampleLearner:
                 )
             )
         state.working.refresh()
-        return Step(steps[0].loss, steps[0].grad_norm, all(step.applied for step in steps))
+        return Step(steps[0].loss, steps[0].grad_norm, steps[-1].applied)
 
 
 def evaluate_all(network: Network, evaluation: Sequence[EvaluationSet]) -> dict[str, CorpusLoss]:
@@ -146,6 +150,10 @@ def prompt_ids(config: Config, model: LanguageModel) -> list[int]:
     if not config.sampling.prompt:
         return [model.start_token]
     encoded = model.tokenizer(config.sampling.prompt, add_special_tokens=False)
+    if not encoded["input_ids"]:
+        raise UserError.single(
+            "sampling.prompt", repr(config.sampling.prompt), "text that the tokenizer knows"
+        )
     return list(encoded["input_ids"])
 
 
@@ -187,7 +195,7 @@ def check_positions(model: LanguageModel, lengths: Mapping[str, int]) -> None:
             key,
             f"{length} positions",
             f"at most {limit}, the positions of {name}",
-            f"--set {key}=N with a smaller N, or a model with more positions",
+            f"a smaller {key}, or a model with more positions",
         )
         for key, length in lengths.items()
         if limit is not None and length > limit

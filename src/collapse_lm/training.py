@@ -99,8 +99,10 @@ def choose_segment(
     A window sees one token before its first target and nothing else, as in the
     authors' code.
     """
-    if window is None or window >= len(ids):
+    if window is None:
         return Segment(prompt, ids)
+    if window >= len(ids):
+        return Segment(prompt[-1:], ids)
     start = int(torch.randint(len(ids) - window + 1, (), generator=generator))
     before = (prompt + ids)[len(prompt) + start - 1]
     return Segment((before,), ids[start : start + window])

@@ -10,8 +10,21 @@ from collapse_lm.records import RunReader, find_runs
 
 
 def run_table(folder: Path) -> list[dict[str, Any]]:
-    """Describe every run in a folder, in path order."""
-    return [_describe(folder, reader) for reader in find_runs(folder)]
+    """Describe every run in a folder, in path order; a damaged one by what is wrong with it."""
+    return [_describe_or_tell(folder, reader) for reader in find_runs(folder)]
+
+
+def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
+    try:
+        return _describe(folder, reader)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        unknown = ("model", "learning_rate", "seed", "updates", "collapse_update")
+        return {
+            "run": str(reader.path.relative_to(folder)),
+            **dict.fromkeys(unknown),
+            "status": f"damaged: {type(error).__name__}: {error}",
+            "validation": {},
+        }
 
 
 def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:

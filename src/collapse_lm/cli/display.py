@@ -1,7 +1,6 @@
 """Progress of one run: a live panel on a terminal, plain lines elsewhere."""
 
 import logging
-import time
 from pathlib import Path
 from statistics import median
 from typing import Protocol
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.config import Config
-from collapse_lm.printable import one_line
+from collapse_lm.printable import one_line, printable
 from collapse_lm.records import UpdateRecord
 
 _LINES = 12  # updates that stay visible in the live table
@@ -42,14 +41,14 @@ def show_run(config: Config, name: str, out: Path | None, stop: StopRequest) -> 
     else:
         result = run(config, path, observers=[PlainLines(config, console)], should_stop=stop)
     summary = result.summary
-    console.print(f"\n{summary['reason']}", style="bold", highlight=False)
+    lines = ["", summary["reason"]]
     if summary["collapsed"]:
-        console.print(f"collapse update {summary['collapse_update']}", highlight=False)
-    for moment, losses in summary["validation"].items():
-        if losses:
-            console.print(_moment(moment, losses), highlight=False)
-    console.print(f"record {path}\nfigure {path / 'figures' / 'losses.png'}", highlight=False)
-    console.print(f"samples {path / 'samples.md'}", highlight=False)
+        lines.append(f"collapse update {summary['collapse_update']}")
+    lines += [_moment(name, losses) for name, losses in summary["validation"].items() if losses]
+    lines += [f"record {path}", f"figure {path / 'figures' / 'losses.png'}"]
+    lines += [f"samples {path / 'samples.md'}"]
+    for line in lines:
+        print(printable(line))
 
 
 def _moment(moment: str, losses: dict[str, float]) -> str:
@@ -71,7 +70,8 @@ class Pace:
         if not self._seconds:
             return "?"
         seconds = median(self._seconds) * (self._max_updates - record.update)
-        return time.strftime("%-Hh%Mm" if seconds >= 3600 else "%-Mm%Ss", time.gmtime(seconds))
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m{rest:02}s"
 
 
 def _cells(record: UpdateRecord, left: str) -> dict[str, str]:

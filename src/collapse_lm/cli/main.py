@@ -5,6 +5,7 @@ input; 130 and 143 signals.
 """
 
 import json
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -92,8 +93,12 @@ def run(
 ) -> None:
     """Do one run: sample, train on the sample, evaluate, judge, until collapse or max_updates."""
     config = load_config(preset, settings or [])
-    with StopRequest() as stop:
-        show_run(config, name=Path(preset).stem, out=out, stop=stop)
+    stop = StopRequest()
+    try:
+        with stop:
+            show_run(config, name=Path(preset).stem, out=out, stop=stop)
+    except KeyboardInterrupt:
+        sys.exit(128 + (stop.signal_number or signal.SIGINT))
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
 

@@ -11,10 +11,12 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal_number = 0
+        self.is_running = False  # until the first record there is nothing to finish
         self._previous: dict[int, Any] = {}
 
     def __call__(self) -> bool:
-        """True once a signal has come."""
+        """True once a signal has come; asked after every record."""
+        self.is_running = True
         return bool(self.signal_number)
 
     def __enter__(self) -> Self:
@@ -32,7 +34,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number:
+        if self.signal_number or not self.is_running:
+            self.signal_number = number
             raise KeyboardInterrupt
         self.signal_number = number
         print("\nending after this update (again: end now)", file=sys.stderr)

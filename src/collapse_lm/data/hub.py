@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from collapse_lm.errors import UserError
+from collapse_lm.errors import MachineError, UserError
 from collapse_lm.hub_access import require_hub
 
-INSTALL = "pip install 'collapse-lm[hub]'"
+INSTALL = "pip install 'datasets>=4,<6'"
 
 
 class _Dataset(NamedTuple):
@@ -20,14 +20,17 @@ class _Dataset(NamedTuple):
     revision: str | None
     column: str
     row_form: str
+    empty_row: str  # what the original file holds where the hub has an empty row
 
 
 _DATASETS = {
-    "wikitext2": _Dataset("Salesforce/wikitext", "wikitext-2-v1", None, "text", "{}"),
-    "wikitext2-raw": _Dataset("Salesforce/wikitext", "wikitext-2-raw-v1", None, "text", "{}"),
+    "wikitext2": _Dataset("Salesforce/wikitext", "wikitext-2-v1", None, "text", "{}", " \n"),
+    "wikitext2-raw": _Dataset(
+        "Salesforce/wikitext", "wikitext-2-raw-v1", None, "text", "{}", " \n"
+    ),
     # Its loading script no longer loads; the hub's own conversion does.
     "ptb": _Dataset(
-        "ptb-text-only/ptb_text_only", None, "refs/convert/parquet", "sentence", " {} \n"
+        "ptb-text-only/ptb_text_only", None, "refs/convert/parquet", "sentence", " {} \n", ""
     ),
 }
 
@@ -47,10 +50,18 @@ def read_corpus(name: str) -> tuple[str, str]:
     require_hub(f"corpus {name}", spec.path, kind="dataset", fix=fix)
     import datasets
 
-    rows = datasets.load_dataset(spec.path, spec.name, revision=spec.revision, split="validation")
-    return join_rows(rows[spec.column], spec.row_form), f"hub {spec.path} {spec.name or ''}".strip()
+    try:
+        rows = datasets.load_dataset(
+            spec.path, spec.name, revision=spec.revision, split="validation"
+        )
+    except Exception as error:  # the network's and the library's own trees of errors
+        message = f"corpus {name} could not be loaded: {error}\n  fix       {fix}"
+        raise MachineError(message) from error
+
+    text = join_rows(rows[spec.column], spec.row_form, spec.empty_row)
+    return text, f"hub {spec.path} {spec.name or ''}".strip()
 
 
-def join_rows(rows: Iterable[str], row_form: str) -> str:
+def join_rows(rows: Iterable[str], row_form: str, empty_row: str) -> str:
     """Join the rows of a dataset into the text of the original file."""
-    return "".join(row_form.format(row) for row in rows)
+    return "".join(row_form.format(row) if row else empty_row for row in rows)

@@ -42,10 +42,13 @@ class Network(Protocol):
         """Feed tokens; return the last hidden states (B, R, D), those that the head reads."""
         ...
 
-    def logits(self, hidden_ND: Tensor) -> Tensor:
-        """Return the logits (N, V) in float32 (float64 for float64 weights)."""
+    def logits(self, hidden_ND: Tensor, *, exact: bool = True) -> Tensor:
+        """Return the logits (N, V) in float32 (float64 for float64 weights).
+
+        Without `exact` they may be rounded to the precision of the weights on the way.
+        """
         ...
 
     def refresh(self) -> None:
-        """Take over the master's weights, in place. Call it after every optimizer step."""
+        """Take over the master's weights. Call it after every optimizer step."""
         ...

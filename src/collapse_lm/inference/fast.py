@@ -198,9 +198,12 @@ class FastNetwork:
         return self._arch.norm_f(x_ND).view(batch, new, -1)
 
     @torch.inference_mode()
-    def logits(self, hidden_ND: Tensor) -> Tensor:
-        """Return the logits (N, V), in float32 also from a bfloat16 state."""
-        return self._arch.head.exact(hidden_ND)
+    def logits(self, hidden_ND: Tensor, *, exact: bool = True) -> Tensor:
+        """Return the logits (N, V) in float32."""
+        if exact:
+            return self._arch.head.exact(hidden_ND)
+        logits_NV = self._arch.head(hidden_ND)
+        return logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()
 
     @torch.no_grad()
     def refresh(self) -> None:

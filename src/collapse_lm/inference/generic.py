@@ -6,6 +6,7 @@ the model's own logits stand in for the hidden state.
 """
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,23 +18,32 @@ from collapse_lm.inference.base import Cache
 
 
 class GenericCache:
-    """A cache of transformers; its sequences have one length."""
+    """A cache of transformers, or the tokens themselves for a model without one.
 
-    def __init__(self, config: Any) -> None:
-        from transformers.cache_utils import DynamicCache
+    Its sequences have one length.
+    """
 
-        self.cache = DynamicCache(config=config)
+    def __init__(self, cache: Any | None) -> None:
+        self.cache = cache
+        self.ids_BS: Tensor | None = None
         self._length = 0
 
-    def grow(self, tokens: int) -> None:
-        """Note that tokens were fed."""
-        self._length += tokens
+    def feed(self, ids_BR: Tensor) -> Tensor:
+        """Note that tokens are fed; return what the model must read."""
+        self._length += ids_BR.shape[1]
+        if self.cache is not None:
+            return ids_BR
+        before = ids_BR[:, :0] if self.ids_BS is None else self.ids_BS
+        self.ids_BS = torch.cat([before, ids_BR], dim=1)
+        return self.ids_BS
 
     def rewind(self, lengths: Sequence[int]) -> None:
         """Keep only the first tokens; all lengths must be equal."""
         (length,) = set(lengths)
-        if length < self._length:
+        if length < self._length and self.cache is not None:
             self.cache.crop(length - self._length)
+        if self.ids_BS is not None:
+            self.ids_BS = self.ids_BS[:, :length]
         self._length = length
 
 
@@ -47,7 +57,8 @@ class GenericNetwork:
         is_copy = dtype != next(master.parameters()).dtype
         self._network = _copy_in(master, dtype) if is_copy else master
         self._head_is_plain = _head_is_plain(self._network)
-        self.can_rewind = _can_rewind(self._network)
+        self._has_cache = _has_cache(self._network)
+        self.can_rewind = not self._has_cache or _can_rewind(self._network)
 
     @property
     def device(self) -> torch.device:
@@ -57,30 +68,28 @@ class GenericNetwork:
 
     def new_cache(self, batch: int, capacity: int) -> Cache:
         """Return an empty cache."""
-        return GenericCache(self._network.config)
+        return GenericCache(_dynamic_cache(self._network) if self._has_cache else None)
 
     @torch.inference_mode()
     def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
         """Feed tokens; return the last hidden states (B, R, D), or the logits (B, R, V)."""
         assert cache is None or isinstance(cache, GenericCache)
         body = self._network.base_model if self._head_is_plain else self._network
-        output = body(
-            input_ids=ids_BR,
-            past_key_values=cache.cache if cache else None,
-            use_cache=cache is not None,
-        )
-        if cache is not None:
-            cache.grow(ids_BR.shape[1])
+        kept = cache.cache if cache else None
+        read_BS = cache.feed(ids_BR) if cache else ids_BR
+        output = body(input_ids=read_BS, **({"past_key_values": kept} if kept else {}))
         result: Tensor = output.last_hidden_state if self._head_is_plain else output.logits
-        return result
+        return result[:, -ids_BR.shape[1] :]
 
     @torch.inference_mode()
-    def logits(self, hidden_ND: Tensor) -> Tensor:
-        """Return the logits (N, V), in float32 also from a bfloat16 state."""
-        wide = hidden_ND if hidden_ND.dtype == torch.float64 else hidden_ND.float()
+    def logits(self, hidden_ND: Tensor, *, exact: bool = True) -> Tensor:
+        """Return the logits (N, V) in float32."""
         if not self._head_is_plain:
-            return wide
+            return _at_least_float32(hidden_ND)
         head = self._network.get_output_embeddings()
+        if not exact:
+            return _at_least_float32(head(hidden_ND))
+        wide = _at_least_float32(hidden_ND)
         bias = None if head.bias is None else head.bias.to(wide.dtype)
         return functional.linear(wide, head.weight.to(wide.dtype), bias)
 
@@ -92,6 +101,10 @@ class GenericNetwork:
         torch._foreach_copy_(
             list(self._network.parameters()), [p.detach() for p in self._master.parameters()]
         )
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _copy_in(master: Any, dtype: torch.dtype) -> Any:
@@ -116,9 +129,33 @@ def _head_is_plain(network: Any) -> bool:
     return state.shape[-1] == head.in_features and bool(torch.equal(head(state), wanted))
 
 
+def _dynamic_cache(network: Any) -> Any:
+    from transformers.cache_utils import DynamicCache
+
+    return DynamicCache(config=network.config)
+
+
+@torch.inference_mode()
+def _has_cache(network: Any) -> bool:
+    """Try whether the model keeps its state in a cache of keys and values.
+
+    State-space models keep it elsewhere and would read each new token without its past.
+    """
+    if "past_key_values" not in inspect.signature(network.forward).parameters:
+        return False
+    ids = torch.arange(4, device=network.device)[None]
+    cache = _dynamic_cache(network)
+    network(input_ids=ids[:, :3], past_key_values=cache, use_cache=True)
+    if cache.get_seq_length() != 3:
+        return False
+    last = network(input_ids=ids[:, 3:], past_key_values=cache, use_cache=True).logits[0, -1]
+    wanted = network(input_ids=ids, use_cache=False).logits[0, -1]
+    return bool((last - wanted).norm() < 0.05 * wanted.norm())
+
+
 def _can_rewind(network: Any) -> bool:
     """True where every layer's cache simply holds all tokens."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer
+    from transformers.cache_utils import DynamicLayer
 
-    layers = DynamicCache(config=network.config).layers
+    layers = _dynamic_cache(network).layers
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)

@@ -142,7 +142,10 @@ class PackedLinear:
 
 def packing_is_available() -> bool:
     """True where this build of torch can pack bfloat16 weights for its CPU."""
-    return hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    operators = torch.ops.mkldnn
+    return hasattr(operators, "_reorder_linear_weight") and bool(
+        operators._is_mkldnn_bf16_supported()
+    )
 
 
 def _pack(masters: Sequence[Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ depend on length: compare samples of equal length only. Knows nothing of models.
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -36,11 +36,11 @@ class Loop:
 
 @dataclass(frozen=True)
 class TextMetrics:
-    """Text metrics of the samples of one update, each a mean over the samples.
+    """Text metrics of the samples of one update, each a mean over those that have it.
 
     Attributes:
         distinct_1: different tokens divided by tokens (Li et al. 2016), and so on to 4-grams;
-            NaN where the samples are shorter than n.
+            NaN where all samples are shorter than n.
         seq_rep_4: 1 - different/total 4-grams within a sample (Welleck et al. 2020).
         loop_period: period of the loop with the largest share, None without any.
         loop_share: share of tokens inside the sample's loop.
@@ -103,17 +103,23 @@ def compression(text: str) -> float:
     return len(zlib.compress(raw, 9)) / len(raw) if raw else math.nan
 
 
+def _mean(values: Iterable[float]) -> float:
+    """Mean over the samples for which a metric is defined, NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return fmean(known) if known else math.nan
+
+
 def measure_samples(samples: Sequence[Sequence[int]], texts: Sequence[str]) -> TextMetrics:
     """Measure the samples of one update; `texts` are their decoded forms."""
     loops = [find_loop(ids) for ids in samples]
     found = [loop for loop in loops if loop is not None]
     return TextMetrics(
-        distinct_1=fmean(distinct(ids, 1) for ids in samples),
-        distinct_2=fmean(distinct(ids, 2) for ids in samples),
-        distinct_3=fmean(distinct(ids, 3) for ids in samples),
-        distinct_4=fmean(distinct(ids, 4) for ids in samples),
-        seq_rep_4=fmean(seq_rep(ids) for ids in samples),
+        distinct_1=_mean(distinct(ids, 1) for ids in samples),
+        distinct_2=_mean(distinct(ids, 2) for ids in samples),
+        distinct_3=_mean(distinct(ids, 3) for ids in samples),
+        distinct_4=_mean(distinct(ids, 4) for ids in samples),
+        seq_rep_4=_mean(seq_rep(ids) for ids in samples),
         loop_period=max(found, key=lambda loop: loop.share).period if found else None,
         loop_share=fmean(0.0 if loop is None else loop.share for loop in loops),
-        compression=fmean(compression(text) for text in texts),
+        compression=_mean(compression(text) for text in texts),
     )

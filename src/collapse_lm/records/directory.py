@@ -50,7 +50,7 @@ class RunDirectory:
         """Make the directory with its configuration and manifest."""
         cls.check_free(path)
         directory = cls(path)
-        with _disk(path):
+        with writing(path):
             path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "config.yaml", config_yaml)
         for name in (UPDATES, SAMPLES):
@@ -96,12 +96,13 @@ class RunReader:
 
 def find_runs(folder: Path) -> list[RunReader]:
     """Return the run directories in a folder (itself included), in path order."""
-    return [RunReader(path.parent) for path in sorted(folder.rglob(MANIFEST))]
+    found = [path.parent for path in sorted(folder.rglob(MANIFEST))]
+    return [RunReader(path) for path in found if (path / UPDATES).is_file()]
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file beside its place and rename it there."""
-    with _disk(path):
+    with writing(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         temporary = Path(name)
         try:
@@ -113,12 +114,12 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _append_line(path: Path, line: str) -> None:
-    with _disk(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+    with writing(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(line + "\n")
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn a failure of the disk into an error that names the place."""
     try:
         yield
@@ -130,5 +131,6 @@ def _disk(path: Path) -> Iterator[None]:
 
 
 def _read_lines(path: Path) -> list[Row]:
+    """Read the rows of a file; a last line without its end was never completed."""
     with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+        return [json.loads(line) for line in file if line.endswith("\n")]

@@ -120,7 +120,7 @@ def summarize(rows: Sequence[Row], rule: CollapseRule, status: str) -> Row:
     elif diverged:
         reason = "diverged: a loss or gradient was not finite"
     else:
-        reason = "interrupted" if status == "interrupted" else "censored: reached run.max_updates"
+        reason = "censored: reached run.max_updates" if status == "finished" else status
     return {
         "status": status,
         "collapsed": verdict.collapsed,

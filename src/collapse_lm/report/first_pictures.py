@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from collapse_lm.records import RunReader
+from collapse_lm.records.directory import write_atomically, writing
 from collapse_lm.report.losses import draw_losses
 from collapse_lm.report.samples import samples_page
 
@@ -11,6 +12,7 @@ def write_first_pictures(run: Path) -> None:
     """Draw the losses and write the page of samples of one run directory."""
     reader = RunReader(run)
     rows, summary, manifest = reader.updates(), reader.summary(), reader.manifest()
-    draw_losses(rows, summary, manifest, run / "figures")
+    with writing(run / "figures"):
+        draw_losses(rows, summary, manifest, run / "figures")
     page = samples_page(reader.samples(), rows, summary, manifest)
-    (run / "samples.md").write_text(page, encoding="utf-8")
+    write_atomically(run / "samples.md", page)

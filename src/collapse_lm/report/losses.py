@@ -40,7 +40,8 @@ def _figure(rows: Sequence[Row], summary: Row | None, manifest: Row) -> Any:
         points = [(r["update"], r["validation"][name]["loss"]) for r in rows if r["validation"]]
         _line(validation, points, colour, printable(name))
     validation.set_ylabel("validation loss\n(nats per token)")
-    validation.legend(frameon=False, loc="best")
+    if names:
+        validation.legend(frameon=False, loc="best")
     points = [(r["update"], r["train_loss"]) for r in rows if r["update"] > 0]
     _line(train, points, "#333333", None)
     train.set_ylim(bottom=0)

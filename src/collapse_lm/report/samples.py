@@ -28,13 +28,16 @@ def _stages(samples: Sequence[Row]) -> list[Row]:
 
 
 def _heading(row: Row) -> str:
-    text, loss = row["text"], row["train_loss"]
-    shown = "not finite" if loss is None else f"{loss:.3f}"
+    text = row["text"]
     return (
         f"## Update {row['update']}\n\n"
-        f"train loss {shown} · loop share {text['loop_share']:.2f} · "
-        f"seq-rep-4 {text['seq_rep_4'] or 0:.2f} · entropy {row['entropy'] or 0:.2f} nats"
+        f"train loss {_shown(row['train_loss'], 3)} · loop share {_shown(text['loop_share'])} · "
+        f"seq-rep-4 {_shown(text['seq_rep_4'])} · entropy {_shown(row['entropy'])} nats"
     )
+
+
+def _shown(value: float | None, digits: int = 2) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"
 
 
 def _code(name: str) -> str:

@@ -34,7 +34,9 @@ def pick(logits_NV: Tensor, uniform_N: Tensor, filters: Filters) -> Tensor:
     # u < 1, but u * total can round up to total, which no interval holds.
     below_total_N1 = torch.nextafter(total_N1, torch.zeros_like(total_N1))
     target_N1 = torch.minimum(uniform_N[:, None] * total_N1, below_total_N1)
-    return torch.searchsorted(cdf_NV, target_N1, right=True).squeeze(-1)
+    picked_N = torch.searchsorted(cdf_NV, target_N1, right=True).squeeze(-1)
+    # Only logits that are not numbers point past the vocabulary; the step finds them out.
+    return picked_N.clamp(max=logits_NV.shape[-1] - 1)
 
 
 def probabilities(logits_NV: Tensor, filters: Filters) -> Tensor:

@@ -36,8 +36,13 @@ class OwnSamples:
             Filters(config.temperature, config.top_k, config.top_p),
             block_size=config.block_size if config.context == "sliding" else None,
             stop_token=self._stop_token,
-            drafter=self._drafter if network.can_rewind else None,
+            drafter=self._drafter if self._pays_off(network) else None,
         )
+
+    def _pays_off(self, network: Network) -> bool:
+        """Under auto, samples of a batch are not drawn one by one for the sake of proposals."""
+        is_even = network.takes_ragged or self._config.batch_size == 1
+        return network.can_rewind and (is_even or self._config.speculation != "auto")
 
 
 def _longest_draft(config: SamplingConfig) -> int:
