@@ -2,7 +2,7 @@
 
     python examples/collapse_of_a_small_run.py
 
-Takes about a minute on two CPU cores.
+Takes about 80 seconds on two CPU cores.
 """
 
 import collapse_lm
@@ -27,7 +27,9 @@ def main() -> None:
         for row in reader.updates()
         if row["update"] > 0
     ]
-    print("collapse update under a stricter rule:", collapse_lm.judge(series, rule).collapse_update)
+    print(
+        "collapse update under a rule of our own:", collapse_lm.judge(series, rule).collapse_update
+    )
     for sample in reader.samples():
         print(sample["update"], collapse_lm.find_loop(sample["ids"][0]))
 
