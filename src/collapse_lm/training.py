@@ -33,7 +33,7 @@ class Step:
     Attributes:
         loss: mean nats per token over all targets, before the step.
         grad_norm: L2 norm of the gradient before the clip.
-        applied: False when loss or gradient was not finite; the weights are then untouched.
+        applied: False when loss or gradient was not finite; the step was then withheld.
     """
 
     loss: float

@@ -20,7 +20,7 @@ def inference_network(master: Any, precision: Precision) -> Network:
     """Return the network that samples and is evaluated in place of the master.
 
     In float32 (or for a float64 master) it reads the master's weights themselves; in
-    bfloat16 it holds a copy of them, which `refresh` brings up to date in place.
+    bfloat16 it holds a copy of them, which `refresh` brings up to date.
     """
     own = next(master.parameters()).dtype
     dtype = torch.bfloat16 if precision == "bfloat16" else own

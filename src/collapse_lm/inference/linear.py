@@ -36,7 +36,7 @@ class Linear(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Take over the master's weights, in place."""
+        """Take over the master's weights."""
         ...
 
 
