@@ -140,7 +140,9 @@ def _read_file(path: Path) -> str:
             where, error.strerror or str(error), "a readable file", "check the path"
         ) from None
     if not text.strip():
-        raise UserError.single(where, "an empty file", "at least one word of text")
+        raise UserError.single(
+            where, "an empty file", "at least one word of text", "name a file that holds text"
+        )
     return text
 
 
