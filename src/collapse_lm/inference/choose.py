@@ -5,14 +5,10 @@ from typing import Any
 import torch
 
 from collapse_lm.inference.base import Network
+from collapse_lm.inference.compiled import CompiledNetwork
 from collapse_lm.inference.fast import GPT2, FastNetwork, Llama
 from collapse_lm.inference.generic import GenericNetwork
-from collapse_lm.inference.linear import (
-    CopyLinear,
-    MasterLinear,
-    PackedLinear,
-    packing_is_available,
-)
+from collapse_lm.inference.linear import CopyLinear, Linear
 from collapse_lm.precision import Precision
 
 
@@ -24,15 +20,10 @@ def inference_network(master: Any, precision: Precision) -> Network:
     """
     own = next(master.parameters()).dtype
     dtype = torch.bfloat16 if precision == "bfloat16" else own
-    linear = _linear_class(dtype, master.device)
-    if GPT2.fits(master.config):
-        return FastNetwork(GPT2(master, dtype, linear))
-    if Llama.fits(master.config):
-        return FastNetwork(Llama(master, dtype, linear))
+    linear_class = Linear if dtype == own else CopyLinear
+    for architecture in (GPT2, Llama):
+        if architecture.fits(master.config):
+            written_out = architecture(master, dtype, linear_class)
+            is_compiled = linear_class is CopyLinear and CompiledNetwork.fits(written_out)
+            return CompiledNetwork(written_out) if is_compiled else FastNetwork(written_out)
     return GenericNetwork(master, dtype)
-
-
-def _linear_class(dtype: torch.dtype, device: torch.device) -> Any:
-    if dtype != torch.bfloat16:
-        return MasterLinear
-    return PackedLinear if device.type == "cpu" and packing_is_available() else CopyLinear

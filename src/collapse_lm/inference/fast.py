@@ -11,7 +11,7 @@ heads, d head width, S cached tokens, V vocabulary.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -21,7 +21,6 @@ from torch.nn import functional
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.linear import Linear
 
-MakeLinear = Callable[..., Linear]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (N, H, d), k, v (N, G, d) -> (N, D)
 
 
@@ -49,20 +48,23 @@ class SlotCache:
 class Positions:
     """Where the new tokens of one pass stand, and what each of them may see."""
 
-    def __init__(self, cache: SlotCache | None, batch: int, new: int, device: torch.device) -> None:
-        self.starts = [0] * batch if cache is None else cache.lengths
+    def __init__(self, starts: Sequence[int], new: int, device: torch.device) -> None:
+        self.starts = starts
         self.new = new
         self.is_even = len(set(self.starts)) == 1
         self.end = max(self.starts) + new
         steps_R = torch.arange(new, device=device)
-        starts_B1 = torch.tensor(self.starts, device=device)[:, None]
-        self.index_BR = starts_B1 + steps_R
+        self.index_BR = torch.tensor(self.starts, device=device)[:, None] + steps_R
         self.is_causal = self.end == new and new > 1
-        self.mask: Tensor | None = None
         self.rope: tuple[Tensor, Tensor] | None = None  # set by architectures that rotate
-        if not self.is_causal and not (self.is_even and new == 1):
-            seen_S = torch.arange(self.end, device=device)
-            self.mask = (seen_S <= self.index_BR[..., None])[:, None]
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """What each new token may see, (B, 1, R, S); None where no mask is needed."""
+        if self.is_causal or (self.is_even and self.new == 1):
+            return None
+        seen_S = torch.arange(self.end, device=self.index_BR.device)
+        return (seen_S <= self.index_BR[..., None])[:, None]
 
     def store(self, slots_BGSd: Tensor, new_BGRd: Tensor) -> Tensor:
         """Write new keys or values to their slots; return all up to the longest sequence."""
@@ -101,7 +103,7 @@ class Architecture(Protocol):
     head_width: int
     example: Tensor
 
-    def embed(self, ids_BR: Tensor, positions: Positions) -> Tensor:
+    def embed(self, ids_BR: Tensor, positions: Positions, dtype: torch.dtype) -> Tensor:
         """Return the input of the first block, (N, D)."""
         ...
 
@@ -114,22 +116,22 @@ class Norm:
     """LayerNorm, or RMSNorm where there is no bias, in the precision of the work."""
 
     def __init__(self, module: Any, eps: float, dtype: torch.dtype) -> None:
-        self._masters = [module.weight.detach()]
+        self.masters = [module.weight.detach()]
         if getattr(module, "bias", None) is not None:
-            self._masters.append(module.bias.detach())
-        self._weights = [master.to(dtype) for master in self._masters]
-        self._eps = eps
+            self.masters.append(module.bias.detach())
+        self.eps = eps
+        self._weights = [master.to(dtype) for master in self.masters]
 
     def __call__(self, x_ND: Tensor) -> Tensor:
         """Normalise each row."""
         if len(self._weights) == 1:
-            return _rms_norm(x_ND, self._weights[0], self._eps)
+            return _rms_norm(x_ND, self._weights[0], self.eps)
         weight, bias = self._weights
-        return functional.layer_norm(x_ND, weight.shape, weight, bias, self._eps)
+        return functional.layer_norm(x_ND, weight.shape, weight, bias, self.eps)
 
     def refresh(self) -> None:
         """Take over the master's weights, in place."""
-        for weight, master in zip(self._weights, self._masters, strict=True):
+        for weight, master in zip(self._weights, self.masters, strict=True):
             weight.copy_(master)
 
 
@@ -170,7 +172,7 @@ class FastNetwork:
         """Feed tokens; return the last hidden states (B, R, D)."""
         assert cache is None or isinstance(cache, SlotCache)
         batch, new = ids_BR.shape
-        positions = Positions(cache, batch, new, ids_BR.device)
+        positions = Positions(cache.lengths if cache else [0] * batch, new, ids_BR.device)
 
         def attend(layer: int, q_NHd: Tensor, k_NGd: Tensor, v_NGd: Tensor) -> Tensor:
             q_BHRd, k_BGRd, v_BGRd = (
@@ -190,7 +192,7 @@ class FastNetwork:
             )
             return out_BHRd.transpose(1, 2).reshape(batch * new, -1)
 
-        x_ND = self._arch.embed(ids_BR, positions)
+        x_ND = self._arch.embed(ids_BR, positions, self._arch.example.dtype)
         for layer, part in enumerate(self._arch.blocks):
             x_ND = self._arch.block(part, x_ND, positions, partial(attend, layer))
         if cache is not None:
@@ -219,14 +221,14 @@ class FastNetwork:
 class GPT2:
     """The architecture of GPT-2 (Radford et al. 2019): learned positions, LayerNorm, GELU."""
 
-    def __init__(self, network: Any, dtype: torch.dtype, make_linear: MakeLinear) -> None:
+    def __init__(self, network: Any, dtype: torch.dtype, linear_class: type[Linear]) -> None:
         config, body = network.config, network.transformer
         self.kv_heads, self.head_width = config.n_head, config.n_embd // config.n_head
         self._tokens, self._positions = body.wte.weight.detach(), body.wpe.weight.detach()
         self.example = torch.empty(0, dtype=dtype, device=self._tokens.device)
 
         def linear(module: Any) -> Linear:  # transformers' Conv1D stores (K, O)
-            return make_linear([module.weight.detach().t()], [module.bias.detach()])
+            return linear_class([module.weight.detach().t()], [module.bias.detach()])
 
         def norm(module: Any) -> Norm:
             return Norm(module, config.layer_norm_epsilon, dtype)
@@ -243,7 +245,7 @@ class GPT2:
             for layer in body.h
         ]
         self.norm_f = norm(body.ln_f)
-        self.head = make_linear([network.lm_head.weight.detach()])
+        self.head = linear_class([network.lm_head.weight.detach()])
 
     @staticmethod
     def fits(config: Any) -> bool:
@@ -256,25 +258,26 @@ class GPT2:
             and not config.add_cross_attention
         )
 
-    def embed(self, ids_BR: Tensor, positions: Positions) -> Tensor:
+    def embed(self, ids_BR: Tensor, positions: Positions, dtype: torch.dtype) -> Tensor:
         """Token plus learned position embedding."""
         limit = len(self._positions) - 1  # padding behind a finished sequence may stand past it
         x_BRD = self._tokens[ids_BR] + self._positions[positions.index_BR.clamp(max=limit)]
-        x_ND: Tensor = x_BRD.flatten(0, 1).to(self.example.dtype)
+        x_ND: Tensor = x_BRD.flatten(0, 1).to(dtype)
         return x_ND
 
     def block(self, part: Block, x_ND: Tensor, positions: Positions, attend: Attend) -> Tensor:
         """Attention and MLP, each behind a LayerNorm and added to its input."""
         qkv_N3D = part.qkv(part.norm_1(x_ND))
         q_NHd, k_NHd, v_NHd = qkv_N3D.view(len(x_ND), 3, -1, self.head_width).unbind(1)
-        x_ND = part.out.add_to(x_ND, attend(q_NHd, k_NHd, v_NHd))
-        return part.down.add_to(x_ND, part.up(part.norm_2(x_ND), "gelu_tanh"))
+        x_ND = x_ND + part.out(attend(q_NHd, k_NHd, v_NHd))
+        up_NF = part.up(part.norm_2(x_ND))
+        return x_ND + part.down(functional.gelu(up_NF, approximate="tanh"))
 
 
 class Llama:
     """The architecture of Llama (Touvron et al. 2023): rotary positions, RMSNorm, SwiGLU."""
 
-    def __init__(self, network: Any, dtype: torch.dtype, make_linear: MakeLinear) -> None:
+    def __init__(self, network: Any, dtype: torch.dtype, linear_class: type[Linear]) -> None:
         config, body = network.config, network.model
         self.kv_heads, self.head_width = config.num_key_value_heads, config.head_dim
         self._heads = config.num_attention_heads
@@ -283,7 +286,7 @@ class Llama:
         self.example = torch.empty(0, dtype=dtype, device=self._tokens.device)
 
         def linear(*modules: Any) -> Linear:
-            return make_linear([module.weight.detach() for module in modules])
+            return linear_class([module.weight.detach() for module in modules])
 
         def norm(module: Any) -> Norm:
             return Norm(module, config.rms_norm_eps, dtype)
@@ -313,25 +316,23 @@ class Llama:
             and config.rope_parameters["rope_type"] == "default"
         )
 
-    def embed(self, ids_BR: Tensor, positions: Positions) -> Tensor:
+    def embed(self, ids_BR: Tensor, positions: Positions, dtype: torch.dtype) -> Tensor:
         """Token embedding; the rotations of the new positions are made once per pass."""
-        angles_Nd = positions.index_BR.flatten()[:, None] * self._frequencies.repeat(2)
-        cos_Nd, sin_Nd = angles_Nd.cos(), angles_Nd.sin()
-        dtype = self.example.dtype
-        positions.rope = cos_Nd.to(dtype)[:, None], sin_Nd.to(dtype)[:, None]
+        angles_Nr = positions.index_BR.flatten()[:, None] * self._frequencies
+        positions.rope = angles_Nr.cos().to(dtype), angles_Nr.sin().to(dtype)
         x_ND: Tensor = self._tokens[ids_BR].flatten(0, 1).to(dtype)
         return x_ND
 
     def block(self, part: Block, x_ND: Tensor, positions: Positions, attend: Attend) -> Tensor:
         """Attention and MLP, each behind an RMSNorm and added to its input."""
         assert positions.rope is not None
-        cos_N1d, sin_N1d = positions.rope
+        cos_N1d, sin_N1d = (part_Nr.repeat(1, 2)[:, None] for part_Nr in positions.rope)
         rotated = self._heads + self.kv_heads
         qkv_NXd = part.qkv(part.norm_1(x_ND)).view(len(x_ND), -1, self.head_width)
         qk_NXd = qkv_NXd[:, :rotated]
         low_NXd, high_NXd = qk_NXd.chunk(2, dim=-1)
         qk_NXd = qk_NXd * cos_N1d + torch.cat([-high_NXd, low_NXd], dim=-1) * sin_N1d
         q_NHd, k_NGd = qk_NXd[:, : self._heads], qk_NXd[:, self._heads :]
-        x_ND = part.out.add_to(x_ND, attend(q_NHd, k_NGd, qkv_NXd[:, rotated:]))
+        x_ND = x_ND + part.out(attend(q_NHd, k_NGd, qkv_NXd[:, rotated:]))
         gate_NF, up_NF = part.up(part.norm_2(x_ND)).chunk(2, dim=-1)
-        return part.down.add_to(x_ND, functional.silu(gate_NF) * up_NF)
+        return x_ND + part.down(functional.silu(gate_NF) * up_NF)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
 
 
@@ -89,9 +90,10 @@ class GenericNetwork:
         head = self._network.get_output_embeddings()
         if not exact:
             return _at_least_float32(head(hidden_ND))
-        wide = _at_least_float32(hidden_ND)
-        bias = None if head.bias is None else head.bias.to(wide.dtype)
-        return functional.linear(wide, head.weight.to(wide.dtype), bias)
+        if head.bias is None and kernels.takes(head.weight):
+            return kernels.matrix_product(hidden_ND, head.weight)
+        master = self._master.get_output_embeddings()
+        return functional.linear(hidden_ND.to(master.weight.dtype), master.weight, master.bias)
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -1,0 +1,156 @@
+"""The innermost product, as vector code: a few split rows times a few rows of weights.
+
+A compiler left to itself keeps such sums in memory; here they stay in registers. One
+32-bit word of the weights holds two bfloat16 numbers, so a row of inputs is "split":
+those of even index first, then those of odd index.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+LANES = 16  # float32 numbers of one vector
+MULTIPLE = 2 * LANES  # what the number of inputs of a product must be a multiple of
+PANEL = 4  # outputs of one tile
+_ROWS = 4  # rows of one tile
+
+_I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+_INTS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
+
+# "contract" lets a product and a sum become one instruction; sums keep their order.
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+
+
+def _tile_of(rows: int, outputs: int) -> Any:
+    """Build the innermost product: `rows` split inputs times `outputs` rows of weights.
+
+    As vector code, since a compiler left to itself keeps these sums in memory.
+    """
+
+    @intrinsic
+    def tile(typing: Any, w: Any, x: Any, half: Any, out: Any, out_stride: Any) -> Any:
+        """Write the sums over 2 * half inputs to out[row * out_stride + output]."""
+        signature = types.void(*[types.intp] * 5)
+
+        def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+            w, x, half, out, out_stride = arguments
+            w = b.inttoptr(w, _I32.as_pointer())
+            x = b.inttoptr(x, _F32.as_pointer())
+            out = b.inttoptr(out, _F32.as_pointer())
+            before = b.block
+            loop, after = b.append_basic_block("inputs"), b.append_basic_block("sums")
+            b.branch(loop)
+
+            b.position_at_end(loop)
+            k = b.phi(_I64)
+            k.add_incoming(_I64(0), before)
+            sums = [[b.phi(_FLOATS) for _ in range(outputs)] for _ in range(rows)]
+            pairs = []
+            for o in range(outputs):
+                here = b.gep(w, [b.add(b.mul(half, _I64(o)), k)])
+                _prefetch(b, b.gep(here, [b.mul(half, _I64(outputs))]))
+                word = _load(b, here, _INTS)
+                even = b.shl(word, _INTS([16] * LANES))
+                odd = b.and_(word, _INTS([0xFFFF0000] * LANES))
+                pairs.append((b.bitcast(even, _FLOATS), b.bitcast(odd, _FLOATS)))
+            for r in range(rows):
+                start = b.add(b.mul(half, _I64(2 * r)), k)
+                x_even = _load(b, b.gep(x, [start]), _FLOATS)
+                x_odd = _load(b, b.gep(x, [b.add(start, half)]), _FLOATS)
+                for o, (even, odd) in enumerate(pairs):
+                    sums[r][o].add_incoming(_FLOATS([0.0] * LANES), before)
+                    partial = _fma(b, even, x_even, sums[r][o])
+                    sums[r][o].add_incoming(_fma(b, odd, x_odd, partial), loop)
+            following = b.add(k, _I64(LANES))
+            k.add_incoming(following, loop)
+            b.cbranch(b.icmp_signed("<", following, half), loop, after)
+
+            b.position_at_end(after)
+            for r in range(rows):
+                for o in range(outputs):
+                    total = _sum(b, sums[r][o].incomings[1][0])
+                    b.store(total, b.gep(out, [b.add(b.mul(out_stride, _I64(r)), _I64(o))]))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+def _load(b: ir.IRBuilder, pointer: Any, kind: ir.VectorType) -> Any:
+    value = b.load(b.bitcast(pointer, kind.as_pointer()))
+    value.align = 4
+    return value
+
+
+def _fma(b: ir.IRBuilder, x: Any, y: Any, z: Any) -> Any:
+    name = f"llvm.fma.v{LANES}f32"
+    kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
+    return b.call(b.module.globals.get(name) or ir.Function(b.module, kind, name), [x, y, z])
+
+
+def _prefetch(b: ir.IRBuilder, pointer: Any) -> None:
+    """Ask for a cache line of weights that will be needed soon; any address is allowed."""
+    byte = ir.IntType(8).as_pointer()
+    name = "llvm.prefetch.p0"
+    kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    function = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+    b.call(function, [b.bitcast(pointer, byte), _I32(0), _I32(2), _I32(1)])
+
+
+def _sum(b: ir.IRBuilder, vector: Any) -> Any:
+    """Add the lanes, halves to halves."""
+    width = LANES
+    while width > 1:
+        width //= 2
+        low, high = (
+            b.shuffle_vector(vector, vector, _indices(range(start, start + width)))
+            for start in (0, width)
+        )
+        vector = b.fadd(low, high)
+    return b.extract_element(vector, _I32(0))
+
+
+def _indices(values: range) -> Any:
+    return ir.VectorType(_I32, len(values))([_I32(value) for value in values])
+
+
+_tile_11, _tile_21, _tile_31, _tile_41 = (_tile_of(rows, 1) for rows in range(1, 5))
+_tile_14, _tile_24, _tile_34, _tile_44 = (_tile_of(rows, PANEL) for rows in range(1, 5))
+
+
+@compiled
+def product(
+    w: Any, x: Any, inputs: Any, rows: Any, first: Any, last: Any, out: Any, stride: Any
+) -> None:
+    """Multiply split rows at address x by the outputs first..last of the weights at w."""
+    half, row_bytes = inputs // 2, inputs * 4
+    o = first
+    while o < last:
+        panel = PANEL if o + PANEL <= last else 1
+        weights = w + o * inputs * 2
+        r = 0
+        while r < rows:
+            source, target = x + r * row_bytes, out + (r * stride + o) * 4
+            left = min(rows - r, _ROWS)
+            if panel == 1:
+                if left == 4:
+                    _tile_41(weights, source, half, target, stride)
+                elif left == 3:
+                    _tile_31(weights, source, half, target, stride)
+                elif left == 2:
+                    _tile_21(weights, source, half, target, stride)
+                else:
+                    _tile_11(weights, source, half, target, stride)
+            elif left == 4:
+                _tile_44(weights, source, half, target, stride)
+            elif left == 3:
+                _tile_34(weights, source, half, target, stride)
+            elif left == 2:
+                _tile_24(weights, source, half, target, stride)
+            else:
+                _tile_14(weights, source, half, target, stride)
+            r += left
+        o += panel

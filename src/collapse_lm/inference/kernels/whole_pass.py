@@ -1,0 +1,268 @@
+"""A whole forward pass over a few new tokens, as each thread of a team runs its part.
+
+The threads meet after each step whose results the next one reads. What is cheap (the
+norms) every thread does for itself, since that takes less time than a meeting.
+
+Shapes: N rows (new tokens of all sequences), B sequences, H heads, G key-value heads,
+d width of a head. "Split" rows: see `tile`.
+"""
+
+from collections import namedtuple
+from typing import Any
+
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
+
+from collapse_lm.inference.kernels.rows import attend, gated, gelu, normalise, split
+from collapse_lm.inference.kernels.tile import LANES, compiled, product
+
+_meet = types.ExternalFunction("GOMP_barrier", types.void())
+
+# The arguments of a pass: one array of integers, sizes first, then addresses.
+(
+    ROWS,
+    BATCH,
+    WIDTH,
+    INNER,  # width of the MLP
+    HEADS,
+    KV_HEADS,
+    HEAD_WIDTH,
+    LAYERS,
+    CAPACITY,  # of the cache, a multiple of LANES
+    IS_GATED,  # rotary positions and a gated MLP (Llama), or neither (GPT-2)
+    PRIVATE_SIZE,  # numbers of scratch per thread
+    EPS,  # one float32
+    X,  # (N, width): in, the embedded tokens; out, the last hidden states
+    QKV,  # (N, H + 2 G, d), scratch
+    MIXED,  # (N, H d), split, scratch
+    ACTIVE,  # (N, inner), split, scratch
+    PRIVATE,  # (threads, private size), scratch
+    SEQUENCE,  # (N,) int64: the sequence of each row
+    POSITION,  # (N,) int64: its position
+    COS,  # (N, d / 2)
+    SIN,
+    KEYS,  # (layers, B, G, d, capacity)
+    VALUES,  # (layers, B, G, capacity, d)
+    NORM_WEIGHT,  # the last norm
+    NORM_BIAS,
+    TABLE,  # (layers, 12): norm, qkv, out, norm, up, down; weight and bias (or 0) of each
+    ARGUMENTS,
+) = range(27)
+
+_Views = namedtuple(
+    "_Views",
+    "x qkv qkv_flat mixed active sequence position cos sin keys values table "
+    "eps lanes scores head normed mine sums",
+)
+
+
+def private_size(rows: int, width: int, inner: int, head_width: int, capacity: int) -> int:
+    """Numbers of scratch that each thread of a pass needs; see `_views`."""
+    return LANES + capacity + head_width + width + rows * width + rows * 2 * inner
+
+
+@intrinsic
+def _floats_at(typing: Any, address: Any) -> Any:
+    """Turn an address into a pointer to float32."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+        return b.inttoptr(arguments[0], ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(types.intp), generate
+
+
+@intrinsic
+def _integers_at(typing: Any, address: Any) -> Any:
+    """Turn an address into a pointer to int64."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+        return b.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+
+    return types.CPointer(types.int64)(types.intp), generate
+
+
+@compiled
+def share(total: Any, thread: Any, threads: Any) -> Any:
+    """Return where a thread's part of a range begins and ends."""
+    return total * thread // threads, total * (thread + 1) // threads
+
+
+@compiled
+def run_part(a: Any, thread: Any, threads: Any) -> None:
+    """Run one thread's part of a pass."""
+    v = _views(a, thread)
+    for layer in range(a[LAYERS]):
+        part = v.table[layer]
+        _project(a, v, part[0], part[1], part[2], part[3], thread, threads)
+        _meet()
+        _store(a, v, layer, thread, threads)
+        _meet()
+        _mix(a, v, layer, thread, threads)
+        _meet()
+        _add(v, part[4], part[5], a[MIXED], v.mixed.shape[1], thread, threads)
+        _meet()
+        _expand(a, v, part[6], part[7], part[8], part[9], thread, threads)
+        _meet()
+        _add(v, part[10], part[11], a[ACTIVE], v.active.shape[1], thread, threads)
+        _meet()
+    first, last = share(a[ROWS], thread, threads)
+    weight, bias = _vector(a[NORM_WEIGHT], a[WIDTH]), _vector(a[NORM_BIAS], a[WIDTH])
+    for n in range(first, last):
+        normalise(v.x[n], weight, bias, v.eps[0], v.normed, v.lanes)
+        v.x[n, :] = v.normed
+
+
+@compiled
+def _views(a: Any, thread: Any) -> Any:
+    """Make arrays of the addresses; the last ones are this thread's own."""
+    rows, width, inner, d = a[ROWS], a[WIDTH], a[INNER], a[HEAD_WIDTH]
+    heads, groups, layers = a[HEADS], a[KV_HEADS], a[LAYERS]
+    capacity, batch = a[CAPACITY], a[BATCH]
+    lanes = a[PRIVATE] + 4 * thread * a[PRIVATE_SIZE]
+    scores = lanes + 4 * LANES
+    head = scores + 4 * capacity
+    normed = head + 4 * d
+    mine = normed + 4 * width
+    sums = mine + 4 * rows * width
+    return _Views(
+        carray(_floats_at(a[X]), (rows, width)),
+        carray(_floats_at(a[QKV]), (rows, heads + 2 * groups, d)),
+        carray(_floats_at(a[QKV]), (rows, (heads + 2 * groups) * d)),
+        carray(_floats_at(a[MIXED]), (rows, heads * d)),
+        carray(_floats_at(a[ACTIVE]), (rows, inner)),
+        carray(_integers_at(a[SEQUENCE]), (rows,)),
+        carray(_integers_at(a[POSITION]), (rows,)),
+        carray(_floats_at(a[COS]), (rows, d // 2)),
+        carray(_floats_at(a[SIN]), (rows, d // 2)),
+        carray(_floats_at(a[KEYS]), (layers, batch, groups, d, capacity)),
+        carray(_floats_at(a[VALUES]), (layers, batch, groups, capacity, d)),
+        carray(_integers_at(a[TABLE]), (layers, 12)),
+        carray(_floats_at(a[EPS]), (1,)),
+        carray(_floats_at(lanes), (LANES,)),
+        carray(_floats_at(scores), (capacity,)),
+        carray(_floats_at(head), (d,)),
+        carray(_floats_at(normed), (width,)),
+        carray(_floats_at(mine), (rows, width)),
+        carray(_floats_at(sums), (rows, 2, inner)),
+    )
+
+
+@compiled
+def _vector(address: Any, size: Any) -> Any:
+    """A float32 vector at an address; an empty one at address 0."""
+    return carray(_floats_at(address), (size if address != 0 else 0,))
+
+
+@compiled
+def _norm_rows(v: Any, weight: Any, bias: Any) -> None:
+    """Normalise all rows into this thread's own split copy."""
+    width = v.normed.shape[0]
+    for n in range(v.x.shape[0]):
+        normalise(v.x[n], _vector(weight, width), _vector(bias, width), v.eps[0], v.normed, v.lanes)
+        split(v.normed, v.mine[n])
+
+
+@compiled
+def _project(
+    a: Any, v: Any, norm: Any, shift: Any, weight: Any, bias: Any, thread: Any, threads: Any
+) -> None:
+    """Queries, keys and values of the normalised rows."""
+    _norm_rows(v, norm, shift)
+    rows, joined = v.qkv_flat.shape
+    first, last = share(joined, thread, threads)
+    product(weight, v.mine.ctypes.data, a[WIDTH], rows, first, last, a[QKV], joined)
+    if bias != 0:
+        added = _vector(bias, joined)
+        for n in range(rows):
+            for o in range(first, last):
+                v.qkv_flat[n, o] += added[o]
+
+
+@compiled
+def _store(a: Any, v: Any, layer: Any, thread: Any, threads: Any) -> None:
+    """Write the new keys and values to the cache."""
+    keys, values = v.keys[layer], v.values[layer]
+    groups = a[KV_HEADS]
+    first, last = share(a[ROWS] * groups, thread, threads)
+    for item in range(first, last):
+        n, g = item // groups, item % groups
+        b, position = v.sequence[n], v.position[n]
+        key, value = v.qkv[n, a[HEADS] + g], v.qkv[n, a[HEADS] + groups + g]
+        if a[IS_GATED]:
+            _rotate(key, v.cos[n], v.sin[n])
+        for i in range(a[HEAD_WIDTH]):
+            keys[b, g, i, position] = key[i]
+            values[b, g, position, i] = value[i]
+
+
+@compiled
+def _rotate(vector: Any, cos: Any, sin: Any) -> None:
+    """Rotate the first half of a head's vector against its second."""
+    half = cos.shape[0]
+    for i in range(half):
+        low, high = vector[i], vector[half + i]
+        vector[i] = low * cos[i] - high * sin[i]
+        vector[half + i] = high * cos[i] + low * sin[i]
+
+
+@compiled
+def _mix(a: Any, v: Any, layer: Any, thread: Any, threads: Any) -> None:
+    """Attend with every head of every row."""
+    keys, values = v.keys[layer], v.values[layer]
+    heads, d, half = a[HEADS], a[HEAD_WIDTH], v.mixed.shape[1] // 2
+    first, last = share(a[ROWS] * heads, thread, threads)
+    for item in range(first, last):
+        n, h = item // heads, item % heads
+        b, g = v.sequence[n], h // (heads // a[KV_HEADS])
+        if a[IS_GATED]:
+            _rotate(v.qkv[n, h], v.cos[n], v.sin[n])
+        attend(v.qkv[n, h], keys[b, g], values[b, g], v.position[n] + 1, v.scores, v.head)
+        start = h * d // 2
+        for i in range(d // 2):
+            v.mixed[n, start + i] = v.head[2 * i]
+            v.mixed[n, half + start + i] = v.head[2 * i + 1]
+
+
+@compiled
+def _expand(
+    a: Any, v: Any, norm: Any, shift: Any, weight: Any, bias: Any, thread: Any, threads: Any
+) -> None:
+    """The first product of the MLP and its activation."""
+    _norm_rows(v, norm, shift)
+    rows, inner = v.active.shape
+    first, last = share(inner // 2, thread, threads)
+    first, last = 2 * first, 2 * last
+    x, sums, stride = v.mine.ctypes.data, v.sums.ctypes.data, 2 * inner
+    product(weight, x, a[WIDTH], rows, first, last, sums, stride)
+    if a[IS_GATED]:
+        up = weight + 2 * inner * a[WIDTH]
+        product(up, x, a[WIDTH], rows, first, last, sums + 4 * inner, stride)
+    for n in range(rows):
+        row = v.sums[n, 0, first:last]
+        if a[IS_GATED]:
+            gated(row, v.sums[n, 1, first:last], row)
+        else:
+            gelu(row, _vector(bias, inner)[first:last], row)
+        for i in range((last - first) // 2):
+            v.active[n, first // 2 + i] = row[2 * i]
+            v.active[n, (inner + first) // 2 + i] = row[2 * i + 1]
+
+
+@compiled
+def _add(
+    v: Any, weight: Any, bias: Any, source: Any, inputs: Any, thread: Any, threads: Any
+) -> None:
+    """Add a product and its bias to this thread's columns of the residual stream."""
+    rows, width = v.x.shape
+    first, last = share(width, thread, threads)
+    stride = v.sums.shape[1] * v.sums.shape[2]
+    product(weight, source, inputs, rows, first, last, v.sums.ctypes.data, stride)
+    for n in range(rows):
+        for o in range(first, last):
+            v.x[n, o] += v.sums[n, 0, o]
+    if bias != 0:
+        added = _vector(bias, width)
+        for n in range(rows):
+            for o in range(first, last):
+                v.x[n, o] += added[o]
