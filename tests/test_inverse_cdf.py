@@ -114,3 +114,20 @@ def test_streams_differ_by_seed_purpose_and_update_and_repeat():
 def test_a_stream_is_the_same_in_every_process():
     drawn = rng.uniforms(rng.stream(0, "sample", 1), 1, 2)[0].tolist()
     assert drawn == pytest.approx([0.9269015324781501, 0.5291702225889994], abs=0)
+
+
+@pytest.mark.parametrize("top_p", [None, 0.9])
+def test_a_short_cut_over_the_top_k_picks_the_same_tokens(top_p):
+    logits = normal_logits(200, 300)
+    logits[::7, 40:60] = logits[::7, 40:41]  # ties, some of them at the edge
+    uniforms = rng.uniforms(rng.stream(4, "sample"), 200, 1)[:, 0]
+    filters = Filters(0.7, top_k=25, top_p=top_p)
+    cdf = probabilities(logits, filters).cumsum(dim=-1)
+    wanted = torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True)[:, 0]
+    found = torch.cat([pick(logits[i : i + 1], uniforms[i : i + 1], filters) for i in range(200)])
+    assert torch.equal(found, wanted)
+    assert torch.equal(pick(logits, uniforms, filters), wanted)
+
+
+def normal_logits(rows, vocabulary):
+    return torch.randn(rows, vocabulary, generator=rng.stream(3, "init"), dtype=torch.float64)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from collapse_lm import rng
 from collapse_lm.config import SamplingConfig, load_config
-from collapse_lm.inference import inference_network
+from collapse_lm.inference import inference_network, kernels
 from collapse_lm.inference.generic import GenericNetwork
 from collapse_lm.records import RunReader
 from collapse_lm.runner import run
@@ -26,6 +26,7 @@ SETTINGS = list(
         [(256,), tuple(range(30)) * 2],  # prompt
     )
 )
+SEEDS = 504  # every setting 10 or 11 times
 
 
 def repetitive(master):
@@ -36,18 +37,27 @@ def repetitive(master):
     return master.double()
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama", "generic"])
+NETWORKS = ["gpt2", "llama", "generic", "gpt2 in bfloat16", "llama in bfloat16"]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
+    """In float64; in bfloat16 too, where the kernels give every row the same bits."""
     if request.param == "generic":
         return GenericNetwork(repetitive(tiny_gpt2()), torch.float64)
-    master = {"gpt2": tiny_gpt2, "llama": tiny_llama}[request.param]()
-    return inference_network(repetitive(master), "float32")
+    name, *compiled = request.param.split(" in ")
+    master = repetitive({"gpt2": tiny_gpt2, "llama": tiny_llama}[name]())
+    if not compiled:
+        return inference_network(master, "float32")
+    if not kernels.are_available():
+        pytest.skip("torch without GNU OpenMP")
+    return inference_network(master.float(), "bfloat16")
 
 
 def test_ids_equal_plain_sampling_over_seeds_and_settings(network):
     drafters = {}
     passes = tokens = 0
-    for seed in range(4 * len(SETTINGS)):
+    for seed in range(SEEDS):
         filters, batch, longest, prompt = SETTINGS[seed % len(SETTINGS)]
         uniforms = rng.uniforms(rng.stream(seed, "sample"), batch, 40)
         drafter = drafters.setdefault(longest, Drafter(longest, generation=500))

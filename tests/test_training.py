@@ -133,6 +133,23 @@ def test_a_batch_of_samples_weighs_every_token_alike():
     assert train_step(network, optimizer, segments, CPU32, 1.0).loss == pytest.approx(nll / 4)
 
 
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_the_loss_in_chunks_is_the_loss_at_once(monkeypatch, clip):
+    outcomes = []
+    for chunk in (1000, 32):
+        monkeypatch.setattr("collapse_lm.training._CHUNK", chunk)
+        network = tiny_gpt2().double()
+        optimizer = make_optimizer(network, TrainingConfig())
+        segment = Segment((256, 9), tuple(range(100)))
+        step = train_step(network, optimizer, [segment, Segment((3,), (4, 5))], CPU32, clip)
+        outcomes.append((step, [p.detach() for p in network.parameters()]))
+    (at_once, weights), (in_chunks, others) = outcomes
+    assert in_chunks.loss == pytest.approx(at_once.loss, rel=1e-12)
+    assert in_chunks.grad_norm == pytest.approx(at_once.grad_norm, rel=1e-9)
+    for one, other in zip(weights, others, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
 def test_windows_are_uniform_and_see_one_token_before():
     prompt, ids = (99, 100), tuple(range(10))
     numbers = rng.stream(0, "window", 1)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from collapse_lm.data.corpus import Corpus
 from collapse_lm.data.windows import Window, plan_windows
@@ -22,7 +21,6 @@ from collapse_lm.errors import UserError
 from collapse_lm.inference import Network
 
 _BATCH_TOKENS = 2048  # tokens of one forward pass
-_CHUNK = 256  # positions whose logits exist at a time
 
 
 @dataclass(frozen=True)
@@ -133,21 +131,13 @@ def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:
 
 @torch.inference_mode()
 def _batch_nll(network: Network, ids: Tensor, batch: Sequence[Window]) -> float:
-    """Total -log p over the targets of windows of one shape.
-
-    Logits exist for a few hundred positions at a time, where the head stands apart.
-    """
+    """Total -log p over the targets of windows of one shape."""
     inputs_BC = torch.stack([ids[w.first_input : w.end] for w in batch]).to(network.device)
     targets_BC = torch.stack([ids[w.first_target + 1 : w.end + 1] for w in batch])
     hidden_BCD = network.hidden(inputs_BC)[:, -batch[0].targets :]
     hidden_ND = hidden_BCD.reshape(-1, hidden_BCD.shape[-1])
     targets_N = targets_BC.reshape(-1).to(network.device)
-    total = 0.0
-    for start in range(0, len(hidden_ND), _CHUNK):
-        logits = network.logits(hidden_ND[start : start + _CHUNK], exact=False)
-        wanted = targets_N[start : start + _CHUNK]
-        total += float(functional.cross_entropy(logits, wanted, reduction="none").double().sum())
-    return total
+    return float(network.nll(hidden_ND, targets_N).sum())
 
 
 def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:

@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from collapse_lm.config.schema import TrainingConfig
+from collapse_lm.inference import head_is_plain
 from collapse_lm.precision import Compute
+
+_CHUNK = 256  # positions whose logits exist at a time
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,62 @@ def train_step(
     Gradients accumulate over the segments, so that one forward holds one segment.
     """
     total = sum(len(segment.targets) for segment in segments)
-    loss = 0.0
-    for segment in segments:
-        with compute.autocast():
-            nll = segment_nll(network, segment)
-        torch.autograd.backward(nll / total)
-        loss += float(nll.detach()) / total
-    limit = math.inf if grad_clip is None else grad_clip
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), limit))
+    loss = sum(_accumulate(network, segment, compute, total) for segment in segments)
+    grad_norm = _gradient_norm(network)
     applied = math.isfinite(loss) and math.isfinite(grad_norm)
     if applied:
-        optimizer.step()
+        _clipped_step(optimizer, grad_norm, grad_clip)
     optimizer.zero_grad(set_to_none=True)
     return Step(loss, grad_norm, applied)
+
+
+def _accumulate(network: Any, segment: Segment, compute: Compute, total: int) -> float:
+    """Add a segment's share of the gradient; return its share of the loss.
+
+    Where the logits are the head of the last hidden state, they exist for a few hundred
+    positions at a time: each chunk goes back to the hidden states at once, and these go
+    back through the body together.
+    """
+    ids_T = torch.tensor(segment.context + segment.targets, device=network.device)
+    targets_T, count = ids_T[-len(segment.targets) :], len(segment.targets)
+    if count <= _CHUNK or not head_is_plain(network):
+        with compute.autocast():
+            loss = segment_nll(network, segment) / total
+        torch.autograd.backward(loss)
+        return float(loss.detach())
+    with compute.autocast():
+        body = network.base_model(input_ids=ids_T[None, :-1], use_cache=False)
+    hidden_TD = body.last_hidden_state[0, -count:]
+    leaf_TD = hidden_TD.detach().requires_grad_()
+    sum_of_parts = 0.0
+    for hidden, targets in zip(
+        torch.split(leaf_TD, _CHUNK), torch.split(targets_T, _CHUNK), strict=True
+    ):
+        with compute.autocast():
+            logits = network.get_output_embeddings()(hidden)
+            loss = _cross_entropy_sum(logits, targets) / total
+        torch.autograd.backward(loss)
+        sum_of_parts += float(loss.detach())
+    torch.autograd.backward(hidden_TD, leaf_TD.grad)
+    return sum_of_parts
+
+
+def _gradient_norm(network: Any) -> float:
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients))
+
+
+def _clipped_step(optimizer: Any, grad_norm: float, limit: float | None) -> None:
+    """Step with the gradient scaled down to the limit.
+
+    The fused optimizer divides by `grad_scale` as it reads the gradient (that is what
+    loss scaling uses), so the clip is no pass over memory of its own.
+    """
+    scale = 1.0 if limit is None else max(1.0, (grad_norm + 1e-6) / limit)
+    device = optimizer.param_groups[0]["params"][0].device
+    optimizer.grad_scale = torch.tensor(scale, dtype=torch.float32, device=device)
+    optimizer.step()
+    del optimizer.grad_scale
 
 
 def segment_nll(network: Any, segment: Segment) -> Tensor:
@@ -84,8 +130,12 @@ def segment_nll(network: Any, segment: Segment) -> Tensor:
     logits_TV = network(
         input_ids=ids_T[None, :-1], use_cache=False, logits_to_keep=len(segment.targets)
     ).logits[0]
-    targets_T = ids_T[-len(segment.targets) :]
-    return functional.cross_entropy(logits_TV.float(), targets_T, reduction="sum")
+    return _cross_entropy_sum(logits_TV, ids_T[-len(segment.targets) :])
+
+
+def _cross_entropy_sum(logits_TV: Tensor, targets_T: Tensor) -> Tensor:
+    wide_TV = logits_TV if logits_TV.dtype == torch.float64 else logits_TV.float()
+    return functional.cross_entropy(wide_TV, targets_T, reduction="sum")
 
 
 def choose_segment(

@@ -42,10 +42,15 @@ class Network(Protocol):
         """Feed tokens; return the last hidden states (B, R, D), those that the head reads."""
         ...
 
-    def logits(self, hidden_ND: Tensor, *, exact: bool = True) -> Tensor:
-        """Return the logits (N, V) in float32 (float64 for float64 weights).
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return the logits (N, V) for sampling, in at least float32."""
+        ...
 
-        Without `exact` they may be rounded to the precision of the weights on the way.
+    def nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        """Return -log p (N,), nats in float64, of the tokens that follow the hidden states.
+
+        For evaluation: the logits, never all of them at once, may be rounded to the
+        precision of the weights on the way.
         """
         ...
 

@@ -9,7 +9,6 @@ Shapes: B sequences, R new tokens, N = B x R rows, D width, V vocabulary.
 from collections.abc import Sequence
 from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +53,7 @@ class CompiledNetwork:
         """True where the kernels take the model's sizes."""
         part = architecture.blocks[0]
         inputs = [part.qkv.inputs, part.out.inputs, part.down.inputs]
-        return kernels.available() and not any(n % kernels.MULTIPLE for n in inputs)
+        return kernels.are_available() and not any(n % kernels.MULTIPLE for n in inputs)
 
     @property
     def device(self) -> torch.device:
@@ -95,11 +94,11 @@ class CompiledNetwork:
         active = mixed + 4 * rows * attended
         norm_weight, norm_bias = _norm_addresses(arch.norm_f.masters)
 
-        a = np.zeros(w.ARGUMENTS, dtype=np.int64)
+        a = [0] * w.ARGUMENTS
         a[w.ROWS], a[w.BATCH], a[w.WIDTH], a[w.INNER] = rows, batch, width, inner
         a[w.HEADS], a[w.KV_HEADS] = attended // arch.head_width, arch.kv_heads
         a[w.HEAD_WIDTH], a[w.LAYERS] = arch.head_width, len(arch.blocks)
-        a[w.CAPACITY], a[w.IS_GATED] = cache.capacity, positions.rope is not None
+        a[w.CAPACITY], a[w.IS_GATED] = cache.capacity, int(positions.rope is not None)
         a[w.EPS], a[w.X] = self._eps.data_ptr(), x_ND.data_ptr()
         a[w.QKV], a[w.MIXED], a[w.ACTIVE] = qkv, mixed, active
         a[w.PRIVATE], a[w.PRIVATE_SIZE] = active + 4 * rows * inner, private
@@ -112,10 +111,13 @@ class CompiledNetwork:
         cache.rewind([length + new for length in cache.lengths])
         return x_ND.view(batch, new, width)
 
-    @torch.inference_mode()
-    def logits(self, hidden_ND: Tensor, *, exact: bool = True) -> Tensor:
+    def logits(self, hidden_ND: Tensor) -> Tensor:
         """Return the logits (N, V) in float32."""
-        return self._eager.logits(hidden_ND, exact=exact)
+        return self._eager.logits(hidden_ND)
+
+    def nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        """Return -log p (N,) of the targets in float64."""
+        return self._eager.nll(hidden_ND, targets_N)
 
     def refresh(self) -> None:
         """Take over the master's weights, in place."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.linear import Linear
 
@@ -125,6 +126,8 @@ class Norm:
     def __call__(self, x_ND: Tensor) -> Tensor:
         """Normalise each row."""
         if len(self._weights) == 1:
+            if kernels.suits(x_ND):
+                return kernels.rms_norm(x_ND, self.masters[0], self.eps)
             return _rms_norm(x_ND, self._weights[0], self.eps)
         weight, bias = self._weights
         return functional.layer_norm(x_ND, weight.shape, weight, bias, self.eps)
@@ -140,6 +143,18 @@ def _rms_norm(x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     wide_ND = x_ND if x_ND.dtype == torch.float64 else x_ND.float()
     scale_N1 = wide_ND.square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
     return (wide_ND * scale_N1).to(x_ND.dtype).mul_(weight_D)
+
+
+def _gelu(x: Tensor) -> Tensor:
+    return kernels.gelu_(x) if kernels.suits(x) else functional.gelu(x, approximate="tanh")
+
+
+def _gated(gate_up_N2F: Tensor) -> Tensor:
+    """silu(gate) * up (N, F), of gate and up beside each other."""
+    if kernels.suits(gate_up_N2F):
+        return kernels.gated(gate_up_N2F)
+    gate_NF, up_NF = gate_up_N2F.chunk(2, dim=-1)
+    return functional.silu(gate_NF) * up_NF
 
 
 class FastNetwork:
@@ -200,12 +215,14 @@ class FastNetwork:
         return self._arch.norm_f(x_ND).view(batch, new, -1)
 
     @torch.inference_mode()
-    def logits(self, hidden_ND: Tensor, *, exact: bool = True) -> Tensor:
-        """Return the logits (N, V) in float32."""
-        if exact:
-            return self._arch.head.exact(hidden_ND)
-        logits_NV = self._arch.head(hidden_ND)
-        return logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return the logits (N, V) in at least float32."""
+        return self._arch.head.exact(hidden_ND)
+
+    @torch.inference_mode()
+    def nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        """Return -log p (N,) of the targets in float64."""
+        return self._arch.head.nll(hidden_ND, targets_N)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -271,7 +288,7 @@ class GPT2:
         q_NHd, k_NHd, v_NHd = qkv_N3D.view(len(x_ND), 3, -1, self.head_width).unbind(1)
         x_ND = x_ND + part.out(attend(q_NHd, k_NHd, v_NHd))
         up_NF = part.up(part.norm_2(x_ND))
-        return x_ND + part.down(functional.gelu(up_NF, approximate="tanh"))
+        return x_ND + part.down(_gelu(up_NF))
 
 
 class Llama:
@@ -334,5 +351,4 @@ class Llama:
         qk_NXd = qk_NXd * cos_N1d + torch.cat([-high_NXd, low_NXd], dim=-1) * sin_N1d
         q_NHd, k_NGd = qk_NXd[:, : self._heads], qk_NXd[:, self._heads :]
         x_ND = x_ND + part.out(attend(q_NHd, k_NGd, qkv_NXd[:, rotated:]))
-        gate_NF, up_NF = part.up(part.norm_2(x_ND)).chunk(2, dim=-1)
-        return x_ND + part.down(functional.silu(gate_NF) * up_NF)
+        return x_ND + part.down(_gated(part.up(part.norm_2(x_ND))))

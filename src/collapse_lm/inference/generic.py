@@ -9,6 +9,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
+from collapse_lm.inference.linear import chunked_nll
 
 
 class GenericCache:
@@ -57,7 +59,7 @@ class GenericNetwork:
         self._master = master
         is_copy = dtype != next(master.parameters()).dtype
         self._network = _copy_in(master, dtype) if is_copy else master
-        self._head_is_plain = _head_is_plain(self._network)
+        self._head_is_plain = head_is_plain(self._network)
         self._has_cache = _has_cache(self._network)
         self.can_rewind = not self._has_cache or _can_rewind(self._network)
 
@@ -83,17 +85,25 @@ class GenericNetwork:
         return result[:, -ids_BR.shape[1] :]
 
     @torch.inference_mode()
-    def logits(self, hidden_ND: Tensor, *, exact: bool = True) -> Tensor:
-        """Return the logits (N, V) in float32."""
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return the logits (N, V) in at least float32."""
         if not self._head_is_plain:
             return _at_least_float32(hidden_ND)
         head = self._network.get_output_embeddings()
-        if not exact:
-            return _at_least_float32(head(hidden_ND))
         if head.bias is None and kernels.takes(head.weight):
             return kernels.matrix_product(hidden_ND, head.weight)
         master = self._master.get_output_embeddings()
         return functional.linear(hidden_ND.to(master.weight.dtype), master.weight, master.bias)
+
+    @torch.inference_mode()
+    def nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        """Return -log p (N,) of the targets in float64."""
+        if not self._head_is_plain:
+            return chunked_nll(_at_least_float32, hidden_ND, targets_N)
+        head = self._network.get_output_embeddings()
+        if head.bias is None and kernels.takes(head.weight):
+            return kernels.negative_log_likelihood(hidden_ND, head.weight, targets_N)
+        return chunked_nll(head, hidden_ND, targets_N)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -118,9 +128,18 @@ def _copy_in(master: Any, dtype: torch.dtype) -> Any:
     return network
 
 
-@torch.inference_mode()
-def _head_is_plain(network: Any) -> bool:
+def head_is_plain(network: Any) -> bool:
     """Try whether the logits are the output head of the last hidden state and nothing more."""
+    if network not in _HEADS:
+        _HEADS[network] = _try_head(network)
+    return _HEADS[network]
+
+
+_HEADS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+@torch.inference_mode()
+def _try_head(network: Any) -> bool:
     head = network.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear):
         return False

@@ -6,7 +6,7 @@ up), which makes one large product of several small ones.
 Shapes: N rows, K inputs, O outputs (of all joined weights together).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from collapse_lm.inference import kernels
+
+_CHUNK = 256  # positions whose logits exist at a time
 
 
 class Linear:
@@ -38,6 +40,10 @@ class Linear:
     def exact(self, x_NK: Tensor) -> Tensor:
         """Return the outputs in at least float32, not rounded to the precision of x."""
         return Linear.__call__(self, x_NK.to(self.masters_OK[0].dtype))
+
+    def nll(self, hidden_NK: Tensor, targets_N: Tensor) -> Tensor:
+        """Return -log softmax(outputs)[target] (N,) in float64, for a head."""
+        return chunked_nll(self, hidden_NK, targets_N)
 
     def refresh(self) -> None:
         """Take over the master's weights."""
@@ -67,11 +73,31 @@ class CopyLinear(Linear):
             return kernels.matrix_product(x_NK, self.weight_OK)
         return super().exact(x_NK)
 
+    def nll(self, hidden_NK: Tensor, targets_N: Tensor) -> Tensor:
+        """Return -log softmax(outputs)[target] (N,) in float64, for a head."""
+        if self._bias_O is None and kernels.takes(self.weight_OK):
+            return kernels.negative_log_likelihood(hidden_NK, self.weight_OK, targets_N)
+        return super().nll(hidden_NK, targets_N)
+
     def refresh(self) -> None:
         """Take over the master's weights."""
         _copy_joined(self.weight_OK, self.masters_OK)
         if self._bias_O is not None:
             _copy_joined(self._bias_O, self.master_biases_O)
+
+
+def chunked_nll(head: Callable[[Tensor], Tensor], hidden_NK: Tensor, targets_N: Tensor) -> Tensor:
+    """Return -log softmax(head(hidden))[target] (N,) in float64.
+
+    Logits exist for a few hundred positions at a time.
+    """
+    parts = zip(torch.split(hidden_NK, _CHUNK), torch.split(targets_N, _CHUNK), strict=True)
+    return torch.cat([_cross_entropy(head(hidden), targets) for hidden, targets in parts]).double()
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return functional.cross_entropy(wide, targets, reduction="none")
 
 
 def _copy_joined(target: Tensor, masters: Sequence[Tensor]) -> None:

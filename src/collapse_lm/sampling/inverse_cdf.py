@@ -29,14 +29,13 @@ def pick(logits_NV: Tensor, uniform_N: Tensor, filters: Filters) -> Tensor:
     """
     if filters.temperature == 0:
         return logits_NV.argmax(dim=-1)
-    cdf_NV = _weights(logits_NV, filters).cumsum(dim=-1, dtype=torch.float64)
-    total_N1 = cdf_NV[:, -1:]
-    # u < 1, but u * total can round up to total, which no interval holds.
-    below_total_N1 = torch.nextafter(total_N1, torch.zeros_like(total_N1))
-    target_N1 = torch.minimum(uniform_N[:, None] * total_N1, below_total_N1)
-    picked_N = torch.searchsorted(cdf_NV, target_N1, right=True).squeeze(-1)
-    # Only logits that are not numbers point past the vocabulary; the step finds them out.
-    return picked_N.clamp(max=logits_NV.shape[-1] - 1)
+    candidates = _only_top_k(logits_NV, filters.top_k)
+    if candidates is None:
+        return _invert(_weights(logits_NV, filters), uniform_N)
+    logits_NK, ids_NK = candidates
+    rest = Filters(filters.temperature, None, filters.top_p)
+    index_N = _invert(_weights(logits_NK, rest), uniform_N)
+    return ids_NK.gather(-1, index_N[:, None]).squeeze(-1)
 
 
 def probabilities(logits_NV: Tensor, filters: Filters) -> Tensor:
@@ -52,6 +51,34 @@ def entropy(logits_NV: Tensor) -> Tensor:
     log_p_NV = _wide(logits_NV).log_softmax(dim=-1)
     entropy_N: Tensor = torch.special.entr(log_p_NV.exp()).sum(dim=-1)
     return entropy_N
+
+
+def _invert(weights_NK: Tensor, uniform_N: Tensor) -> Tensor:
+    """Return the index (N,) of the interval of the cumulative sum that holds the uniform."""
+    cdf_NK = weights_NK.cumsum(dim=-1, dtype=torch.float64)
+    total_N1 = cdf_NK[:, -1:]
+    # u < 1, but u * total can round up to total, which no interval holds.
+    below_total_N1 = torch.nextafter(total_N1, torch.zeros_like(total_N1))
+    target_N1 = torch.minimum(uniform_N[:, None] * total_N1, below_total_N1)
+    picked_N = torch.searchsorted(cdf_NK, target_N1, right=True).squeeze(-1)
+    # Only logits that are not numbers point past the end; the step finds them out.
+    return picked_N.clamp(max=weights_NK.shape[-1] - 1)
+
+
+def _only_top_k(logits_NV: Tensor, top_k: int | None) -> tuple[Tensor, Tensor] | None:
+    """Return the k largest logits (N, K) and their ids, in the order of the ids.
+
+    What is left out has weight zero, so the sums over the rest are the same. None
+    without a top-k, and where more than k logits are to be kept because of a tie.
+    """
+    if top_k is None or top_k >= logits_NV.shape[-1]:
+        return None
+    largest_NK, ids_NK = logits_NV.topk(top_k, dim=-1, sorted=False)
+    kept_N = (logits_NV >= largest_NK.amin(dim=-1, keepdim=True)).sum(dim=-1)
+    if bool((kept_N != top_k).any()):
+        return None
+    ids_NK, order_NK = ids_NK.sort(dim=-1)
+    return largest_NK.gather(-1, order_NK), ids_NK
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -1,116 +1,122 @@
-"""Machine code for decoding on a CPU: bfloat16 weights, float32 everything else.
+"""Machine code for decoding and evaluation on a CPU: bfloat16 weights, float32 sums.
 
 A decode step reads every weight once for a handful of rows, so it can be as fast as
 memory delivers the weights. Libraries made for large products stay far from that at
 this size; these kernels are compiled for the machine they run on (numba) and do a
-whole pass in one call, on the threads that torch already has (its OpenMP library).
+whole pass in one call, on the threads that torch already has (see `team`).
 
 A row's result does not depend on the rows beside it: every sum runs in one fixed
 order. So a token that was checked as a proposal is bit for bit the token that plain
 decoding picks.
 
-Shapes: N rows, K inputs, O outputs.
+Shapes: N rows, K inputs, O outputs, F width of the MLP, V vocabulary.
 """
 
-import ctypes
-import functools
-import re
-from pathlib import Path
 from typing import Any
 
-import llvmlite.binding
-import numpy as np
 import torch
-from numba import carray, cfunc, types
-from numpy.typing import NDArray
 from torch import Tensor
 
-from collapse_lm.inference.kernels import whole_pass
+from collapse_lm.inference.kernels import bulk, team, whole_pass
 from collapse_lm.inference.kernels.tile import LANES, MULTIPLE, compiled, product
-from collapse_lm.inference.kernels.whole_pass import run_part, share
 
-__all__ = ["LANES", "MULTIPLE", "available", "matrix_product", "run_pass", "takes", "whole_pass"]
+__all__ = [
+    "LANES",
+    "MULTIPLE",
+    "are_available",
+    "gated",
+    "gelu_",
+    "matrix_product",
+    "negative_log_likelihood",
+    "rms_norm",
+    "run_pass",
+    "suits",
+    "takes",
+    "whole_pass",
+]
 
-_thread = types.ExternalFunction("omp_get_thread_num", types.int32())
-_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
+_BLOCK = 2048  # columns of logits that exist at a time
 
-
-def available() -> bool:
-    """True where torch runs its threads by GNU's OpenMP, which the kernels share (Linux)."""
-    return _openmp_library() is not None
+are_available = team.is_available
 
 
 def takes(weight_OK: Tensor) -> bool:
-    """True for weights that `matrix_product` can read."""
+    """True for weights that the products here can read."""
     is_here = weight_OK.device.type == "cpu" and weight_OK.dtype == torch.bfloat16
     fits = weight_OK.is_contiguous() and weight_OK.shape[1] % MULTIPLE == 0
-    return is_here and fits and available()
+    return is_here and fits and are_available()
 
 
-def run_pass(arguments: NDArray[np.int64]) -> None:
+def suits(x: Tensor) -> bool:
+    """True for rows that the element-wise functions here can read."""
+    is_here = x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.is_contiguous()
+    return is_here and x.shape[-1] % LANES == 0 and are_available()
+
+
+def run_pass(arguments: list[int]) -> None:
     """Run a whole pass; the arguments are listed in `whole_pass`."""
-    _run(_regions()[0], arguments)
+    team.run(whole_pass.run_part, arguments)
 
 
 def matrix_product(x_NK: Tensor, weight_OK: Tensor) -> Tensor:
-    """Return x W^T (N, O) in float32."""
+    """Return x W^T (N, O) in float32, for few rows."""
     rows, inputs = x_NK.shape
     split_N2K = x_NK.float().view(rows, inputs // 2, 2).transpose(1, 2).contiguous()
     out_NO = torch.empty(rows, len(weight_OK))
-    addresses = (split_N2K.data_ptr(), weight_OK.data_ptr(), out_NO.data_ptr())
-    _run(_regions()[1], np.array([rows, inputs, len(weight_OK), *addresses], dtype=np.int64))
+    addresses = [split_N2K.data_ptr(), weight_OK.data_ptr(), out_NO.data_ptr()]
+    team.run(_product_part, [rows, inputs, len(weight_OK), *addresses])
     return out_NO
-
-
-def _run(region: Any, arguments: NDArray[np.int64]) -> None:
-    """Have every thread of torch's team run a region."""
-    parallel = _openmp().GOMP_parallel
-    parallel(region.address, arguments.ctypes.data, torch.get_num_threads(), 0)
-
-
-@functools.cache
-def _regions() -> tuple[Any, Any]:
-    """Compile what every thread runs of a pass, and of a product."""
-    _openmp()
-    signature = types.void(types.CPointer(types.int64))
-
-    @cfunc(signature, cache=True)
-    def pass_region(arguments: Any) -> None:
-        a = carray(arguments, (whole_pass.ARGUMENTS,))
-        run_part(a, np.int64(_thread()), np.int64(_threads()))
-
-    @cfunc(signature, cache=True)
-    def product_region(arguments: Any) -> None:
-        _product_part(carray(arguments, (6,)), np.int64(_thread()), np.int64(_threads()))
-
-    return pass_region, product_region
 
 
 @compiled
 def _product_part(a: Any, thread: Any, threads: Any) -> None:
     """One thread's part of a product: rows, inputs, outputs, x, weights, out."""
-    first, last = share(a[2], thread, threads)
+    first, last = team.share(a[2], thread, threads)
     product(a[4], a[3], a[1], a[0], first, last, a[5], a[2])
 
 
-@functools.cache
-def _openmp() -> ctypes.CDLL:
-    """Open torch's OpenMP library, and let compiled code find its functions by name."""
-    path = _openmp_library()
-    assert path is not None
-    llvmlite.binding.load_library_permanently(path)
-    library = ctypes.CDLL(path)
-    library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_uint] * 2]
-    library.GOMP_parallel.restype = None
-    return library
+def negative_log_likelihood(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Tensor) -> Tensor:
+    """Return -log softmax(h W^T)[target] (N,) in float64, without the logits of all rows.
+
+    The logits of a block of the vocabulary are made at a time (rounded to bfloat16, as
+    torch's product returns them) and go into running sums.
+    """
+    rows = len(hidden_NK)
+    targets_N = targets_N.contiguous()
+    largest_N = torch.full((rows,), -torch.inf, dtype=torch.float64)
+    sum_N = torch.zeros(rows, dtype=torch.float64)
+    wanted_N = torch.zeros(rows, dtype=torch.float64)
+    logits = torch.empty(rows * _BLOCK, dtype=torch.bfloat16)
+    scratch = torch.empty(torch.get_num_threads(), _BLOCK)
+    tensors = (targets_N, largest_N, sum_N, wanted_N, scratch)
+    for start in range(0, len(weight_VK), _BLOCK):
+        block_bK = weight_VK[start : start + _BLOCK]
+        out_Nb = logits[: rows * len(block_bK)].view(rows, len(block_bK))
+        torch.mm(hidden_NK, block_bK.t(), out=out_Nb)
+        addresses = [out_Nb.data_ptr(), *(tensor.data_ptr() for tensor in tensors)]
+        team.run(bulk.block_nll_part, [rows, len(block_bK), start, *addresses])
+    return largest_N + sum_N.log() - wanted_N
 
 
-@functools.cache
-def _openmp_library() -> str | None:
-    """Path of the OpenMP library that torch has loaded, if it is GNU's."""
-    try:
-        mapped = Path("/proc/self/maps").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = sorted(set(re.findall(r"/\S*libgomp\S*", mapped)))
-    return next((path for path in found if "torch" in path), found[0] if found else None)
+def gelu_(x: Tensor) -> Tensor:
+    """GELU (tanh form) of a bfloat16 tensor, in place."""
+    team.run(bulk.gelu_part, [x.numel(), x.data_ptr()])
+    return x
+
+
+def gated(gate_up_N2F: Tensor) -> Tensor:
+    """Return silu(gate) * up (N, F), all bfloat16; gate and up lie beside each other."""
+    rows, inner = len(gate_up_N2F), gate_up_N2F.shape[-1] // 2
+    out_NF = gate_up_N2F.new_empty(rows, inner)
+    team.run(bulk.gated_part, [rows, inner, gate_up_N2F.data_ptr(), out_NF.data_ptr()])
+    return out_NF
+
+
+def rms_norm(x_NK: Tensor, weight_K: Tensor, eps: float) -> Tensor:
+    """Return the RMSNorm of bfloat16 rows; the weight is float32."""
+    rows, width = x_NK.shape
+    out_NK = torch.empty_like(x_NK)
+    scratch = torch.empty(torch.get_num_threads(), width + LANES)
+    tensors = (x_NK, weight_K, torch.tensor(eps), out_NK, scratch)
+    team.run(bulk.rms_norm_part, [rows, width, *(tensor.data_ptr() for tensor in tensors)])
+    return out_NK

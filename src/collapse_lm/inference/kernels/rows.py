@@ -26,9 +26,9 @@ def _power_of_two(typing: Any, exponent: Any) -> Any:
 
 
 @compiled
-def _exp(x: Any) -> Any:
-    """Exponential of a float32 within 2 units in the last place; vectorisable, unlike libm's."""
-    x = min(max(x, np.float32(-87)), np.float32(88))
+def exponential(number: Any) -> Any:
+    """e^x of a float32 to 2 units in the last place, and not below e^-87; vectorisable."""
+    x = min(max(number, np.float32(-87)), np.float32(88))
     n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
     x = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
     p = np.float32(1.9875691500e-4)
@@ -37,7 +37,21 @@ def _exp(x: Any) -> Any:
     p = p * x + np.float32(4.1665795894e-2)
     p = p * x + np.float32(1.6666665459e-1)
     p = p * x + np.float32(5.0000001201e-1)
-    return (p * x * x + x + np.float32(1)) * _power_of_two(np.int32(n))
+    result = (p * x * x + x + np.float32(1)) * _power_of_two(np.int32(n))
+    return result if number == number else number  # what is not a number stays so
+
+
+@compiled
+def gelu_of(x: Any) -> Any:
+    """GELU by tanh: x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 x^3))."""
+    inner = np.float32(1.5957691216) * (x + np.float32(0.044715) * x * x * x)
+    return x / (np.float32(1) + exponential(-inner))
+
+
+@compiled
+def silu_of(x: Any) -> Any:
+    """SiLU: x * sigmoid(x)."""
+    return x / (np.float32(1) + exponential(-x))
 
 
 @compiled
@@ -50,7 +64,7 @@ def split(row: Any, out: Any) -> None:
 
 
 @compiled
-def _mean(row: Any, lanes: Any, minus: Any, is_square: Any) -> Any:
+def mean(row: Any, lanes: Any, minus: Any, is_square: Any) -> Any:
     """Mean of row - minus, or of its square, summed in 16 lanes."""
     for j in range(LANES):
         lanes[j] = 0
@@ -67,13 +81,13 @@ def _mean(row: Any, lanes: Any, minus: Any, is_square: Any) -> Any:
 @compiled
 def normalise(row: Any, weight: Any, bias: Any, eps: Any, normed: Any, lanes: Any) -> None:
     """RMSNorm of a row, or LayerNorm where there is a bias."""
-    mean = np.float32(0)
+    centre = np.float32(0)
     if bias.shape[0] > 0:
-        mean = _mean(row, lanes, np.float32(0), False)
-    scale = np.float32(1) / np.sqrt(_mean(row, lanes, mean, True) + eps)
+        centre = mean(row, lanes, centre, False)
+    scale = np.float32(1) / np.sqrt(mean(row, lanes, centre, True) + eps)
     if bias.shape[0] > 0:
         for i in range(row.shape[0]):
-            normed[i] = (row[i] - mean) * scale * weight[i] + bias[i]
+            normed[i] = (row[i] - centre) * scale * weight[i] + bias[i]
     else:
         for i in range(row.shape[0]):
             normed[i] = row[i] * scale * weight[i]
@@ -108,7 +122,7 @@ def _softmax(scores: Any, seen: Any, padded: Any, scale: Any) -> Any:
     for s in range(seen):
         largest = max(largest, scores[s])
     for s in range(padded):
-        scores[s] = _exp((scores[s] - largest) * scale)
+        scores[s] = exponential((scores[s] - largest) * scale)
     total = np.float32(0)
     for s in range(seen):
         total += scores[s]
@@ -117,15 +131,13 @@ def _softmax(scores: Any, seen: Any, padded: Any, scale: Any) -> Any:
 
 @compiled
 def gelu(row: Any, bias: Any, out: Any) -> None:
-    """GELU by tanh of row + bias: x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 x^3))."""
+    """GELU of row + bias."""
     for i in range(row.shape[0]):
-        x = row[i] + bias[i]
-        inner = np.float32(1.5957691216) * (x + np.float32(0.044715) * x * x * x)
-        out[i] = x / (np.float32(1) + _exp(-inner))
+        out[i] = gelu_of(row[i] + bias[i])
 
 
 @compiled
 def gated(gate: Any, up: Any, out: Any) -> None:
     """silu(gate) * up."""
     for i in range(gate.shape[0]):
-        out[i] = gate[i] / (np.float32(1) + _exp(-gate[i])) * up[i]
+        out[i] = silu_of(gate[i]) * up[i]

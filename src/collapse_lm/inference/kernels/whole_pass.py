@@ -10,14 +10,12 @@ d width of a head. "Split" rows: see `tile`.
 from collections import namedtuple
 from typing import Any
 
-from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic
+from numba import carray
 
+from collapse_lm.inference.kernels.pointers import floats_at, integers_at
 from collapse_lm.inference.kernels.rows import attend, gated, gelu, normalise, split
+from collapse_lm.inference.kernels.team import meet, share
 from collapse_lm.inference.kernels.tile import LANES, compiled, product
-
-_meet = types.ExternalFunction("GOMP_barrier", types.void())
 
 # The arguments of a pass: one array of integers, sizes first, then addresses.
 (
@@ -62,32 +60,6 @@ def private_size(rows: int, width: int, inner: int, head_width: int, capacity: i
     return LANES + capacity + head_width + width + rows * width + rows * 2 * inner
 
 
-@intrinsic
-def _floats_at(typing: Any, address: Any) -> Any:
-    """Turn an address into a pointer to float32."""
-
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-        return b.inttoptr(arguments[0], ir.FloatType().as_pointer())
-
-    return types.CPointer(types.float32)(types.intp), generate
-
-
-@intrinsic
-def _integers_at(typing: Any, address: Any) -> Any:
-    """Turn an address into a pointer to int64."""
-
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-        return b.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-
-    return types.CPointer(types.int64)(types.intp), generate
-
-
-@compiled
-def share(total: Any, thread: Any, threads: Any) -> Any:
-    """Return where a thread's part of a range begins and ends."""
-    return total * thread // threads, total * (thread + 1) // threads
-
-
 @compiled
 def run_part(a: Any, thread: Any, threads: Any) -> None:
     """Run one thread's part of a pass."""
@@ -95,17 +67,17 @@ def run_part(a: Any, thread: Any, threads: Any) -> None:
     for layer in range(a[LAYERS]):
         part = v.table[layer]
         _project(a, v, part[0], part[1], part[2], part[3], thread, threads)
-        _meet()
+        meet()
         _store(a, v, layer, thread, threads)
-        _meet()
+        meet()
         _mix(a, v, layer, thread, threads)
-        _meet()
+        meet()
         _add(v, part[4], part[5], a[MIXED], v.mixed.shape[1], thread, threads)
-        _meet()
+        meet()
         _expand(a, v, part[6], part[7], part[8], part[9], thread, threads)
-        _meet()
+        meet()
         _add(v, part[10], part[11], a[ACTIVE], v.active.shape[1], thread, threads)
-        _meet()
+        meet()
     first, last = share(a[ROWS], thread, threads)
     weight, bias = _vector(a[NORM_WEIGHT], a[WIDTH]), _vector(a[NORM_BIAS], a[WIDTH])
     for n in range(first, last):
@@ -126,32 +98,32 @@ def _views(a: Any, thread: Any) -> Any:
     mine = normed + 4 * width
     sums = mine + 4 * rows * width
     return _Views(
-        carray(_floats_at(a[X]), (rows, width)),
-        carray(_floats_at(a[QKV]), (rows, heads + 2 * groups, d)),
-        carray(_floats_at(a[QKV]), (rows, (heads + 2 * groups) * d)),
-        carray(_floats_at(a[MIXED]), (rows, heads * d)),
-        carray(_floats_at(a[ACTIVE]), (rows, inner)),
-        carray(_integers_at(a[SEQUENCE]), (rows,)),
-        carray(_integers_at(a[POSITION]), (rows,)),
-        carray(_floats_at(a[COS]), (rows, d // 2)),
-        carray(_floats_at(a[SIN]), (rows, d // 2)),
-        carray(_floats_at(a[KEYS]), (layers, batch, groups, d, capacity)),
-        carray(_floats_at(a[VALUES]), (layers, batch, groups, capacity, d)),
-        carray(_integers_at(a[TABLE]), (layers, 12)),
-        carray(_floats_at(a[EPS]), (1,)),
-        carray(_floats_at(lanes), (LANES,)),
-        carray(_floats_at(scores), (capacity,)),
-        carray(_floats_at(head), (d,)),
-        carray(_floats_at(normed), (width,)),
-        carray(_floats_at(mine), (rows, width)),
-        carray(_floats_at(sums), (rows, 2, inner)),
+        carray(floats_at(a[X]), (rows, width)),
+        carray(floats_at(a[QKV]), (rows, heads + 2 * groups, d)),
+        carray(floats_at(a[QKV]), (rows, (heads + 2 * groups) * d)),
+        carray(floats_at(a[MIXED]), (rows, heads * d)),
+        carray(floats_at(a[ACTIVE]), (rows, inner)),
+        carray(integers_at(a[SEQUENCE]), (rows,)),
+        carray(integers_at(a[POSITION]), (rows,)),
+        carray(floats_at(a[COS]), (rows, d // 2)),
+        carray(floats_at(a[SIN]), (rows, d // 2)),
+        carray(floats_at(a[KEYS]), (layers, batch, groups, d, capacity)),
+        carray(floats_at(a[VALUES]), (layers, batch, groups, capacity, d)),
+        carray(integers_at(a[TABLE]), (layers, 12)),
+        carray(floats_at(a[EPS]), (1,)),
+        carray(floats_at(lanes), (LANES,)),
+        carray(floats_at(scores), (capacity,)),
+        carray(floats_at(head), (d,)),
+        carray(floats_at(normed), (width,)),
+        carray(floats_at(mine), (rows, width)),
+        carray(floats_at(sums), (rows, 2, inner)),
     )
 
 
 @compiled
 def _vector(address: Any, size: Any) -> Any:
     """A float32 vector at an address; an empty one at address 0."""
-    return carray(_floats_at(address), (size if address != 0 else 0,))
+    return carray(floats_at(address), (size if address != 0 else 0,))
 
 
 @compiled

@@ -1,0 +1,131 @@
+"""Passes over many bfloat16 rows between the large products of an evaluation.
+
+torch makes several passes over memory of each of these; here it is one, in float32
+from the first load to the last rounding. Products of this size stay torch's.
+
+Shapes: N rows, D width, F width of the MLP, V columns of a block of logits.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic
+
+from collapse_lm.inference.kernels.pointers import doubles_at, floats_at, halves_at, integers_at
+from collapse_lm.inference.kernels.rows import exponential, gelu_of, mean, silu_of
+from collapse_lm.inference.kernels.team import share
+from collapse_lm.inference.kernels.tile import LANES, compiled
+
+
+@intrinsic
+def _widen(typing: Any, half: Any) -> Any:
+    """Return the float32 of a bfloat16's bits."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+        word = b.zext(arguments[0], ir.IntType(32))
+        return b.bitcast(b.shl(word, ir.IntType(32)(16)), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic
+def _narrow(typing: Any, number: Any) -> Any:
+    """Return the bits of the nearest bfloat16, ties to even."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        bits = b.bitcast(arguments[0], word)
+        odd = b.and_(b.lshr(bits, word(16)), word(1))
+        rounded = b.add(bits, b.add(odd, word(0x7FFF)))
+        return b.trunc(b.lshr(rounded, word(16)), ir.IntType(16))
+
+    return types.uint16(types.float32), generate
+
+
+@compiled
+def gelu_part(a: Any, thread: Any, threads: Any) -> None:
+    """GELU in place. Arguments: numbers, x."""
+    first, last = share(a[0], thread, threads)
+    x = carray(halves_at(a[1]), (a[0],))[first:last]
+    for i in range(x.shape[0]):
+        x[i] = _narrow(gelu_of(_widen(x[i])))
+
+
+@compiled
+def gated_part(a: Any, thread: Any, threads: Any) -> None:
+    """silu(gate) * up. Arguments: N, F, gate and up (N, 2, F), out (N, F)."""
+    rows, inner = a[0], a[1]
+    first, last = share(rows, thread, threads)
+    both = carray(halves_at(a[2]), (rows, 2, inner))
+    out = carray(halves_at(a[3]), (rows, inner))
+    for n in range(first, last):
+        for i in range(inner):
+            out[n, i] = _narrow(silu_of(_widen(both[n, 0, i])) * _widen(both[n, 1, i]))
+
+
+@compiled
+def rms_norm_part(a: Any, thread: Any, threads: Any) -> None:
+    """RMSNorm. Arguments: N, D, x, weight (float32), eps (float32), out, scratch (threads, D)."""
+    rows, width = a[0], a[1]
+    first, last = share(rows, thread, threads)
+    x, out = carray(halves_at(a[2]), (rows, width)), carray(halves_at(a[5]), (rows, width))
+    weight, eps = carray(floats_at(a[3]), (width,)), carray(floats_at(a[4]), (1,))[0]
+    scratch = carray(floats_at(a[6] + 4 * thread * (width + LANES)), (width + LANES,))
+    row, lanes = scratch[:width], scratch[width:]
+    for n in range(first, last):
+        for i in range(width):
+            row[i] = _widen(x[n, i])
+        scale = np.float32(1) / np.sqrt(mean(row, lanes, np.float32(0), True) + eps)
+        for i in range(width):
+            out[n, i] = _narrow(row[i] * scale * weight[i])
+
+
+@compiled
+def block_nll_part(a: Any, thread: Any, threads: Any) -> None:
+    """Take a block of logits into running sums of exponentials.
+
+    Arguments: N, V, id of the block's first column, logits (N, V), targets (N,) int64,
+    and per row, in and out: largest logit, sum of exp(logit - largest), logit of the
+    target, each float64; scratch (threads, V) float32.
+    """
+    rows, columns, start = a[0], a[1], a[2]
+    first, last = share(rows, thread, threads)
+    logits = carray(halves_at(a[3]), (rows, columns))
+    targets = carray(integers_at(a[4]), (rows,))
+    largest, sums = carray(doubles_at(a[5]), (rows,)), carray(doubles_at(a[6]), (rows,))
+    wanted = carray(doubles_at(a[7]), (rows,))
+    row = carray(floats_at(a[8] + 4 * thread * columns), (columns,))
+    for n in range(first, last):
+        halves = logits[n]
+        top = max(np.float32(largest[n]), _widen(_largest(halves)))
+        for i in range(columns):
+            row[i] = exponential(_widen(halves[i]) - top)
+        sums[n] = sums[n] * np.exp(largest[n] - top) + _sum(row)
+        largest[n] = top
+        if start <= targets[n] < start + columns:
+            wanted[n] = _widen(halves[targets[n] - start])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+def _sum(row: Any) -> Any:
+    """Sum of a row, in whatever order is fastest."""
+    total = np.float32(0)
+    for i in range(row.shape[0]):
+        total += row[i]
+    return total
+
+
+@compiled
+def _largest(halves: Any) -> Any:
+    """Largest of a row of bfloat16 bits, as integers that are in the same order.
+
+    The bits of negative numbers count down, so all but their sign are turned over. (A
+    maximum of floating-point numbers would not be compiled to vector code.)
+    """
+    top = np.int16(-32768)
+    for i in range(halves.shape[0]):
+        bits = np.int16(halves[i])
+        top = max(top, np.int16(bits ^ ((bits >> 15) & 0x7FFF)))
+    return np.uint16(top ^ ((top >> 15) & 0x7FFF))

@@ -1,0 +1,138 @@
+"""The machine code: right against float64, and the same bits whatever lies beside a row."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from collapse_lm import rng
+from collapse_lm.inference import inference_network, kernels
+from collapse_lm.inference.compiled import CompiledNetwork
+from collapse_lm.inference.kernels.rows import exponential
+
+from conftest import tiny_gpt2, tiny_llama
+
+pytestmark = pytest.mark.skipif(not kernels.are_available(), reason="torch without GNU OpenMP")
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=rng.stream(seed, "init"))
+
+
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def rounded(master):
+    """Give the matrices values that bfloat16 holds exactly, so that only the sums can differ."""
+    with torch.no_grad():
+        for parameter in master.parameters():
+            if parameter.dim() == 2:
+                parameter.copy_(parameter.bfloat16())
+            else:
+                parameter.add_(0.1 * normal(*parameter.shape))
+    return master
+
+
+@pytest.fixture(params=[tiny_gpt2, tiny_llama], ids=["gpt2", "llama"])
+def master(request):
+    return rounded(request.param())
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(1, 32), (7, 64), (64, 96), (257, 32)])
+def test_a_product_is_that_of_float64_and_each_row_stands_alone(outputs, inputs, threads):
+    x, weight = normal(11, inputs), normal(outputs, inputs, seed=1).bfloat16()
+    found = kernels.matrix_product(x, weight)
+    torch.testing.assert_close(found.double(), x.double() @ weight.double().T, rtol=0, atol=1e-5)
+    for rows in (1, 2, 3, 4, 5, 9):
+        assert torch.equal(kernels.matrix_product(x[-rows:], weight), found[-rows:])
+
+
+def test_exponential_is_within_two_units_in_the_last_place():
+    numbers = np.linspace(-87, 88, 20_001, dtype=np.float32)
+    found = np.array([exponential(x) for x in numbers], dtype=np.float32)
+    wanted = np.exp(numbers.astype(np.float64))
+    assert np.max(np.abs(found - wanted) / np.spacing(wanted.astype(np.float32))) < 2
+    assert np.isnan(exponential(np.float32("nan")))
+    assert exponential(np.float32("-inf")) < 2e-38
+
+
+def feed(network, ids, widths, capacity=100):
+    """Hidden states of the last axis' tokens, fed in passes of these widths."""
+    cache = network.new_cache(len(ids), capacity)
+    parts = torch.split(ids, widths, dim=1)
+    return torch.cat([network.hidden(part, cache) for part in parts], dim=1)
+
+
+def test_passes_are_those_of_float64(master, threads):
+    network = inference_network(master, "bfloat16")
+    assert isinstance(network, CompiledNetwork)
+    ids = torch.randint(257, (2, 40), generator=rng.stream(3, "init"))
+    hidden = feed(network, ids, [40])
+    logits = network.logits(hidden.flatten(0, 1))
+    with torch.inference_mode():
+        wanted = master.double()(ids).logits.flatten(0, 1)
+    torch.testing.assert_close(logits.double(), wanted, rtol=1e-5, atol=1e-5 * float(wanted.std()))
+
+
+def test_a_row_has_the_same_bits_in_every_batch_shape(master, threads):
+    network = inference_network(master, "bfloat16")
+    ids = torch.randint(257, (3, 40), generator=rng.stream(3, "init"))
+    one_by_one = feed(network, ids[:1], [1] * 40)
+    for batch, widths in [(1, [40]), (3, [40]), (2, [1] * 40), (3, [3, 17, 1, 8, 11])]:
+        assert torch.equal(feed(network, ids[:batch], widths)[:1], one_by_one)
+
+
+def test_sequences_of_different_lengths_share_a_pass(master):
+    network = inference_network(master, "bfloat16")
+    ids = torch.randint(257, (2, 40), generator=rng.stream(3, "init"))
+    cache = network.new_cache(2, 100)
+    network.hidden(ids[:, :20], cache)
+    cache.rewind([20, 13])
+    together = network.hidden(torch.stack([ids[0, 20:25], ids[1, 13:18]]), cache)
+    assert torch.equal(together[0], feed(network, ids[:1, :25], [25])[0, 20:])
+    assert torch.equal(together[1], feed(network, ids[1:, :18], [18])[0, 13:])
+
+
+def test_a_refresh_takes_over_every_weight(master):
+    network = inference_network(master, "bfloat16")
+    ids = torch.randint(257, (1, 10), generator=rng.stream(3, "init"))
+    with torch.no_grad():
+        for parameter in master.parameters():
+            parameter.mul_(1.25)
+    network.refresh()
+    fresh = inference_network(master, "bfloat16")
+    found, wanted = (net.logits(feed(net, ids, [10])[0]) for net in (network, fresh))
+    assert torch.equal(found, wanted)
+
+
+def test_negative_log_likelihood_is_that_of_the_logits(threads):
+    hidden, weight = normal(21, 32).bfloat16(), (2 * normal(5001, 32, seed=1)).bfloat16()
+    targets = torch.randint(5001, (21,), generator=rng.stream(3, "init"))
+    logits = functional.linear(hidden, weight).double()
+    wanted = functional.cross_entropy(logits, targets, reduction="none")
+    found = kernels.negative_log_likelihood(hidden, weight, targets)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+    hidden[3] = torch.nan
+    spoiled = kernels.negative_log_likelihood(hidden, weight, targets)
+    assert torch.equal(spoiled.isnan(), torch.arange(21) == 3)
+
+
+def test_element_wise_functions_round_once(threads):
+    x = (3 * normal(5, 96)).bfloat16()
+    wide = x.double()
+    gate, up = wide.chunk(2, dim=-1)
+    weight = normal(96, seed=1)
+    eps = 1e-5
+    scale = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
+    pairs = [
+        (kernels.gelu_(x.clone()), functional.gelu(wide, approximate="tanh")),
+        (kernels.gated(x), functional.silu(gate) * up),
+        (kernels.rms_norm(x, weight, eps), wide * scale * weight.double()),
+    ]
+    for found, wanted in pairs:
+        torch.testing.assert_close(found.double(), wanted, rtol=2**-8, atol=1e-6)
