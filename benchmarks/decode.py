@@ -16,11 +16,12 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from roofline import bytes_per_second, weight_matrices
+from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 from transformers.cache_utils import DynamicCache
 
-from collapse_lm.inference import inference_network
-from collapse_lm.inference.linear import PackedLinear
+from collapse_lm.inference import inference_network, kernels
 from collapse_lm.memory import keep_freed_memory
 from collapse_lm.models.load import load_model
 
@@ -45,7 +46,7 @@ def main() -> None:
             if turn >= 2:  # the first two warm up
                 seconds[name].append(time.perf_counter() - begin)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    write(options.model, options.rounds, medians)
+    write(options.model, options.rounds, medians, bandwidth(model.network, medians))
 
 
 def contenders(master: torch.nn.Module) -> dict[str, Callable[[], object]]:
@@ -70,7 +71,7 @@ def contenders(master: torch.nn.Module) -> dict[str, Callable[[], object]]:
         "transformers, bfloat16, 1 row": their_pass(master, torch.bfloat16, 1),
         "transformers, bfloat16, 8 rows": their_pass(master, torch.bfloat16, 8),
         "transformers, float32, 1 row": their_pass(master, torch.float32, 1),
-        "roofline: packed bfloat16 products alone": products_alone(master),
+        "roofline: the same products alone": products_alone(master),
     }
 
 
@@ -94,29 +95,25 @@ def their_pass(master: torch.nn.Module, dtype: torch.dtype, rows: int) -> Callab
 
 def products_alone(master: torch.nn.Module) -> Callable[[], object]:
     """Read every weight matrix once, with nothing between the products."""
-    embeddings = {id(module.weight) for module in master.modules() if is_embedding(module)}
-    tied = id(master.get_output_embeddings().weight)
-    matrices = [
-        p.detach()
-        for p in master.parameters()
-        if p.dim() == 2 and (id(p) not in embeddings or id(p) == tied)
-    ]
-    linears = [PackedLinear([matrix]) for matrix in matrices]
-    inputs = [torch.randn(1, matrix.shape[1]).bfloat16() for matrix in matrices]
+    matrices = [matrix.bfloat16().contiguous() for matrix in weight_matrices(master)]
+    inputs = [torch.randn(1, matrix.shape[1]) for matrix in matrices]
+    product = kernels.matrix_product if all(map(kernels.takes, matrices)) else linear
 
     @torch.inference_mode()
     def one_pass() -> object:
-        return [linear(x) for linear, x in zip(linears, inputs, strict=True)]
+        return [product(x, matrix) for x, matrix in zip(inputs, matrices, strict=True)]
 
     return one_pass
 
 
-def is_embedding(module: torch.nn.Module) -> bool:
-    """True for look-up tables."""
-    return isinstance(module, torch.nn.Embedding)
+def bandwidth(master: torch.nn.Module, medians: dict[str, float]) -> dict[str, float]:
+    """Bytes per second of products of these shapes, and of our pass."""
+    size = 2 * sum(matrix.numel() for matrix in weight_matrices(master))
+    measured = bytes_per_second(weight_matrices(master))
+    return {**measured, "our pass, bfloat16, 1 row": size / medians["ours, bfloat16, 1 row"]}
 
 
-def write(model: str, rounds: int, medians: dict[str, float]) -> None:
+def write(model: str, rounds: int, medians: dict[str, float], speeds: dict[str, float]) -> None:
     """Print the table; write it as Markdown and JSON."""
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     lines = [
@@ -126,11 +123,21 @@ def write(model: str, rounds: int, medians: dict[str, float]) -> None:
         "| pass | ms |",
         "| --- | ---: |",
         *(f"| {name} | {1000 * value:.1f} |" for name, value in medians.items()),
+        "",
+        "| weights read, one row | GB/s |",
+        "| --- | ---: |",
+        *(f"| {name} | {value / 1e9:.1f} |" for name, value in speeds.items()),
     ]
     print("\n".join(lines))
     stem = f"decode-{Path(model).name}-{date.today()}"
     (HERE / f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    record = {"model": model, "date": str(date.today()), "machine": machine, "seconds": medians}
+    record = {
+        "model": model,
+        "date": str(date.today()),
+        "machine": machine,
+        "seconds": medians,
+        "bytes_per_second": speeds,
+    }
     (HERE / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

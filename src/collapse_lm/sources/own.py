@@ -9,7 +9,7 @@ from collapse_lm.inference import Network
 from collapse_lm.sampling import Drafter, Draw, Filters, sample
 
 _LOG = logging.getLogger(__name__)
-_FREE_ROWS = 16  # rows of one pass that cost no more than one (docs/performance.md)
+_FREE_ROWS = 16  # rows of one pass that cost less than three of one row (docs/performance.md)
 
 
 class OwnSamples:

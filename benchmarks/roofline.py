@@ -1,0 +1,63 @@
+"""What this machine can do: bytes per second of a matrix-vector pass, FLOP/s of a product."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from collapse_lm.inference import kernels
+
+
+def median_seconds(work: Callable[[], object], rounds: int = 7) -> float:
+    """Median wall time of some work, after two warm-ups."""
+    seconds = []
+    for turn in range(rounds + 2):
+        begin = time.perf_counter()
+        work()
+        if turn >= 2:
+            seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+@torch.inference_mode()
+def bytes_per_second(matrices: list[torch.Tensor]) -> dict[str, float]:
+    """Stream weights of a model's own shapes through one row, by every product at hand."""
+    halves = [matrix.detach().bfloat16().contiguous() for matrix in matrices]
+    rows = [torch.randn(1, matrix.shape[1]) for matrix in matrices]
+    half_rows = [row.bfloat16() for row in rows]
+    size = sum(matrix.numel() for matrix in matrices)
+    linear = torch.nn.functional.linear
+
+    def pass_over(product: Callable[..., object], inputs: object, weights: object) -> object:
+        return [product(x, w) for x, w in zip(inputs, weights, strict=True)]
+
+    contenders = {
+        "torch, bfloat16": (2, lambda: pass_over(linear, half_rows, halves)),
+        "torch, float32": (4, lambda: pass_over(linear, rows, matrices)),
+    }
+    if all(kernels.takes(half) for half in halves):
+        ours = kernels.matrix_product
+        contenders["our kernel, bfloat16"] = (2, lambda: pass_over(ours, rows, halves))
+    return {name: width * size / median_seconds(work) for name, (width, work) in contenders.items()}
+
+
+@torch.inference_mode()
+def flop_per_second(size: int = 2048) -> dict[str, float]:
+    """Time a large square product in either precision."""
+    result = {}
+    for name, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
+        x, y = (torch.randn(size, size).to(dtype) for _ in range(2))
+        result[name] = 2 * size**3 / median_seconds(lambda x=x, y=y: x @ y)
+    return result
+
+
+def weight_matrices(network: torch.nn.Module) -> list[torch.Tensor]:
+    """Return the matrices that a decoding pass reads whole, the output head among them."""
+    embeddings = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}
+    tied = id(network.get_output_embeddings().weight)
+    return [
+        p.detach()
+        for p in network.parameters()
+        if p.dim() == 2 and (id(p) not in embeddings or id(p) == tied)
+    ]
