@@ -9,7 +9,7 @@ help:
 	@echo "make demo     watch a real 135M-parameter model collapse (installs on first use)"
 	@echo "make test     run the test suite"
 	@echo "make check    format, lint and types"
-	@echo "make bench    time decoding passes on this machine"
+	@echo "make bench    time whole runs against transformers (ARGS=... see benchmarks/whole_run.py)"
 	@echo "make install  only set up $(VENV)"
 
 $(READY): pyproject.toml constraints.txt
@@ -33,7 +33,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/decode.py $(ARGS)
+	$(BIN)/python benchmarks/whole_run.py $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff format .

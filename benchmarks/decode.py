@@ -1,6 +1,6 @@
 """One decoding pass: ours, transformers' own, and what the machine could do.
 
-    make bench                      # SmolLM2-135M; ARGS="--model DIR" for another
+    python benchmarks/decode.py      # SmolLM2-135M; --model DIR for another
 
 All contenders take turns in one process, so that a machine that changes its speed
 changes it for all. Prints one table and writes it, dated, beside this file.

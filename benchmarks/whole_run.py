@@ -23,7 +23,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from contenders import CONTENDERS, Seconds
+from contenders import CONTENDERS, Contender, Seconds
 from roofline import bytes_per_second, flop_per_second, weight_matrices
 
 from collapse_lm.config import Config, load_config
@@ -32,6 +32,7 @@ from collapse_lm.models.load import load_model
 from collapse_lm.parts import evaluation_sets
 
 HERE = Path(__file__).parent
+PHASES = ("sample", "train", "evaluate")
 
 
 @dataclass
@@ -40,6 +41,19 @@ class Timing:
 
     runs: list[float] = field(default_factory=list)
     updates: list[list[Seconds]] = field(default_factory=list)
+
+    def add(self, contender: Contender, config: Config, updates: int) -> None:
+        """Time a run; one of fewer updates than configured is scaled up by its median update."""
+        wanted = config.run.max_updates
+        begin = time.perf_counter()
+        run = config.run.model_copy(update={"max_updates": updates})
+        seconds = list(contender(config.model_copy(update={"run": run})))
+        took = time.perf_counter() - begin
+        per_update = statistics.median(
+            sum(u[p] for p in PHASES) for u in seconds[2:] or seconds[1:]
+        )
+        self.updates.append(seconds)
+        self.runs.append(took + (wanted - updates) * per_update)
 
     def median(self, *phases: str) -> float:
         """Median over all updates, the first of each run apart (it warms up)."""
@@ -65,12 +79,16 @@ def main() -> None:
         list(CONTENDERS[name](short))  # compiles, imports and touches what the first run would
     for turn in range(options.rounds):
         for name in names:
-            begin = time.perf_counter()
-            updates = list(CONTENDERS[name](config))
-            timings[name].runs.append(time.perf_counter() - begin)
-            timings[name].updates.append(updates)
+            timings[name].add(CONTENDERS[name], config, shorter_run(name, options))
             print(f"round {turn + 1}  {name}: {timings[name].runs[-1]:.1f} s", flush=True)
     write(options, config, timings)
+
+
+def shorter_run(name: str, options: argparse.Namespace) -> int:
+    """Updates that a contender is timed over: ours all, as its passes become fewer."""
+    if name.startswith("ours") or options.plain_updates is None:
+        return options.updates
+    return min(options.updates, options.plain_updates)
 
 
 def parse() -> argparse.Namespace:
@@ -81,6 +99,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", default="quickstart")
     parser.add_argument("--model", help="instead of the preset's")
     parser.add_argument("--updates", type=int, default=5)
+    parser.add_argument(
+        "--plain-updates",
+        type=int,
+        help="time the others, whose updates all cost the same, over this many and scale up",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--contenders", nargs="+", default=["ours", "transformers"], help="beginnings of names"
@@ -103,7 +126,7 @@ def write(options: argparse.Namespace, config: Config, timings: dict[str, Timing
 
     def roofline(timing: Timing) -> float:
         """Seconds of an update if each weight byte and each operation came at the best speed."""
-        passes = timing.total("passes") / (options.updates * options.rounds)
+        passes = timing.total("passes") / sum(len(run) - 1 for run in timing.updates)
         work = 2 * size * (3 * trained + tokens)
         return passes * 2 * size / bytes_best + work / flop_best
 
@@ -113,19 +136,25 @@ def write(options: argparse.Namespace, config: Config, timings: dict[str, Timing
         f"# {options.preset}, {Path(config.model).name}: {options.updates} updates, "
         f"{options.rounds} rounds in turns",
         f"{date.today()}, {machine}. Per update: {new} sampled, {tokens} evaluation tokens.",
-        "Whole runs: median. Phases: median over all updates but the first of each run.",
+        "Whole runs: median. Phases: median over all updates but the first of each run."
+        + (
+            f" Contenders other than ours ran {options.plain_updates} updates and are scaled up."
+            if options.plain_updates
+            else ""
+        ),
         "",
         "| contender | run s | slower than ours | s per update | sampling tokens/s | "
         "passes per token | step s | evaluation tokens/s | roofline / update |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, timing in timings.items():
-        run, update = statistics.median(timing.runs), timing.median("sample", "train", "evaluate")
+        run, update = statistics.median(timing.runs), timing.median(*PHASES)
         lines.append(
             f"| {name} | {run:.1f} | {run / statistics.median(first.runs):.2f} | {update:.2f} | "
             f"{timing.total('tokens') / timing.total('sample'):.1f} | "
             f"{timing.total('passes') / timing.total('tokens'):.3f} | "
-            f"{timing.median('train'):.2f} | {tokens / timing.median('evaluate'):.0f} | {roofline(timing) / update:.2f} |"
+            f"{timing.median('train'):.2f} | {tokens / timing.median('evaluate'):.0f} | "
+            f"{roofline(timing) / update:.2f} |"
         )
     lines += [
         "",
