@@ -1,10 +1,12 @@
 """Who is timed: our loop, transformers used plainly, and the reference code's algorithm.
 
 Each contender is a function of a configuration that yields the seconds of every
-update by phase, starting from the same base weights. The plain ones are written as a
-careful user of transformers would write them, on its own classes.
+update by phase, starting from the same base weights. The plain ones are what a user of
+transformers writes first: its own classes, default AdamW, one window at a time. They know
+batches of one sample and the settings of the presets, and refuse others.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -64,6 +66,8 @@ def reference_algorithm(config: Config) -> Iterator[Seconds]:
 
 
 def _plain(config: Config, dtype: torch.dtype) -> Iterator[Seconds]:
+    if config.sampling.context == "sliding" or config.training.window:
+        sys.exit("transformers' generate has no sliding block; compare it with full context")
     model, sets = _load(config)
     master, optimizer = model.network, _adamw(model.network, config)
     working = master
@@ -94,7 +98,23 @@ def _plain(config: Config, dtype: torch.dtype) -> Iterator[Seconds]:
         yield _seconds(begin, sampled, trained, config)
 
 
+def _refuse_what_is_not_written_here(config: Config) -> None:
+    """Keep a comparison from being one of different work."""
+    sampling, training = config.sampling, config.training
+    if (
+        sampling.batch_size != 1
+        or sampling.top_p is not None
+        or sampling.stop_at_eos
+        or training.retokenize
+        or training.steps_per_update != 1
+        or config.evaluation.every != 1
+        or torch.cuda.is_available()
+    ):
+        sys.exit("the plain contenders take one sample, top-k only, one step, and the CPU")
+
+
 def _load(config: Config) -> tuple[LanguageModel, tuple[EvaluationSet, ...]]:
+    _refuse_what_is_not_written_here(config)
     model = load_model(config.model)
     return model, evaluation_sets(config, model)
 

@@ -96,7 +96,7 @@ def their_pass(master: torch.nn.Module, dtype: torch.dtype, rows: int) -> Callab
 def products_alone(master: torch.nn.Module) -> Callable[[], object]:
     """Read every weight matrix once, with nothing between the products."""
     matrices = [matrix.bfloat16().contiguous() for matrix in weight_matrices(master)]
-    inputs = [torch.randn(1, matrix.shape[1]) for matrix in matrices]
+    inputs = [torch.randn(1, matrix.shape[1]).bfloat16() for matrix in matrices]
     product = kernels.matrix_product if all(map(kernels.takes, matrices)) else linear
 
     @torch.inference_mode()

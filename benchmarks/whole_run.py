@@ -57,7 +57,9 @@ class Timing:
 
     def median(self, *phases: str) -> float:
         """Median over all updates, the first of each run apart (it warms up)."""
-        return statistics.median(sum(u[p] for p in phases) for run in self.updates for u in run[2:])
+        return statistics.median(
+            sum(u[p] for p in phases) for run in self.updates for u in run[2:] or run[1:]
+        )
 
     def total(self, name: str) -> float:
         """Sum over all updates of all runs."""
@@ -136,7 +138,7 @@ def write(options: argparse.Namespace, config: Config, timings: dict[str, Timing
         f"# {options.preset}, {Path(config.model).name}: {options.updates} updates, "
         f"{options.rounds} rounds in turns",
         f"{date.today()}, {machine}. Per update: {new} sampled, {tokens} evaluation tokens.",
-        "Whole runs: median. Phases: median over all updates but the first of each run."
+        "Whole runs: median. Sampling: all updates. Other phases: median without the first update."
         + (
             f" Contenders other than ours ran {options.plain_updates} updates and are scaled up."
             if options.plain_updates

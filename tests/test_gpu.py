@@ -53,3 +53,5 @@ def test_bfloat16_copies_follow_the_master_in_place(masters):
     ids = torch.arange(20, device="cuda")[None]
     fresh = inference_network(master, "bfloat16")
     assert torch.equal(network.logits(network.hidden(ids)[0]), fresh.logits(fresh.hidden(ids)[0]))
+    uniforms = rng.uniforms(rng.stream(0, "sample"), 2, 20)
+    assert sample(network, [256], uniforms, Filters(0.8, 20), drafter=Drafter(7)).tokens == 40

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from collapse_lm import rng
 from collapse_lm.inference import inference_network, kernels
@@ -98,6 +99,27 @@ def test_sequences_of_different_lengths_share_a_pass(master):
     assert torch.equal(together[1], feed(network, ids[1:, :18], [18])[0, 13:])
 
 
+@pytest.mark.parametrize("change", [{"n_inner": 96}, {"n_embd": 96, "n_head": 32}, {"n_inner": 32}])
+def test_unusual_sizes_are_right_by_one_way_or_the_other(change):
+    settings = {"vocab_size": 257, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    torch.manual_seed(0)
+    master = rounded(GPT2LMHeadModel(GPT2Config(**{**settings, **change})).eval())
+    network = inference_network(master, "bfloat16")
+    ids = torch.randint(257, (2, 20), generator=rng.stream(3, "init"))
+    logits = network.logits(feed(network, ids, [5] * 4).flatten(0, 1)).double()
+    with torch.inference_mode():
+        wanted = master.double()(ids).logits.flatten(0, 1)
+    error = (logits - wanted).norm() / wanted.norm()
+    assert error < (1e-5 if isinstance(network, CompiledNetwork) else 0.02)
+
+
+def test_a_token_past_the_cache_is_refused(master):
+    network = inference_network(master, "bfloat16")
+    cache = network.new_cache(1, 20)
+    with pytest.raises(IndexError, match="do not fit a cache of 1 sequences of 32"):
+        network.hidden(torch.zeros(1, 33, dtype=torch.long), cache)
+
+
 def test_a_refresh_takes_over_every_weight(master):
     network = inference_network(master, "bfloat16")
     ids = torch.randint(257, (1, 10), generator=rng.stream(3, "init"))
@@ -113,7 +135,8 @@ def test_a_refresh_takes_over_every_weight(master):
 def test_negative_log_likelihood_is_that_of_the_logits(threads):
     hidden, weight = normal(21, 32).bfloat16(), (2 * normal(5001, 32, seed=1)).bfloat16()
     targets = torch.randint(5001, (21,), generator=rng.stream(3, "init"))
-    logits = functional.linear(hidden, weight).double()
+    blocks = torch.split(weight, 2048)  # products of other sizes may round differently
+    logits = torch.cat([hidden @ block.T for block in blocks], dim=-1).double()
     wanted = functional.cross_entropy(logits, targets, reduction="none")
     found = kernels.negative_log_likelihood(hidden, weight, targets)
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
@@ -135,4 +158,4 @@ def test_element_wise_functions_round_once(threads):
         (kernels.rms_norm(x, weight, eps), wide * scale * weight.double()),
     ]
     for found, wanted in pairs:
-        torch.testing.assert_close(found.double(), wanted, rtol=2**-8, atol=1e-6)
+        torch.testing.assert_close(found.double(), wanted, rtol=1.01 * 2**-9, atol=1e-6)

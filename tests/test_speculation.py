@@ -1,4 +1,4 @@
-"""Speculation changes no token: in float64 every id equals that of plain sampling."""
+"""Speculation changes no token: in float64, and in the compiled passes, every id is equal."""
 
 import itertools
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from collapse_lm import rng
 from collapse_lm.config import SamplingConfig, load_config
 from collapse_lm.inference import inference_network, kernels
+from collapse_lm.inference.compiled import CompiledNetwork
 from collapse_lm.inference.generic import GenericNetwork
 from collapse_lm.records import RunReader
 from collapse_lm.runner import run
@@ -51,7 +52,9 @@ def network(request):
         return inference_network(master, "float32")
     if not kernels.are_available():
         pytest.skip("torch without GNU OpenMP")
-    return inference_network(master.float(), "bfloat16")
+    network = inference_network(master.float(), "bfloat16")
+    assert isinstance(network, CompiledNetwork)
+    return network
 
 
 def test_ids_equal_plain_sampling_over_seeds_and_settings(network):

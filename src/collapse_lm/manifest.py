@@ -16,6 +16,8 @@ from collapse_lm.evaluation import EvaluationSet
 from collapse_lm.parts import Parts
 from collapse_lm.records import FORMAT_VERSION
 
+_PACKAGES = ("collapse-lm", "torch", "transformers", "numba")  # what decides a run's numbers
+
 
 def describe(config: Config, parts: Parts) -> dict[str, Any]:
     """Build the manifest: all that is needed to know what a run was, or to repeat it."""
@@ -31,7 +33,7 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("collapse-lm", "torch", "transformers")},
+        "versions": {name: _version(name) for name in _PACKAGES},
         "git_commit": _git_commit(),
         "process": os.getpid(),
     }

@@ -63,7 +63,8 @@ def train_step(
 ) -> Step:
     """Take one optimizer step on the mean loss over the targets of all segments.
 
-    Gradients accumulate over the segments, so that one forward holds one segment.
+    Gradients accumulate over the segments, so that one forward holds one segment. The
+    optimizer is a fused one (`make_optimizer`), which applies the clip.
     """
     total = sum(len(segment.targets) for segment in segments)
     loss = sum(_accumulate(network, segment, compute, total) for segment in segments)
@@ -117,11 +118,14 @@ def _clipped_step(optimizer: Any, grad_norm: float, limit: float | None) -> None
     The fused optimizer divides by `grad_scale` as it reads the gradient (that is what
     loss scaling uses), so the clip is no pass over memory of its own.
     """
+    assert all(group["fused"] for group in optimizer.param_groups)  # others would not clip
     scale = 1.0 if limit is None else max(1.0, (grad_norm + 1e-6) / limit)
     device = optimizer.param_groups[0]["params"][0].device
     optimizer.grad_scale = torch.tensor(scale, dtype=torch.float32, device=device)
-    optimizer.step()
-    del optimizer.grad_scale
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.grad_scale
 
 
 def segment_nll(network: Any, segment: Segment) -> Tensor:

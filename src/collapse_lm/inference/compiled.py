@@ -8,6 +8,7 @@ Shapes: B sequences, R new tokens, N = B x R rows, D width, V vocabulary.
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from collapse_lm.inference.fast import Architecture, Block, FastNetwork, Positio
 from collapse_lm.inference.kernels import whole_pass as w
 from collapse_lm.inference.linear import CopyLinear
 
+_NUMBERS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # what kernels read
+
 
 class PassCache:
     """Keys and values of B sequences in float32, in the layout that the kernels read."""
@@ -26,8 +29,8 @@ class PassCache:
         self.capacity = -(-capacity // kernels.LANES) * kernels.LANES
         self.batch = batch
         self.lengths = [0] * batch
-        self.keys = torch.zeros(layers, batch, heads, width, self.capacity)
-        self.values = torch.zeros(layers, batch, heads, self.capacity, width)
+        self.keys = torch.zeros(layers, batch, heads, width, self.capacity, **_NUMBERS)
+        self.values = torch.zeros(layers, batch, heads, self.capacity, width, **_NUMBERS)
 
     def rewind(self, lengths: Sequence[int]) -> None:
         """Keep only the first `lengths[b]` tokens of sequence b."""
@@ -44,16 +47,20 @@ class CompiledNetwork:
         self._arch = architecture
         self._eager = FastNetwork(architecture)
         self._spare: PassCache | None = None
-        self._scratch = torch.empty(0)
-        self._eps = torch.tensor([architecture.norm_f.eps], dtype=torch.float32)
-        self._table = torch.tensor([_addresses(part) for part in architecture.blocks])
+        self._scratch = torch.empty(0, **_NUMBERS)
+        self._eps = torch.tensor([architecture.norm_f.eps], **_NUMBERS)
+        addresses = [_addresses(part) for part in architecture.blocks]
+        self._table = torch.tensor(addresses, dtype=torch.int64, device="cpu")
 
     @staticmethod
     def fits(architecture: Architecture) -> bool:
-        """True where the kernels take the model's sizes."""
-        part = architecture.blocks[0]
+        """True where the kernels take the model: on the CPU, float32 masters, even sizes."""
+        part, master = architecture.blocks[0], architecture.norm_f.masters[0]
         inputs = [part.qkv.inputs, part.out.inputs, part.down.inputs]
-        return kernels.are_available() and not any(n % kernels.MULTIPLE for n in inputs)
+        is_here = master.device.type == "cpu" and master.dtype == torch.float32
+        has_sizes = not any(n % kernels.MULTIPLE for n in inputs)
+        has_shape = architecture.head_width % 2 == 0 and 2 * part.down.inputs >= part.qkv.inputs
+        return is_here and has_sizes and has_shape and kernels.are_available()
 
     @property
     def device(self) -> torch.device:
@@ -71,16 +78,25 @@ class CompiledNetwork:
 
     @torch.inference_mode()
     def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
-        """Feed tokens; return the last hidden states (B, R, D)."""
+        """Feed tokens; return the last hidden states (B, R, D).
+
+        Raises:
+            IndexError: where a token would stand past the capacity of the cache.
+        """
         if cache is None:
             return self._eager.hidden(ids_BR)
         assert isinstance(cache, PassCache)
         arch, (batch, new) = self._arch, ids_BR.shape
         positions = Positions(cache.lengths, new, ids_BR.device)
+        if positions.end > cache.capacity or batch != cache.batch:
+            raise IndexError(
+                f"{batch} sequences of {positions.end} tokens do not fit a cache of "
+                f"{cache.batch} sequences of {cache.capacity}"
+            )
         x_ND = arch.embed(ids_BR, positions, torch.float32)
         rows, width = x_ND.shape
         cos_Nr, sin_Nr = positions.rope or (self._eps, self._eps)
-        sequence_N = torch.arange(batch).repeat_interleave(new)
+        sequence_N = torch.arange(batch, device="cpu").repeat_interleave(new)
         position_N = positions.index_BR.flatten()
 
         part, threads = arch.blocks[0], torch.get_num_threads()
@@ -88,7 +104,7 @@ class CompiledNetwork:
         private = w.private_size(rows, width, inner, arch.head_width, cache.capacity)
         shared = rows * (joined + attended + inner)
         if self._scratch.numel() < shared + threads * private:
-            self._scratch = torch.empty(shared + threads * private)
+            self._scratch = torch.empty(shared + threads * private, **_NUMBERS)
         qkv = self._scratch.data_ptr()
         mixed = qkv + 4 * rows * joined
         active = mixed + 4 * rows * attended

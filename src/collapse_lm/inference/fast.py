@@ -126,7 +126,7 @@ class Norm:
     def __call__(self, x_ND: Tensor) -> Tensor:
         """Normalise each row."""
         if len(self._weights) == 1:
-            if kernels.suits(x_ND):
+            if kernels.suits(x_ND) and self.masters[0].dtype == torch.float32:
                 return kernels.rms_norm(x_ND, self.masters[0], self.eps)
             return _rms_norm(x_ND, self._weights[0], self.eps)
         weight, bias = self._weights

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from collapse_lm.inference.kernels.pointers import doubles_at, floats_at, halves_at, integers_at
@@ -67,7 +67,7 @@ def gated_part(a: Any, thread: Any, threads: Any) -> None:
 
 @compiled
 def rms_norm_part(a: Any, thread: Any, threads: Any) -> None:
-    """RMSNorm. Arguments: N, D, x, weight (float32), eps (float32), out, scratch (threads, D)."""
+    """RMSNorm. Arguments: N, D, x, weight and eps (float32), out, scratch (threads, D + 16)."""
     rows, width = a[0], a[1]
     first, last = share(rows, thread, threads)
     x, out = carray(halves_at(a[2]), (rows, width)), carray(halves_at(a[5]), (rows, width))
@@ -108,13 +108,15 @@ def block_nll_part(a: Any, thread: Any, threads: Any) -> None:
             wanted[n] = _widen(halves[targets[n] - start])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
-def _sum(row: Any) -> Any:
+def _add_up(row: Any) -> Any:
     """Sum of a row, in whatever order is fastest."""
     total = np.float32(0)
     for i in range(row.shape[0]):
         total += row[i]
     return total
+
+
+_sum = compiled(_add_up, relaxed=frozenset({"reassoc"}))
 
 
 @compiled

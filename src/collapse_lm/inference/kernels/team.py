@@ -66,7 +66,7 @@ def _openmp() -> ctypes.CDLL:
     path = _openmp_library()
     assert path is not None
     llvmlite.binding.load_library_permanently(path)
-    library = ctypes.CDLL(path)
+    library = ctypes.CDLL(None)  # the scope that both torch and compiled code search
     library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_uint] * 2]
     library.GOMP_parallel.restype = None
     return library
@@ -79,5 +79,5 @@ def _openmp_library() -> str | None:
         mapped = Path("/proc/self/maps").read_text(encoding="utf-8")
     except OSError:
         return None
-    found = sorted(set(re.findall(r"/\S*libgomp\S*", mapped)))
+    found = sorted(set(re.findall(r"/.*libgomp\S*", mapped)))
     return next((path for path in found if "torch" in path), found[0] if found else None)

@@ -5,11 +5,16 @@ A compiler left to itself keeps such sums in memory; here they stay in registers
 those of even index first, then those of odd index.
 """
 
+import functools
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic
+
+from collapse_lm.models.packaged import cache_folder
 
 LANES = 16  # float32 numbers of one vector
 MULTIPLE = 2 * LANES  # what the number of inputs of a product must be a multiple of
@@ -19,8 +24,31 @@ _ROWS = 4  # rows of one tile
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _INTS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
 
-# "contract" lets a product and a sum become one instruction; sums keep their order.
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+
+def compiled(function: Any, relaxed: frozenset[str] = frozenset({"contract"})) -> Any:
+    """Compile a function at its first call, and keep the machine code for later processes.
+
+    "contract" lets a product and a sum become one instruction; sums keep their order.
+    numba keeps code by the file of a function, which misses a change in a file that it
+    calls; so each state of these sources has a folder of its own.
+    """
+    compile_with = functools.partial(njit, nogil=True, error_model="numpy", fastmath=set(relaxed))
+    before = config.CACHE_DIR
+    try:
+        config.CACHE_DIR = _code_folder()
+        return compile_with(cache=True)(function)
+    except RuntimeError:  # nowhere to write: every process compiles for itself
+        return compile_with()(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+@functools.cache
+def _code_folder() -> str:
+    """Folder of the machine code of exactly these sources."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    state = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    return str(cache_folder() / "kernels" / state[:16])
 
 
 def _tile_of(rows: int, outputs: int) -> Any:
