@@ -2,7 +2,7 @@
 
     make bench                                     # 5 updates of the quickstart, 3 rounds
     make bench ARGS="--updates 40"                 # the whole comparison (hours)
-    make bench ARGS="--preset paper --model DIR --contenders ours reference"
+    make bench ARGS="--preset paper --model DIR --updates 2 --contenders ours reference"
 
 Every contender runs once per round, all in one process, so that a machine that
 changes its speed changes it for all. Prints one table and writes it, dated, with every
