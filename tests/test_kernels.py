@@ -99,7 +99,9 @@ def test_sequences_of_different_lengths_share_a_pass(master):
     assert torch.equal(together[1], feed(network, ids[1:, :18], [18])[0, 13:])
 
 
-@pytest.mark.parametrize("change", [{"n_inner": 96}, {"n_embd": 96, "n_head": 32}, {"n_inner": 32}])
+@pytest.mark.parametrize(
+    "change", [{"n_inner": 96}, {"n_embd": 96, "n_head": 32}, {"n_embd": 96, "n_inner": 32}]
+)
 def test_unusual_sizes_are_right_by_one_way_or_the_other(change):
     settings = {"vocab_size": 257, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 2}
     torch.manual_seed(0)

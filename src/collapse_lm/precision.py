@@ -35,6 +35,11 @@ def choose_compute(precision: Literal["auto", "float32", "bfloat16"]) -> Compute
     return Compute(device, precision)
 
 
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Widen: a softmax of bfloat16 would lose most of its tail. float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """True where bfloat16 arithmetic is done in hardware."""
     if device.type == "cuda":

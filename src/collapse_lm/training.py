@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from collapse_lm.config.schema import TrainingConfig
 from collapse_lm.inference import head_is_plain
-from collapse_lm.precision import Compute
+from collapse_lm.precision import Compute, at_least_float32
 
 _CHUNK = 256  # positions whose logits exist at a time
 
@@ -138,8 +138,7 @@ def segment_nll(network: Any, segment: Segment) -> Tensor:
 
 
 def _cross_entropy_sum(logits_TV: Tensor, targets_T: Tensor) -> Tensor:
-    wide_TV = logits_TV if logits_TV.dtype == torch.float64 else logits_TV.float()
-    return functional.cross_entropy(wide_TV, targets_T, reduction="sum")
+    return functional.cross_entropy(at_least_float32(logits_TV), targets_T, reduction="sum")
 
 
 def choose_segment(

@@ -8,7 +8,6 @@ Shapes: B sequences, R new tokens, N = B x R rows, D width, V vocabulary.
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,10 +15,9 @@ from torch import Tensor
 from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.fast import Architecture, Block, FastNetwork, Positions
+from collapse_lm.inference.kernels import NUMBERS
 from collapse_lm.inference.kernels import whole_pass as w
 from collapse_lm.inference.linear import CopyLinear
-
-_NUMBERS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # what kernels read
 
 
 class PassCache:
@@ -29,8 +27,8 @@ class PassCache:
         self.capacity = -(-capacity // kernels.LANES) * kernels.LANES
         self.batch = batch
         self.lengths = [0] * batch
-        self.keys = torch.zeros(layers, batch, heads, width, self.capacity, **_NUMBERS)
-        self.values = torch.zeros(layers, batch, heads, self.capacity, width, **_NUMBERS)
+        self.keys = torch.zeros(layers, batch, heads, width, self.capacity, **NUMBERS)
+        self.values = torch.zeros(layers, batch, heads, self.capacity, width, **NUMBERS)
 
     def rewind(self, lengths: Sequence[int]) -> None:
         """Keep only the first `lengths[b]` tokens of sequence b."""
@@ -47,8 +45,8 @@ class CompiledNetwork:
         self._arch = architecture
         self._eager = FastNetwork(architecture)
         self._spare: PassCache | None = None
-        self._scratch = torch.empty(0, **_NUMBERS)
-        self._eps = torch.tensor([architecture.norm_f.eps], **_NUMBERS)
+        self._scratch = torch.empty(0, **NUMBERS)
+        self._eps = torch.tensor([architecture.norm_f.eps], **NUMBERS)
         addresses = [_addresses(part) for part in architecture.blocks]
         self._table = torch.tensor(addresses, dtype=torch.int64, device="cpu")
 
@@ -104,7 +102,7 @@ class CompiledNetwork:
         private = w.private_size(rows, width, inner, arch.head_width, cache.capacity)
         shared = rows * (joined + attended + inner)
         if self._scratch.numel() < shared + threads * private:
-            self._scratch = torch.empty(shared + threads * private, **_NUMBERS)
+            self._scratch = torch.empty(shared + threads * private, **NUMBERS)
         qkv = self._scratch.data_ptr()
         mixed = qkv + 4 * rows * joined
         active = mixed + 4 * rows * attended

@@ -21,6 +21,7 @@ from torch.nn import functional
 from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.linear import Linear
+from collapse_lm.precision import at_least_float32
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (N, H, d), k, v (N, G, d) -> (N, D)
 
@@ -140,7 +141,7 @@ class Norm:
 
 def _rms_norm(x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     """RMSNorm in float32, in fewer operations than torch's own takes on a CPU."""
-    wide_ND = x_ND if x_ND.dtype == torch.float64 else x_ND.float()
+    wide_ND = at_least_float32(x_ND)
     scale_N1 = wide_ND.square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
     return (wide_ND * scale_N1).to(x_ND.dtype).mul_(weight_D)
 

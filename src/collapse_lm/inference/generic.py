@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
-from collapse_lm.inference.linear import chunked_nll
+from collapse_lm.inference.linear import chunked_nll, head_nll
+from collapse_lm.precision import at_least_float32
 
 
 class GenericCache:
@@ -88,7 +89,7 @@ class GenericNetwork:
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Return the logits (N, V) in at least float32."""
         if not self._head_is_plain:
-            return _at_least_float32(hidden_ND)
+            return at_least_float32(hidden_ND)
         head = self._network.get_output_embeddings()
         if head.bias is None and kernels.takes(head.weight):
             return kernels.matrix_product(hidden_ND, head.weight)
@@ -99,11 +100,9 @@ class GenericNetwork:
     def nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """Return -log p (N,) of the targets in float64."""
         if not self._head_is_plain:
-            return chunked_nll(_at_least_float32, hidden_ND, targets_N)
+            return chunked_nll(at_least_float32, hidden_ND, targets_N)
         head = self._network.get_output_embeddings()
-        if head.bias is None and kernels.takes(head.weight):
-            return kernels.negative_log_likelihood(hidden_ND, head.weight, targets_N)
-        return chunked_nll(head, hidden_ND, targets_N)
+        return head_nll(head, head.weight, head.bias, hidden_ND, targets_N)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -113,10 +112,6 @@ class GenericNetwork:
         torch._foreach_copy_(
             list(self._network.parameters()), [p.detach() for p in self._master.parameters()]
         )
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _copy_in(master: Any, dtype: torch.dtype) -> Any:

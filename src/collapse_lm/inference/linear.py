@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from collapse_lm.inference import kernels
+from collapse_lm.precision import at_least_float32
 
 _CHUNK = 256  # positions whose logits exist at a time
 
@@ -75,15 +76,26 @@ class CopyLinear(Linear):
 
     def nll(self, hidden_NK: Tensor, targets_N: Tensor) -> Tensor:
         """Return -log softmax(outputs)[target] (N,) in float64, for a head."""
-        if self._bias_O is None and kernels.takes(self.weight_OK):
-            return kernels.negative_log_likelihood(hidden_NK, self.weight_OK, targets_N)
-        return super().nll(hidden_NK, targets_N)
+        return head_nll(self, self.weight_OK, self._bias_O, hidden_NK, targets_N)
 
     def refresh(self) -> None:
         """Take over the master's weights."""
         _copy_joined(self.weight_OK, self.masters_OK)
         if self._bias_O is not None:
             _copy_joined(self._bias_O, self.master_biases_O)
+
+
+def head_nll(
+    head: Callable[[Tensor], Tensor],
+    weight_VK: Tensor,
+    bias_V: Tensor | None,
+    hidden_NK: Tensor,
+    targets_N: Tensor,
+) -> Tensor:
+    """Return -log softmax(head(hidden))[target] (N,) in float64, by the kernels if they can."""
+    if bias_V is None and kernels.takes(weight_VK):
+        return kernels.negative_log_likelihood(hidden_NK, weight_VK, targets_N)
+    return chunked_nll(head, hidden_NK, targets_N)
 
 
 def chunked_nll(head: Callable[[Tensor], Tensor], hidden_NK: Tensor, targets_N: Tensor) -> Tensor:
@@ -96,8 +108,7 @@ def chunked_nll(head: Callable[[Tensor], Tensor], hidden_NK: Tensor, targets_N: 
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return functional.cross_entropy(wide, targets, reduction="none")
+    return functional.cross_entropy(at_least_float32(logits), targets, reduction="none")
 
 
 def _copy_joined(target: Tensor, masters: Sequence[Tensor]) -> None:

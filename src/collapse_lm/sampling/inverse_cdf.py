@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from collapse_lm.precision import at_least_float32
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -48,7 +50,7 @@ def probabilities(logits_NV: Tensor, filters: Filters) -> Tensor:
 
 def entropy(logits_NV: Tensor) -> Tensor:
     """Return the Shannon entropy (N,) in nats of the unfiltered distribution at temperature 1."""
-    log_p_NV = _wide(logits_NV).log_softmax(dim=-1)
+    log_p_NV = at_least_float32(logits_NV).log_softmax(dim=-1)
     entropy_N: Tensor = torch.special.entr(log_p_NV.exp()).sum(dim=-1)
     return entropy_N
 
@@ -81,17 +83,12 @@ def _only_top_k(logits_NV: Tensor, top_k: int | None) -> tuple[Tensor, Tensor] |
     return largest_NK.gather(-1, order_NK), ids_NK
 
 
-def _wide(logits: Tensor) -> Tensor:
-    """At least float32: a softmax of bfloat16 would lose most of its tail."""
-    return logits if logits.dtype == torch.float64 else logits.float()
-
-
 def _weights(logits_NV: Tensor, filters: Filters) -> Tensor:
     """Unnormalised probabilities: exp of the scaled logits, 0 where filtered out.
 
     Ties at a filter's edge are kept, so the result does not depend on a sort's order.
     """
-    logits_NV = _wide(logits_NV)
+    logits_NV = at_least_float32(logits_NV)
     scaled_NV = (logits_NV - logits_NV.amax(dim=-1, keepdim=True)) / filters.temperature
     weights_NV = scaled_NV.exp()
     if filters.top_k is not None and filters.top_k < logits_NV.shape[-1]:

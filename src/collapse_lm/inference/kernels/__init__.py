@@ -23,6 +23,7 @@ from collapse_lm.inference.kernels.tile import LANES, MULTIPLE, compiled, produc
 __all__ = [
     "LANES",
     "MULTIPLE",
+    "NUMBERS",
     "are_available",
     "gated",
     "gelu_",
@@ -32,10 +33,9 @@ __all__ = [
     "run_pass",
     "suits",
     "takes",
-    "whole_pass",
 ]
 
-_NUMBERS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # what kernels read
+NUMBERS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # what kernels read
 _BLOCK = 2048  # columns of logits that exist at a time
 
 are_available = team.is_available
@@ -63,7 +63,7 @@ def matrix_product(x_NK: Tensor, weight_OK: Tensor) -> Tensor:
     """Return x W^T (N, O) in float32, for few rows."""
     rows, inputs = x_NK.shape
     split_N2K = x_NK.float().view(rows, inputs // 2, 2).transpose(1, 2).contiguous()
-    out_NO = torch.empty(rows, len(weight_OK), **_NUMBERS)
+    out_NO = torch.empty(rows, len(weight_OK), **NUMBERS)
     addresses = [split_N2K.data_ptr(), weight_OK.data_ptr(), out_NO.data_ptr()]
     team.run(_product_part, [rows, inputs, len(weight_OK), *addresses])
     return out_NO
@@ -88,7 +88,7 @@ def negative_log_likelihood(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Ten
     sum_N = torch.zeros(rows, dtype=torch.float64, device="cpu")
     wanted_N = torch.zeros(rows, dtype=torch.float64, device="cpu")
     logits = hidden_NK.new_empty(rows * _BLOCK)
-    scratch = torch.empty(torch.get_num_threads(), _BLOCK, **_NUMBERS)
+    scratch = torch.empty(torch.get_num_threads(), _BLOCK, **NUMBERS)
     tensors = (targets_N, largest_N, sum_N, wanted_N, scratch)
     for start in range(0, len(weight_VK), _BLOCK):
         block_bK = weight_VK[start : start + _BLOCK]
@@ -117,7 +117,7 @@ def rms_norm(x_NK: Tensor, weight_K: Tensor, eps: float) -> Tensor:
     """Return the RMSNorm of bfloat16 rows; the weight is float32."""
     rows, width = x_NK.shape
     out_NK = torch.empty_like(x_NK)
-    scratch = torch.empty(torch.get_num_threads(), width + LANES, **_NUMBERS)
-    tensors = (x_NK, weight_K, torch.tensor(eps, **_NUMBERS), out_NK, scratch)
+    scratch = torch.empty(torch.get_num_threads(), width + LANES, **NUMBERS)
+    tensors = (x_NK, weight_K, torch.tensor(eps, **NUMBERS), out_NK, scratch)
     team.run(bulk.rms_norm_part, [rows, width, *(tensor.data_ptr() for tensor in tensors)])
     return out_NK

@@ -51,60 +51,73 @@ def _code_folder() -> str:
     return str(cache_folder() / "kernels" / state[:16])
 
 
-def _tile_of(rows: int, outputs: int) -> Any:
-    """Build the innermost product: `rows` split inputs times `outputs` rows of weights.
-
-    As vector code, since a compiler left to itself keeps these sums in memory.
-    """
+def _tiles_of(outputs: int) -> Any:
+    """Build the innermost product: up to 4 split rows times `outputs` rows of weights."""
 
     @intrinsic
-    def tile(typing: Any, w: Any, x: Any, half: Any, out: Any, out_stride: Any) -> Any:
+    def tiles(typing: Any, w: Any, x: Any, half: Any, out: Any, out_stride: Any, rows: Any) -> Any:
         """Write the sums over 2 * half inputs to out[row * out_stride + output]."""
-        signature = types.void(*[types.intp] * 5)
+        signature = types.void(*[types.intp] * 6)
 
         def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-            w, x, half, out, out_stride = arguments
+            w, x, half, out, out_stride, rows = arguments
             w = b.inttoptr(w, _I32.as_pointer())
             x = b.inttoptr(x, _F32.as_pointer())
             out = b.inttoptr(out, _F32.as_pointer())
-            before = b.block
-            loop, after = b.append_basic_block("inputs"), b.append_basic_block("sums")
-            b.branch(loop)
-
-            b.position_at_end(loop)
-            k = b.phi(_I64)
-            k.add_incoming(_I64(0), before)
-            sums = [[b.phi(_FLOATS) for _ in range(outputs)] for _ in range(rows)]
-            pairs = []
-            for o in range(outputs):
-                here = b.gep(w, [b.add(b.mul(half, _I64(o)), k)])
-                _prefetch(b, b.gep(here, [b.mul(half, _I64(outputs))]))
-                word = _load(b, here, _INTS)
-                even = b.shl(word, _INTS([16] * LANES))
-                odd = b.and_(word, _INTS([0xFFFF0000] * LANES))
-                pairs.append((b.bitcast(even, _FLOATS), b.bitcast(odd, _FLOATS)))
-            for r in range(rows):
-                start = b.add(b.mul(half, _I64(2 * r)), k)
-                x_even = _load(b, b.gep(x, [start]), _FLOATS)
-                x_odd = _load(b, b.gep(x, [b.add(start, half)]), _FLOATS)
-                for o, (even, odd) in enumerate(pairs):
-                    sums[r][o].add_incoming(_FLOATS([0.0] * LANES), before)
-                    partial = _fma(b, even, x_even, sums[r][o])
-                    sums[r][o].add_incoming(_fma(b, odd, x_odd, partial), loop)
-            following = b.add(k, _I64(LANES))
-            k.add_incoming(following, loop)
-            b.cbranch(b.icmp_signed("<", following, half), loop, after)
-
-            b.position_at_end(after)
-            for r in range(rows):
-                for o in range(outputs):
-                    total = _sum(b, sums[r][o].incomings[1][0])
-                    b.store(total, b.gep(out, [b.add(b.mul(out_stride, _I64(r)), _I64(o))]))
+            sizes = range(1, _ROWS + 1)
+            blocks = [b.append_basic_block(f"rows{size}") for size in sizes]
+            end = b.append_basic_block("end")
+            switch = b.switch(rows, blocks[-1])
+            for size, block in zip(sizes, blocks, strict=True):
+                switch.add_case(_I64(size), block)
+                b.position_at_end(block)
+                _emit_tile(b, size, outputs, w, x, half, out, out_stride)
+                b.branch(end)
+            b.position_at_end(end)
             return context.get_dummy_value()
 
         return signature, generate
 
-    return tile
+    return tiles
+
+
+def _emit_tile(
+    b: ir.IRBuilder, rows: int, outputs: int, w: Any, x: Any, half: Any, out: Any, out_stride: Any
+) -> None:
+    """Write the vector code of one tile."""
+    before = b.block
+    loop, after = b.append_basic_block("inputs"), b.append_basic_block("sums")
+    b.branch(loop)
+
+    b.position_at_end(loop)
+    k = b.phi(_I64)
+    k.add_incoming(_I64(0), before)
+    sums = [[b.phi(_FLOATS) for _ in range(outputs)] for _ in range(rows)]
+    pairs = []
+    for o in range(outputs):
+        here = b.gep(w, [b.add(b.mul(half, _I64(o)), k)])
+        _prefetch(b, b.gep(here, [b.mul(half, _I64(outputs))]))
+        word = _load(b, here, _INTS)
+        even = b.shl(word, _INTS([16] * LANES))
+        odd = b.and_(word, _INTS([0xFFFF0000] * LANES))
+        pairs.append((b.bitcast(even, _FLOATS), b.bitcast(odd, _FLOATS)))
+    for r in range(rows):
+        start = b.add(b.mul(half, _I64(2 * r)), k)
+        x_even = _load(b, b.gep(x, [start]), _FLOATS)
+        x_odd = _load(b, b.gep(x, [b.add(start, half)]), _FLOATS)
+        for o, (even, odd) in enumerate(pairs):
+            sums[r][o].add_incoming(_FLOATS([0.0] * LANES), before)
+            partial = _fma(b, even, x_even, sums[r][o])
+            sums[r][o].add_incoming(_fma(b, odd, x_odd, partial), loop)
+    following = b.add(k, _I64(LANES))
+    k.add_incoming(following, loop)
+    b.cbranch(b.icmp_signed("<", following, half), loop, after)
+
+    b.position_at_end(after)
+    for r in range(rows):
+        for o in range(outputs):
+            total = _sum(b, sums[r][o].incomings[1][0])
+            b.store(total, b.gep(out, [b.add(b.mul(out_stride, _I64(r)), _I64(o))]))
 
 
 def _load(b: ir.IRBuilder, pointer: Any, kind: ir.VectorType) -> Any:
@@ -145,8 +158,7 @@ def _indices(values: range) -> Any:
     return ir.VectorType(_I32, len(values))([_I32(value) for value in values])
 
 
-_tile_11, _tile_21, _tile_31, _tile_41 = (_tile_of(rows, 1) for rows in range(1, 5))
-_tile_14, _tile_24, _tile_34, _tile_44 = (_tile_of(rows, PANEL) for rows in range(1, 5))
+_one_output, _panel = _tiles_of(1), _tiles_of(PANEL)
 
 
 @compiled
@@ -154,31 +166,16 @@ def product(
     w: Any, x: Any, inputs: Any, rows: Any, first: Any, last: Any, out: Any, stride: Any
 ) -> None:
     """Multiply split rows at address x by the outputs first..last of the weights at w."""
-    half, row_bytes = inputs // 2, inputs * 4
+    half = inputs // 2
     o = first
     while o < last:
         panel = PANEL if o + PANEL <= last else 1
         weights = w + o * inputs * 2
-        r = 0
-        while r < rows:
-            source, target = x + r * row_bytes, out + (r * stride + o) * 4
+        for r in range(0, rows, _ROWS):
+            source, target = x + r * inputs * 4, out + (r * stride + o) * 4
             left = min(rows - r, _ROWS)
-            if panel == 1:
-                if left == 4:
-                    _tile_41(weights, source, half, target, stride)
-                elif left == 3:
-                    _tile_31(weights, source, half, target, stride)
-                elif left == 2:
-                    _tile_21(weights, source, half, target, stride)
-                else:
-                    _tile_11(weights, source, half, target, stride)
-            elif left == 4:
-                _tile_44(weights, source, half, target, stride)
-            elif left == 3:
-                _tile_34(weights, source, half, target, stride)
-            elif left == 2:
-                _tile_24(weights, source, half, target, stride)
+            if panel == PANEL:
+                _panel(weights, source, half, target, stride, left)
             else:
-                _tile_14(weights, source, half, target, stride)
-            r += left
+                _one_output(weights, source, half, target, stride, left)
         o += panel

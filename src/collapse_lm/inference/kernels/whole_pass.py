@@ -144,11 +144,7 @@ def _project(
     rows, joined = v.qkv_flat.shape
     first, last = share(joined, thread, threads)
     product(weight, v.mine.ctypes.data, a[WIDTH], rows, first, last, a[QKV], joined)
-    if bias != 0:
-        added = _vector(bias, joined)
-        for n in range(rows):
-            for o in range(first, last):
-                v.qkv_flat[n, o] += added[o]
+    _add_bias(v.qkv_flat, bias, first, last)
 
 
 @compiled
@@ -233,8 +229,14 @@ def _add(
     for n in range(rows):
         for o in range(first, last):
             v.x[n, o] += v.sums[n, 0, o]
+    _add_bias(v.x, bias, first, last)
+
+
+@compiled
+def _add_bias(rows: Any, bias: Any, first: Any, last: Any) -> None:
+    """Add a bias, where there is one, to some columns of all rows."""
     if bias != 0:
-        added = _vector(bias, width)
-        for n in range(rows):
+        added = _vector(bias, rows.shape[1])
+        for n in range(rows.shape[0]):
             for o in range(first, last):
-                v.x[n, o] += added[o]
+                rows[n, o] += added[o]
