@@ -24,6 +24,8 @@ LAYERS = [
     ["manifest"],
     ["analysis"],
     ["report"],
+    ["checkpoints"],
+    ["resume"],
     ["runner"],
     ["doctor_lines", "doctor"],
     ["cli"],
@@ -64,7 +66,7 @@ def test_imports_go_upward_only():
     assert not wrong
 
 
-def test_only_the_runner_joins_the_loop_to_the_disk():
+def test_only_the_runner_and_its_checkpoints_join_the_loop_to_the_disk():
     loop = set(imports_of(ROOT / "loop.py"))
     assert loop <= {
         "inference",
@@ -78,7 +80,7 @@ def test_only_the_runner_joins_the_loop_to_the_disk():
     }
     modules = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
     users = [path for path in modules if {"loop", "records"} <= set(imports_of(path))]
-    assert {layer_of(path) for path in users} == {"runner"}
+    assert {layer_of(path) for path in users} == {"runner", "checkpoints"}
 
 
 def test_only_the_rng_module_makes_generators():

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from collapse_lm.config import Config
+from collapse_lm.config import Config, identity
 from collapse_lm.evaluation import EvaluationSet
 from collapse_lm.parts import Parts
 from collapse_lm.records import FORMAT_VERSION
@@ -26,16 +26,24 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
         "status": "running",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": config.seed,
+        "config_sha256": identity(config),
         "model": asdict(parts.model.provenance),
         "corpora": [describe_corpus(data) for data in parts.evaluation],
         "precision": parts.compute.precision,
-        "device": device_name(parts.compute.device),
+        **environment(parts.compute.device),
+        "git_commit": _git_commit(),
+        "process": os.getpid(),
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Hardware and software, which may change the last digits of a run."""
+    return {
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
-        "git_commit": _git_commit(),
-        "process": os.getpid(),
     }
 
 

@@ -1,25 +1,57 @@
-"""The shell of a run: configuration -> parts -> loop -> run directory.
+"""The shell of a run: configuration -> parts -> loop -> run directory, and back again.
 
 The only place where the loop meets the disk. Everything that can be wrong with the
-input is found before the directory is made. Knows nothing of the command line.
+input is found before anything is written. Knows nothing of the command line.
 """
 
+import logging
+import os
+import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
+
+from collapse_lm import checkpoints
+from collapse_lm.checkpoints import Keeper
 from collapse_lm.config import Config, load_config, to_yaml
+from collapse_lm.errors import MachineError
 from collapse_lm.loop import self_train
 from collapse_lm.manifest import describe
-from collapse_lm.parts import prepare
-from collapse_lm.records import RunDirectory, UpdateRecord, summarize
+from collapse_lm.metrics.collapse import judge
+from collapse_lm.parts import Parts, prepare
+from collapse_lm.records import (
+    RunDirectory,
+    RunReader,
+    UpdateRecord,
+    observations,
+    only_writer,
+    summarize,
+)
+from collapse_lm.records.directory import (
+    CONFIG,
+    MANIFEST,
+    SUMMARY,
+    default_directory,
+    write_atomically,
+    writing,
+)
 from collapse_lm.records.schema import Row
 from collapse_lm.report import write_first_pictures
+from collapse_lm.resume import Resumable, check_same_inputs, damage, read_run, samples_to_replay
 
 Observer = Callable[[UpdateRecord], None]
+_LOG = logging.getLogger(__name__)
+_MODEL = "model"  # the folder of run.export_model
+_LOWER = (
+    "sampling.batch_size, sampling.max_new_tokens, evaluation.context, training.window; "
+    "precision=bfloat16 or a smaller model"
+)
 
 
 @dataclass(frozen=True)
@@ -49,51 +81,194 @@ def run(
 
     Raises:
         UserError: for bad input, before anything was created.
-        MachineError: when the disk fails; what was recorded stays.
+        MachineError: when disk or memory fail; what was recorded stays, and `resume`
+            goes on.
     """
     name = "run" if isinstance(config, Config) else Path(config).stem
     settings = config if isinstance(config, Config) else load_config(config, overrides)
     path = Path(out) if out is not None else default_directory(name, settings.seed)
     RunDirectory.check_free(path)
-    parts = prepare(settings)
+    with _enough_memory():
+        parts = prepare(settings)
     manifest = describe(settings, parts)
-    directory = RunDirectory.create(path, to_yaml(settings), manifest)
-    begin, status, rows = time.perf_counter(), "failed", list[Row]()
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with only_writer(path):
+        directory = RunDirectory.create(path, to_yaml(settings), manifest)
+        return _Session(directory, settings, parts, manifest, observers, should_stop).go()
+
+
+def resume(
+    path: Path | str,
+    *,
+    overrides: Iterable[str] = (),
+    observers: Sequence[Observer] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RunResult:
+    """Go on with a run from its newest intact checkpoint, bit for bit as if never interrupted.
+
+    A run that is over is left as it is. Without a checkpoint the run begins again.
+
+    Args:
+        path: the run directory.
+        overrides: may change `run.max_updates`, to extend the run, and nothing else.
+        observers: as for `run`.
+        should_stop: as for `run`.
+
+    Raises:
+        UserError: for a directory that holds no run, is damaged, or is being written by
+            another process; for another model, text or precision than the run began with.
+        MachineError: when disk or memory fail; what was recorded stays.
+    """
+    found = read_run(Path(path), overrides)
+    if found.is_over:
+        return _ended(found)
+    with _enough_memory():
+        parts = prepare(found.config)
+    check_same_inputs(found, parts)
+    with only_writer(found.path):
+        found = read_run(found.path, overrides)  # another process may have gone on meanwhile
+        if found.is_over:
+            return _ended(found)
+        if found.manifest["status"] == "running":
+            _LOG.info("process %s ended without a word; taking over", found.manifest.get("process"))
+        return _continue(found, parts, observers, should_stop)
+
+
+def _ended(found: Resumable) -> RunResult:
+    """The result of a run that is over, with the files that it may have died before writing."""
+    reader = RunReader(found.path)
+    with damage(found.path / SUMMARY):
+        summary = reader.summary() or {}
+        _LOG.info("nothing to do: the run is over (%s)", summary["reason"])
+    if not (found.path / "samples.md").is_file():
+        with damage(found.path):
+            write_first_pictures(found.path)
+    return RunResult(found.path, summary)
+
+
+def _continue(
+    found: Resumable, parts: Parts, observers: Sequence[Observer], should_stop: Callable[[], bool]
+) -> RunResult:
+    directory, reader = RunDirectory(found.path), RunReader(found.path)
+    checkpoint, damaged = checkpoints.newest(found.path)
+    for bad in damaged:
+        _LOG.warning("checkpoint %s cannot be used: %s", bad.path.name, bad.why)
+    if checkpoint is None:
+        _LOG.info("no checkpoint: beginning again with the base model")
+    else:
+        _LOG.info("resuming after update %d", checkpoint.update)
+    with damage(found.path):
+        directory.cut(checkpoint.lengths if checkpoint else None)
+        rows = reader.updates()
+        for samples in samples_to_replay(reader.samples()):
+            parts.experiment.source.replay(samples)
+        if checkpoint is not None:
+            checkpoints.restore(checkpoint, parts.state)
+    write_atomically(found.path / CONFIG, to_yaml(found.config))
+    manifest = {**found.manifest, "status": "running", "process": os.getpid()}
+    manifest["resumed_after"] = [*manifest.get("resumed_after", ()), parts.state.update]
+    directory.write_json(MANIFEST, manifest)
+    return _Session(
+        directory, found.config, parts, manifest, observers, should_stop, rows=rows
+    ).go()
+
+
+@dataclass
+class _Session:
+    """One process at work on one run directory, from its first or some later update."""
+
+    directory: RunDirectory
+    config: Config
+    parts: Parts
+    manifest: Row
+    observers: Sequence[Observer]
+    should_stop: Callable[[], bool]
+    rows: list[Row] = field(default_factory=list)
+
+    def go(self) -> RunResult:
+        """Follow the loop to its end and say how it ended."""
+        begin = time.perf_counter() - self.manifest.get("seconds", 0)
+        parts, status = self.parts, "failed"
+        try:
+            with _enough_memory():
+                series = tuple(observations(self.rows))
+                status = self._follow(self_train(parts.state, parts.experiment, series))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                status = "interrupted"
+            with suppress(MachineError):  # a full disk: "running" stays, and resume knows that
+                self._write_ending(status, time.perf_counter() - begin)
+            raise
+        summary = self._write_ending(status, time.perf_counter() - begin)
+        write_first_pictures(self.directory.path)
+        return RunResult(self.directory.path, summary)
+
+    def _follow(self, records: Iterable[UpdateRecord]) -> str:
+        """Put every record on disk and show it; return how the run ended."""
+        settings = self.config.run
+        keeper = Keeper(
+            self.directory,
+            self.parts.state,
+            settings.checkpoint_every,
+            settings.checkpoints_kept,
+        )
+        status = "finished"
+        for record in records:
+            self.directory.append(record)
+            self.rows.append(record.row())
+            for observe in self.observers:
+                observe(record)
+            if not record.applied:
+                status = "diverged"
+                break
+            is_asked = self.should_stop()
+            keeper.after_update(is_last=is_asked)
+            if is_asked:
+                return "interrupted"
+        keeper.after_run(can_go_on=status == "finished" and not self._stopped_by_collapse())
+        if settings.export_model:
+            _export(self.parts, self.directory.path)
+        return status
+
+    def _stopped_by_collapse(self) -> bool:
+        verdict = judge(observations(self.rows), self.parts.experiment.rule)
+        return verdict.collapsed and self.config.collapse.stop
+
+    def _write_ending(self, status: str, seconds: float) -> Row:
+        """Write the summary, and last the manifest: its status says that all is there."""
+        summary = summarize(self.rows, self.parts.experiment.rule, status)
+        self.directory.write_json(SUMMARY, summary)
+        ending = {"status": status, "seconds": round(seconds, 3)}
+        self.directory.write_json(MANIFEST, {**self.manifest, **ending})
+        return summary
+
+
+def _export(parts: Parts, path: Path) -> None:
+    """Write RUN/model as a whole or not at all."""
+    place, workplace = path / _MODEL, path / f".{_MODEL}"
+    with writing(place, SafetensorError):
+        shutil.rmtree(workplace, ignore_errors=True)
+        try:
+            parts.model.save(workplace)
+            shutil.rmtree(place, ignore_errors=True)
+            workplace.rename(place)
+        finally:
+            shutil.rmtree(workplace, ignore_errors=True)
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Turn an allocation that failed into an error that names the settings to lower."""
     try:
-        records = self_train(parts.state, parts.experiment)
-        status = _follow(records, directory, rows, observers, should_stop)
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
-        summary = summarize(rows, parts.experiment.rule, status)
-        directory.write_json("summary.json", summary)
-        seconds = round(time.perf_counter() - begin, 3)
-        directory.write_json("manifest.json", {**manifest, "status": status, "seconds": seconds})
-    write_first_pictures(path)
-    return RunResult(path, summary)
-
-
-def _follow(
-    records: Iterable[UpdateRecord],
-    directory: RunDirectory,
-    rows: list[Row],
-    observers: Sequence[Observer],
-    should_stop: Callable[[], bool],
-) -> str:
-    """Put every record on disk and show it; return how the run ended."""
-    for record in records:
-        directory.append(record)
-        rows.append(record.row())
-        for observe in observers:
-            observe(record)
-        if not record.applied:
-            return "diverged"
-        if should_stop():
-            return "interrupted"
-    return "finished"
-
-
-def default_directory(name: str, seed: int) -> Path:
-    """A new place for a run: runs/NAME-seedN-TIME."""
-    return Path("runs") / f"{name}-seed{seed}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and (
+            "can't allocate memory" not in str(error)
+        ):
+            raise
+        raise MachineError(
+            "out of memory\n"
+            f"  fix       start a run with lower {_LOWER};\n"
+            "            or `collapse-lm resume` this one where there is more memory"
+        ) from error

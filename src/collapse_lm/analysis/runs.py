@@ -6,7 +6,20 @@ from typing import Any
 
 import yaml
 
-from collapse_lm.records import RunReader, find_runs
+from collapse_lm.records import RunReader, find_runs, has_writer
+
+
+# What reading a record that was cut, mutated or made up makes Python raise.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    yaml.YAMLError,
+)
 
 
 def run_table(folder: Path) -> list[dict[str, Any]]:
@@ -17,7 +30,7 @@ def run_table(folder: Path) -> list[dict[str, Any]]:
 def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
     try:
         return _describe(folder, reader)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except _DAMAGE as error:
         unknown = ("model", "learning_rate", "seed", "updates", "collapse_update")
         return {
             "run": str(reader.path.relative_to(folder)),
@@ -41,11 +54,16 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
         "model": manifest["model"]["reference"],
         "learning_rate": config["training"]["learning_rate"],
         "seed": manifest["seed"],
-        "status": manifest["status"],
+        "status": _status(reader, str(manifest["status"])),
         "updates": rows[-1]["update"] if rows else None,
         "collapse_update": summary["collapse_update"] if summary else None,
         "validation": validation,
     }
+
+
+def _status(reader: RunReader, written: str) -> str:
+    """The status in the manifest; a run whose process is gone is not running."""
+    return "killed" if written == "running" and not has_writer(reader.path) else written
 
 
 def _loss(fields: dict[str, float | None]) -> float:

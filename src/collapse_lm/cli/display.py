@@ -1,9 +1,10 @@
 """Progress of one run: a live panel on a terminal, plain lines elsewhere."""
 
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,6 +18,9 @@ from collapse_lm.config import Config
 from collapse_lm.printable import one_line, printable
 from collapse_lm.records import UpdateRecord
 
+if TYPE_CHECKING:
+    from collapse_lm.runner import RunResult
+
 _LINES = 12  # updates that stay visible in the live table
 
 
@@ -27,28 +31,53 @@ class Progress(Protocol):
         """Show a record."""
 
 
-def show_run(config: Config, name: str, out: Path | None, stop: StopRequest) -> None:
+def show_run(config: Config, out: Path, stop: StopRequest) -> None:
     """Do a run and show it; the library's notices come first."""
-    console = Console()
+    _hear_the_library()
+    from collapse_lm.runner import run
+
+    _show(config, lambda observer: run(config, out, observers=[observer], should_stop=stop))
+
+
+def show_resumed(path: Path, settings: Sequence[str], stop: StopRequest) -> None:
+    """Go on with a run and show it."""
+    _hear_the_library()
+    from collapse_lm.resume import read_run
+    from collapse_lm.runner import resume
+
+    def go(observer: Progress) -> "RunResult":
+        return resume(path, overrides=settings, observers=[observer], should_stop=stop)
+
+    _show(read_run(path, settings).config, go)
+
+
+def _hear_the_library() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("collapse_lm").setLevel(logging.INFO)
-    from collapse_lm.runner import default_directory, run
 
-    path = out or default_directory(name, config.seed)
+
+def _show(config: Config, go: Callable[[Progress], "RunResult"]) -> None:
+    """Show the records of a run as they come, and how it ended."""
+    console = Console()
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4) as live:
-            result = run(config, path, observers=[LivePanel(config, live)], should_stop=stop)
+            result = go(LivePanel(config, live))
     else:
-        result = run(config, path, observers=[PlainLines(config, console)], should_stop=stop)
-    summary = result.summary
-    lines = ["", summary["reason"]]
+        result = go(PlainLines(config, console))
+    for line in _ending(result):
+        print(printable(line))
+
+
+def _ending(result: "RunResult") -> list[str]:
+    summary, path = result.summary, result.directory
+    lines = ["", str(summary["reason"])]
     if summary["collapsed"]:
         lines.append(f"collapse update {summary['collapse_update']}")
     lines += [_moment(name, losses) for name, losses in summary["validation"].items() if losses]
+    if summary["status"] == "interrupted":
+        lines.append(f"go on with: collapse-lm resume {path}")
     lines += [f"record {path}", f"figure {path / 'figures' / 'losses.png'}"]
-    lines += [f"samples {path / 'samples.md'}"]
-    for line in lines:
-        print(printable(line))
+    return [*lines, f"samples {path / 'samples.md'}"]
 
 
 def _moment(moment: str, losses: dict[str, float]) -> str:

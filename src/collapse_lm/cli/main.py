@@ -7,6 +7,7 @@ input; 130 and 143 signals.
 import json
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +17,12 @@ from rich.console import Console
 
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
-from collapse_lm.cli.display import show_run
+from collapse_lm.cli.display import show_resumed, show_run
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.config import Config, load_config, preset_names, resolve, to_yaml
 from collapse_lm.errors import CollapseLMError, UserError
 from collapse_lm.printable import printable
+from collapse_lm.records.directory import default_directory, holds_run
 
 app = typer.Typer(
     name="collapse-lm",
@@ -90,13 +92,42 @@ def run(
     preset: PresetOrFile,
     out: Annotated[Path | None, typer.Option(help="Run directory, new or empty.")] = None,
     settings: Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
+    ] = False,
 ) -> None:
     """Do one run: sample, train on the sample, evaluate, judge, until collapse or max_updates."""
     config = load_config(preset, settings or [])
+    if resume and out is None:
+        raise UserError.single("--resume", "no --out", "the run directory to go on with", "--out")
+    path = out or default_directory(Path(preset).stem, config.seed)
+    if resume and holds_run(path):
+        from collapse_lm.resume import overrides_to
+
+        settings = overrides_to(path, config)
+        _until_signal(lambda stop: show_resumed(path, settings, stop))
+    else:
+        _until_signal(lambda stop: show_run(config, path, stop))
+
+
+@app.command()
+def resume(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Only run.max_updates=N, to extend it."),
+    ] = None,
+) -> None:
+    """Go on with a run from its newest checkpoint, bit for bit as if never interrupted."""
+    _until_signal(lambda stop: show_resumed(path, settings or [], stop))
+
+
+def _until_signal(work: Callable[[StopRequest], None]) -> None:
+    """Do work that a signal may end; the exit code tells which one."""
     stop = StopRequest()
     try:
         with stop:
-            show_run(config, name=Path(preset).stem, out=out, stop=stop)
+            work(stop)
     except KeyboardInterrupt:
         sys.exit(128 + (stop.signal_number or signal.SIGINT))
     if stop.signal_number:

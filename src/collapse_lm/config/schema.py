@@ -45,6 +45,11 @@ Speculation = Annotated[
 ]
 
 
+CheckpointEvery = Annotated[
+    Annotated[int, Field(ge=1)] | Literal["auto", "off"], BeforeValidator(_off_again)
+]
+
+
 def _as_list(value: object) -> object:
     """Let a single corpus reference stand for a list of one."""
     return [value] if isinstance(value, str) else value
@@ -144,10 +149,18 @@ class CollapseConfig(_Section):
 
 
 class RunConfig(_Section):
-    """The length of a run."""
+    """The length of a run, and what it leaves beside its record."""
 
     max_updates: Int = Field(default=1000, ge=0)
     """Largest number of updates; a run that gets here without a collapse is censored."""
+    checkpoint_every: CheckpointEvery = "auto"
+    """Updates between checkpoints. auto: as often as costs at most 4 % of the time. off: never, so
+    that a resumed run begins again."""
+    checkpoints_kept: Int = Field(default=2, ge=0)
+    """Checkpoints kept while a run goes on (at least one). A censored run that has ended keeps its
+    last one, so that it can be extended, unless this is 0; others keep none."""
+    export_model: bool = False
+    """Save the final weights in RUN/model, in the hub's layout, for transformers."""
 
 
 class Config(_Section):
@@ -168,7 +181,7 @@ class Config(_Section):
     collapse: CollapseConfig = CollapseConfig()
     """The collapse rule."""
     run: RunConfig = RunConfig()
-    """The length of a run."""
+    """The length of a run, and what it leaves beside its record."""
 
     @model_validator(mode="after")
     def _window_within_sample(self) -> Self:

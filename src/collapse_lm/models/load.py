@@ -73,6 +73,11 @@ class LanguageModel:
     max_positions: int | None
     provenance: Provenance
 
+    def save(self, folder: Path) -> None:
+        """Write network and tokenizer in the hub's layout; transformers loads the folder."""
+        self.network.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
 
 def load_model(reference: str) -> LanguageModel:
     """Load the model behind a reference.

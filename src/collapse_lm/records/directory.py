@@ -1,27 +1,35 @@
 """The run directory: who writes it, who reads it.
 
     config.yaml  manifest.json  updates.jsonl  samples.jsonl  summary.json
-    figures/  samples.md
+    checkpoints/  figures/  samples.md  model/ (run.export_model)
 
 The record is the truth: figures and reports only read it. The two .jsonl files are
-append-only. Knows nothing of models.
+append-only; only a resume cuts them, back to the checkpoint that it starts from.
+Knows nothing of models.
 """
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.records.schema import Row, UpdateRecord, to_json
 
+CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 UPDATES = "updates.jsonl"
 SAMPLES = "samples.jsonl"
+SUMMARY = "summary.json"
+LOCK = ".lock"
+ROW_FILES = (UPDATES, SAMPLES)
+Lengths = dict[str, dict[str, Any]]  # file -> {"bytes": its length, "sha256": of those bytes}
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class RunDirectory:
         Raises:
             UserError: if `path` is a file, a run, or any folder that is not empty.
         """
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        if not path.exists() or (path.is_dir() and not _names(path)):
             return
         is_run = (path / MANIFEST).is_file()
         got = "a folder that already holds a run" if is_run else "a path that is already in use"
@@ -47,13 +55,11 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config_yaml: str, manifest: Mapping[str, Any]) -> "RunDirectory":
-        """Make the directory with its configuration and manifest."""
+        """Fill an empty directory with a configuration and, last, a manifest."""
         cls.check_free(path)
         directory = cls(path)
-        with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / "config.yaml", config_yaml)
-        for name in (UPDATES, SAMPLES):
+        write_atomically(path / CONFIG, config_yaml)
+        for name in ROW_FILES:
             write_atomically(path / name, "")
         directory.write_json(MANIFEST, manifest)
         return directory
@@ -63,6 +69,31 @@ class RunDirectory:
         if record.samples:
             _append_line(self.path / SAMPLES, to_json(record.sample_row()))
         _append_line(self.path / UPDATES, to_json(record.row()))
+
+    def flush(self) -> Lengths:
+        """Bring the rows to the disk itself; return how long the files are, with hashes."""
+        return {name: self._flush(name) for name in ROW_FILES}
+
+    def _flush(self, name: str) -> dict[str, Any]:
+        with writing(self.path / name), (self.path / name).open("rb") as file:
+            content = file.read()
+            os.fsync(file.fileno())
+        return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    def holds(self, lengths: Lengths) -> bool:
+        """True while the files still begin with the bytes that `flush` saw."""
+        for name in ROW_FILES:
+            path, seen = self.path / name, lengths[name]
+            start = path.read_bytes()[: seen["bytes"]] if path.is_file() else b""
+            if hashlib.sha256(start).hexdigest() != seen["sha256"]:
+                return False
+        return True
+
+    def cut(self, lengths: Lengths | None) -> None:
+        """Drop the rows past the lengths given; all of them for None."""
+        for name in ROW_FILES:
+            with writing(self.path / name), (self.path / name).open("ab") as file:
+                file.truncate(lengths[name]["bytes"] if lengths else 0)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file as a whole or not at all."""
@@ -82,7 +113,7 @@ class RunReader:
 
     def summary(self) -> Row | None:
         """The summary, or None while the run has not ended."""
-        path = self.path / "summary.json"
+        path = self.path / SUMMARY
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def updates(self) -> list[Row]:
@@ -92,6 +123,16 @@ class RunReader:
     def samples(self) -> list[Row]:
         """The rows of samples.jsonl."""
         return _read_lines(self.path / SAMPLES)
+
+
+def default_directory(name: str, seed: int) -> Path:
+    """A new place for a run: runs/NAME-seedN-TIME."""
+    return Path("runs") / f"{name}-seed{seed}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+
+
+def holds_run(path: Path) -> bool:
+    """True for a run directory, in whatever state it is."""
+    return (path / MANIFEST).exists()
 
 
 def find_runs(folder: Path) -> list[RunReader]:
@@ -108,9 +149,27 @@ def write_atomically(path: Path, text: str) -> None:
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
+            sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names in a folder to the disk itself, where the system can."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _names(path: Path) -> list[str]:
+    """What a folder holds, the file of the lock aside."""
+    return [item.name for item in path.iterdir() if item.name != LOCK]
 
 
 def _append_line(path: Path, line: str) -> None:
@@ -119,14 +178,15 @@ def _append_line(path: Path, line: str) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a failure of the disk into an error that names the place."""
+def writing(path: Path, *also: type[Exception]) -> Iterator[None]:
+    """Turn a failure of the disk (an OSError, or one of `also`) into one that names the place."""
+    failures: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
-    except OSError as error:
+    except failures as error:
         raise MachineError(
-            f"{path} cannot be written: {error.strerror or error}\n"
-            "  fix       make room or choose another --out; what was recorded stays"
+            f"{path} cannot be written: {getattr(error, 'strerror', None) or error}\n"
+            "  fix       make room, then `collapse-lm resume` the run; what was recorded stays"
         ) from error
 
 

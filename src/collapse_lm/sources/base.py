@@ -1,5 +1,6 @@
 """The one interface of all sources of text."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from collapse_lm.inference import Network
@@ -14,5 +15,13 @@ class Source(Protocol):
 
         `network` is the current model, θ_{u-1}. The same update draws the same
         random numbers at every call.
+        """
+        ...
+
+    def replay(self, samples: Sequence[Sequence[int]]) -> None:
+        """Take note of the samples of an earlier update, as `draw` would have.
+
+        A resumed run shows a fresh source the recorded samples of every update, in
+        order; it then draws as if it had never been away.
         """
         ...

@@ -39,6 +39,12 @@ class OwnSamples:
             drafter=self._drafter if self._pays_off(network) else None,
         )
 
+    def replay(self, samples: Sequence[Sequence[int]]) -> None:
+        """Let the look-up of speculation know earlier samples."""
+        if self._drafter is not None:
+            for ids in samples:
+                self._drafter.learn(ids)
+
     def _pays_off(self, network: Network) -> bool:
         """Under auto, samples of a batch are not drawn one by one for the sake of proposals."""
         is_even = network.takes_ragged or self._config.batch_size == 1

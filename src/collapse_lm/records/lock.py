@@ -1,0 +1,53 @@
+"""One writer per run directory: a file lock that the system drops when its process dies.
+
+The lock file stays where it is; what counts is whether a living process holds it, so
+a killed run leaves nothing to clean up.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from collapse_lm.errors import UserError
+from collapse_lm.records.directory import LOCK, writing
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Hold the lock of a run directory, which must exist, for the body of a with statement.
+
+    Raises:
+        UserError: when another process holds it.
+    """
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        with writing(path / LOCK):
+            lock.acquire()
+    except Timeout:
+        raise UserError.single(
+            str(path),
+            "a run directory that another process is writing",
+            "one writer",
+            "wait for that process, or end it, or choose another --out",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def has_writer(path: Path) -> bool:
+    """True while a living process writes the run directory."""
+    if not (path / LOCK).is_file():
+        return False
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    except OSError:  # a folder that may not be written: nobody of ours is at work there
+        return False
+    lock.release()
+    return False

@@ -1,0 +1,162 @@
+"""May this run go on, from where, and is it still the same run?
+
+Reads a run directory that any process may have left at any instant, or that a
+stranger handed over, and names whatever is wrong with it. Changes nothing on disk.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from collapse_lm.config import LENGTH, Config, flat, identity, load_config
+from collapse_lm.errors import Problem, UserError
+from collapse_lm.manifest import describe_corpus, environment
+from collapse_lm.metrics.collapse import CollapseRule
+from collapse_lm.parts import Parts
+from collapse_lm.records import RunReader, summarize
+from collapse_lm.records.directory import CONFIG, MANIFEST, ROW_FILES, SUMMARY, holds_run
+from collapse_lm.records.schema import Row
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Resumable:
+    """A run directory that was read without finding fault.
+
+    Attributes:
+        path: the run directory.
+        config: with `run.max_updates` as it shall be from now on.
+        manifest: as it was written.
+        is_over: true where nothing is left to do.
+    """
+
+    path: Path
+    config: Config
+    manifest: Row
+    is_over: bool
+
+
+def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
+    """Read what `resume` needs to know of a run.
+
+    Raises:
+        UserError: for a path that holds no run, for anything damaged, and for an
+            override that would make it another run.
+    """
+    _require_run(path)
+    with damage(path / MANIFEST):
+        manifest = RunReader(path).manifest()
+        status, digest = manifest["status"], manifest["config_sha256"]
+    before = load_config(path / CONFIG)
+    if identity(before) != digest:
+        raise _damaged(path / CONFIG, "a configuration that is not the one of the run")
+    config = load_config(path / CONFIG, overrides)
+    _refuse_changes(before, config)
+    with damage(path):
+        rows = RunReader(path).updates()
+        rule = CollapseRule(**config.collapse.model_dump(exclude={"stop", "aftermath"}))
+        collapsed = bool(summarize(rows, rule, str(status))["collapsed"])
+        done = int(rows[-1]["update"]) if rows else 0
+    if config.run.max_updates < min(done, before.run.max_updates):
+        raise UserError.single(
+            LENGTH, config.run.max_updates, f"at least {done}, the updates already recorded"
+        )
+    stopped = collapsed and config.collapse.stop
+    is_over = status == "diverged" or (
+        status == "finished" and (stopped or done >= config.run.max_updates)
+    )
+    return Resumable(path, config, manifest, is_over)
+
+
+def _require_run(path: Path) -> None:
+    if not holds_run(path):
+        got = "a folder without manifest.json" if path.is_dir() else "no such folder"
+        raise UserError.single(
+            str(path), got, "a run directory", "`collapse-lm ls DIR` lists the runs in a folder"
+        )
+    for name in (CONFIG, MANIFEST, SUMMARY, *ROW_FILES):
+        if (path / name).is_symlink():
+            raise _damaged(path / name, "a link, which may lead out of the run directory")
+        if not (path / name).is_file() and name != SUMMARY:
+            raise _damaged(path / name, "missing")
+
+
+def _refuse_changes(before: Config, after: Config) -> None:
+    """Allow nothing to change but the length of the run."""
+    old, new = flat(before), flat(after)
+    problems = [
+        Problem(key, repr(new[key]), f"{old[key]!r}, as the run began", "start a new run for it")
+        for key in old
+        if old[key] != new[key] and key != LENGTH
+    ]
+    if problems:
+        raise UserError(problems)
+
+
+def overrides_to(path: Path, config: Config) -> list[str]:
+    """The overrides that make the configuration of a run the one given.
+
+    Raises:
+        UserError: where the two differ in more than the length of the run.
+    """
+    _refuse_changes(load_config(path / CONFIG), config)
+    return [f"{LENGTH}={config.run.max_updates}"]
+
+
+def check_same_inputs(run: Resumable, parts: Parts) -> None:
+    """Refuse to go on with another model, text or precision; tell of other software.
+
+    Raises:
+        UserError: naming every input that is not what it was.
+    """
+    with damage(run.path / MANIFEST):
+        then = run.manifest
+        model = parts.model.provenance
+        facts: list[tuple[str, object, object]] = [
+            ("model weights", then["model"]["sha256"], model.sha256),
+            ("precision", then["precision"], parts.compute.precision),
+        ]
+        corpora = {corpus["name"]: corpus["sha256"] for corpus in then["corpora"]}
+        for data in parts.evaluation:
+            now = describe_corpus(data)
+            facts.append((f"corpus {now['name']}", corpora.get(now["name"]), now["sha256"]))
+    problems = [
+        Problem(where, str(now), f"{before}, as the run began", "resume it where it began")
+        for where, before, now in facts
+        if before != now
+    ]
+    if problems:
+        raise UserError(problems)
+    for name, now_there in environment(parts.compute.device).items():
+        before = then.get(name)
+        if before != now_there:
+            _LOG.warning(
+                "%s was %s and is %s: what follows may differ in the last digits",
+                *(name, before, now_there),
+            )
+
+
+@contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged record makes Python raise into an error that names it."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    except RecursionError:
+        raise _damaged(path, "JSON that is nested too deeply") from None
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError.single(
+        str(path), what, "what collapse-lm wrote", "restore the file, or start a new run"
+    )
+
+
+def samples_to_replay(rows: Sequence[Row]) -> Iterator[list[list[int]]]:
+    """The token ids of the samples of every recorded update, in order."""
+    for row in rows:
+        yield [[int(token) for token in ids] for ids in row["ids"]]
