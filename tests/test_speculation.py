@@ -63,7 +63,7 @@ def test_ids_equal_plain_sampling_over_seeds_and_settings(network):
     for seed in range(SEEDS):
         filters, batch, longest, prompt = SETTINGS[seed % len(SETTINGS)]
         uniforms = rng.uniforms(rng.stream(seed, "sample"), batch, 40)
-        drafter = drafters.setdefault(longest, Drafter(longest, generation=500))
+        drafter = drafters.setdefault(longest, Drafter(longest, memory=500))
         plain = sample(network, prompt, uniforms, filters)
         fast = sample(network, prompt, uniforms, filters, drafter=drafter)
         assert fast.samples == plain.samples
@@ -137,14 +137,33 @@ def test_a_proposal_grows_while_it_holds_and_shrinks_when_it_fails():
     assert sequence.propose(1) == [1]
 
 
-def test_memory_is_bounded_by_two_generations():
-    drafter = Drafter(4, generation=100)
+def test_memory_has_a_fixed_size_and_keeps_the_latest():
+    memory = Drafter(4, memory=100).memory
+    size = len(memory._ring), len(memory._ends)
     for start in range(200):
-        drafter.learn(range(1000 * start, 1000 * start + 20))
-    held = len(drafter._old.tokens) + len(drafter._new.tokens)
-    assert held <= 2 * (100 + 21)
-    assert drafter.find((199_000, 199_001)) is not None
-    assert drafter.find((0, 1)) is None
+        memory.write(range(1000 * start, 1000 * start + 20))
+    assert (len(memory._ring), len(memory._ends)) == size
+    assert memory.after((199_000, 199_001), 3) == [199_002, 199_003, 199_004]
+    assert memory.after((0, 1), 3) is None
+    assert memory.after((199_018, 199_019), 3) == []  # nothing across the end of a sample
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=12), max_size=12))
+def test_a_hit_of_the_memory_is_what_followed_that_ngram(samples):
+    memory = Drafter(4, memory=40).memory
+    for ids in samples:
+        memory.write(ids)
+    for ngram in {tuple(ids[i : i + 2]) for ids in samples for i in range(len(ids) - 1)}:
+        found = memory.after(ngram, 3)
+        ends = [
+            ids[i + 2 : i + 5]
+            for ids in samples
+            for i in range(len(ids) - 1)
+            if tuple(ids[i : i + 2]) == ngram
+        ]
+        assert found is None or found in ends
+    newest = [tuple(ids[i : i + 2]) for ids in samples[-1:] for i in range(len(ids) - 1)]
+    assert all(memory.after(ngram, 3) is not None for ngram in newest[-1:])
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,11 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
 def _require_run(path: Path) -> None:
     if not holds_run(path):
         got = "a folder without manifest.json" if path.is_dir() else "no such folder"
-        raise UserError.single(
-            str(path), got, "a run directory", "`collapse-lm ls DIR` lists the runs in a folder"
+        fix = (
+            "`collapse-lm ls DIR` lists the runs in a folder; a run that was killed before its "
+            "first row is started again with `collapse-lm run ... --out`"
         )
+        raise UserError.single(str(path), got, "a run directory", fix)
     for name in (CONFIG, MANIFEST, SUMMARY, *ROW_FILES):
         if (path / name).is_symlink():
             raise _damaged(path / name, "a link, which may lead out of the run directory")

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from collapse_lm.config import Config, load_config, to_yaml
 from collapse_lm.errors import MachineError
 from collapse_lm.loop import self_train
 from collapse_lm.manifest import describe
-from collapse_lm.metrics.collapse import judge
+from collapse_lm.metrics.collapse import Observation
 from collapse_lm.parts import Parts, prepare
 from collapse_lm.records import (
     RunDirectory,
@@ -159,8 +159,9 @@ def _continue(
     else:
         _LOG.info("resuming after update %d", checkpoint.update)
     with damage(found.path):
+        directory.clean()
         directory.cut(checkpoint.lengths if checkpoint else None)
-        rows = reader.updates()
+        series = tuple(observations(reader.updates()))
         for samples in samples_to_replay(reader.samples()):
             parts.experiment.source.replay(samples)
         if checkpoint is not None:
@@ -169,9 +170,7 @@ def _continue(
     manifest = {**found.manifest, "status": "running", "process": os.getpid()}
     manifest["resumed_after"] = [*manifest.get("resumed_after", ()), parts.state.update]
     directory.write_json(MANIFEST, manifest)
-    return _Session(
-        directory, found.config, parts, manifest, observers, should_stop, rows=rows
-    ).go()
+    return _Session(directory, found.config, parts, manifest, observers, should_stop, series).go()
 
 
 @dataclass
@@ -184,7 +183,7 @@ class _Session:
     manifest: Row
     observers: Sequence[Observer]
     should_stop: Callable[[], bool]
-    rows: list[Row] = field(default_factory=list)
+    series: Sequence[Observation] = ()
 
     def go(self) -> RunResult:
         """Follow the loop to its end and say how it ended."""
@@ -192,8 +191,8 @@ class _Session:
         parts, status = self.parts, "failed"
         try:
             with _enough_memory():
-                series = tuple(observations(self.rows))
-                status = self._follow(self_train(parts.state, parts.experiment, series))
+                records = self_train(parts.state, parts.experiment, self.series)
+                status = self._follow(records)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 status = "interrupted"
@@ -216,7 +215,6 @@ class _Session:
         status = "finished"
         for record in records:
             self.directory.append(record)
-            self.rows.append(record.row())
             for observe in self.observers:
                 observe(record)
             if not record.applied:
@@ -232,12 +230,16 @@ class _Session:
         return status
 
     def _stopped_by_collapse(self) -> bool:
-        verdict = judge(observations(self.rows), self.parts.experiment.rule)
-        return verdict.collapsed and self.config.collapse.stop
+        return self.config.collapse.stop and bool(self._summary("finished")["collapsed"])
+
+    def _summary(self, status: str) -> Row:
+        """Sum up what is on disk: nothing of the series is kept in memory twice."""
+        rows = RunReader(self.directory.path).updates()
+        return summarize(rows, self.parts.experiment.rule, status)
 
     def _write_ending(self, status: str, seconds: float) -> Row:
         """Write the summary, and last the manifest: its status says that all is there."""
-        summary = summarize(self.rows, self.parts.experiment.rule, status)
+        summary = self._summary(status)
         self.directory.write_json(SUMMARY, summary)
         ending = {"status": status, "seconds": round(seconds, 3)}
         self.directory.write_json(MANIFEST, {**self.manifest, **ending})

@@ -8,7 +8,6 @@ import yaml
 
 from collapse_lm.records import RunReader, find_runs, has_writer
 
-
 # What reading a record that was cut, mutated or made up makes Python raise.
 _DAMAGE = (
     OSError,

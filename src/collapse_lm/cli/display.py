@@ -1,6 +1,7 @@
 """Progress of one run: a live panel on a terminal, plain lines elsewhere."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -142,7 +143,7 @@ class LivePanel:
         self._pace = Pace(config)
         self._live = live
         self._title = f"{one_line(config.model, 60)} · seed {config.seed}"
-        self._rows: list[dict[str, str]] = []
+        self._rows: deque[dict[str, str]] = deque(maxlen=_LINES)
         self._spinner = Spinner("dots", "preparing")
         live.update(self._spinner)
 
@@ -150,7 +151,7 @@ class LivePanel:
         """Show the record."""
         self._rows.append(_cells(record, self._pace.left(record)))
         table = Table(*self._rows[0], box=None, expand=True)
-        for row in self._rows[-_LINES:]:
+        for row in self._rows:
             table.add_row(*map(Text, row.values()))
         newest = one_line(record.texts[0], self._live.console.width - 6) if record.texts else ""
         self._spinner.update(text=f"update {record.update + 1}")

@@ -45,22 +45,22 @@ class RunDirectory:
         Raises:
             UserError: if `path` is a file, a run, or any folder that is not empty.
         """
-        if not path.exists() or (path.is_dir() and not _names(path)):
+        if not path.exists() or (path.is_dir() and _is_unused(path)):
             return
-        is_run = (path / MANIFEST).is_file()
-        got = "a folder that already holds a run" if is_run else "a path that is already in use"
+        got = "a folder that already holds a run" if holds_run(path) else "a path already in use"
         raise UserError.single(
             f"--out {path}", got, "a new or empty folder", "choose another --out"
         )
 
     @classmethod
     def create(cls, path: Path, config_yaml: str, manifest: Mapping[str, Any]) -> "RunDirectory":
-        """Fill an empty directory with a configuration and, last, a manifest."""
+        """Fill an empty directory; the manifest, which makes it a run, comes last."""
         cls.check_free(path)
         directory = cls(path)
-        write_atomically(path / CONFIG, config_yaml)
+        directory.clean()
         for name in ROW_FILES:
             write_atomically(path / name, "")
+        write_atomically(path / CONFIG, config_yaml)
         directory.write_json(MANIFEST, manifest)
         return directory
 
@@ -88,6 +88,11 @@ class RunDirectory:
             if hashlib.sha256(start).hexdigest() != seen["sha256"]:
                 return False
         return True
+
+    def clean(self) -> None:
+        """Remove what a killed process left half-written."""
+        for leftover in _leftovers(self.path):
+            leftover.unlink(missing_ok=True)
 
     def cut(self, lengths: Lengths | None) -> None:
         """Drop the rows past the lengths given; all of them for None."""
@@ -167,9 +172,20 @@ def sync_folder(path: Path) -> None:
             os.close(handle)
 
 
-def _names(path: Path) -> list[str]:
-    """What a folder holds, the file of the lock aside."""
-    return [item.name for item in path.iterdir() if item.name != LOCK]
+def _is_unused(path: Path) -> bool:
+    """True for an empty folder, also for one whose run was killed before it began."""
+    found = {item.name for item in path.iterdir()} - {LOCK}
+    found -= {item.name for item in _leftovers(path)}
+    if not found:
+        return True
+    has_begun = any((path / name).stat().st_size for name in found & set(ROW_FILES))
+    return not has_begun and (found <= set(ROW_FILES) or found == {*ROW_FILES, CONFIG})
+
+
+def _leftovers(path: Path) -> list[Path]:
+    """Files that a process was killed while writing (see `write_atomically`)."""
+    names = (CONFIG, MANIFEST, SUMMARY, *ROW_FILES, "samples.md")
+    return [item for name in names for item in path.glob(f".{name}-*")]
 
 
 def _append_line(path: Path, line: str) -> None:

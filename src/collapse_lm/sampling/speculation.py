@@ -4,24 +4,58 @@ A proposal costs nothing but a dictionary look-up; the model checks all of it in
 pass. A collapsing model repeats itself, so the proposals get better as it collapses.
 Proposals never change a token (see `sampler`), only the number of passes.
 
-Memory is bounded and each token costs O(1): the tables hold two generations of
-tokens, and the older one is dropped when the newer is full.
+Each token costs O(1), and the memory for earlier samples is taken once and does not
+grow over a run.
 """
 
+from array import array
 from collections.abc import Sequence
 
 _LONGEST = 4
 _SHORTEST = 2
-_GENERATION = 50_000  # tokens; two generations of tables are about 40 MB
+_TOKENS = 2**16  # of earlier samples that are remembered
+_SLOTS_PER_TOKEN = 4  # for the three n-grams that end at a token
 _FIRST_LENGTH = 4
+_END = -1  # follows each sample, so that nothing is proposed across its end
 
 
-class Generation:
-    """Tokens seen, and where each n-gram of them last ended."""
+class Memory:
+    """The latest tokens of earlier samples, and where n-grams of them last ended.
 
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.ends: dict[tuple[int, ...], int] = {}
+    A ring of tokens and a hash table of fixed size: a newer n-gram takes the slot of an
+    older one with the same hash, and a hit is compared with the tokens themselves.
+    """
+
+    def __init__(self, tokens: int = _TOKENS) -> None:
+        self._ring = array("q", [_END]) * tokens
+        self._ends = array("q", [0]) * (tokens * _SLOTS_PER_TOKEN)
+        self._count = 0  # tokens ever written; the newest stands at _count - 1
+
+    def write(self, sample: Sequence[int]) -> None:
+        """Remember a sample."""
+        base, ring = self._count, self._ring
+        for offset, token in enumerate((*sample, _END)):
+            ring[(base + offset) % len(ring)] = token
+        self._count = base + len(sample) + 1
+        for end in range(_SHORTEST, len(sample) + 1):
+            for n in range(_SHORTEST, min(_LONGEST, end) + 1):
+                self._ends[self._slot(tuple(sample[end - n : end]))] = base + end
+
+    def after(self, ngram: tuple[int, ...], wanted: int) -> list[int] | None:
+        """What followed the last occurrence of an n-gram, up to its sample's end."""
+        end = self._ends[self._slot(ngram)]
+        is_there = end - len(ngram) >= max(0, self._count - len(self._ring))
+        if not is_there or self._read(end - len(ngram), end) != list(ngram):
+            return None
+        followed = self._read(end, min(end + wanted, self._count))
+        return followed[: followed.index(_END)] if _END in followed else followed
+
+    def _slot(self, ngram: tuple[int, ...]) -> int:
+        return hash(ngram) % len(self._ends)  # the hash of integers is the same in every process
+
+    def _read(self, start: int, end: int) -> list[int]:
+        ring = self._ring
+        return [ring[place % len(ring)] for place in range(start, end)]
 
 
 class Drafter:
@@ -31,34 +65,17 @@ class Drafter:
     resumed run that shows it the recorded samples proposes the same tokens.
     """
 
-    def __init__(self, longest_draft: int = 15, generation: int = _GENERATION) -> None:
+    def __init__(self, longest_draft: int = 15, memory: int = _TOKENS) -> None:
         self.longest_draft = longest_draft
-        self._generation = generation
-        self._old, self._new = Generation(), Generation()
+        self.memory = Memory(memory)
 
     def learn(self, sample: Sequence[int]) -> None:
         """Remember a finished sample."""
-        if len(self._new.tokens) >= self._generation:
-            self._old, self._new = self._new, Generation()
-        tokens, ends = self._new.tokens, self._new.ends
-        base = len(tokens)
-        tokens.extend(sample)
-        tokens.append(-1)  # nothing is proposed across the end of a sample
-        for end in range(base + _SHORTEST, base + len(sample) + 1):
-            for n in range(_SHORTEST, min(_LONGEST, end - base) + 1):
-                ends[tuple(tokens[end - n : end])] = end
+        self.memory.write(sample)
 
     def sequence(self) -> "DraftedSequence":
         """Start a new sample."""
         return DraftedSequence(self)
-
-    def find(self, suffix: tuple[int, ...]) -> tuple[list[int], int] | None:
-        """Return (tokens, place after the n-gram's last occurrence) in earlier samples."""
-        for generation in (self._new, self._old):
-            end = generation.ends.get(suffix)
-            if end is not None:
-                return generation.tokens, end
-        return None
 
 
 class DraftedSequence:
@@ -86,10 +103,11 @@ class DraftedSequence:
         wanted = min(limit, self._length)
         for n in range(min(_LONGEST, len(self._tokens)), _SHORTEST - 1, -1):
             suffix = tuple(self._tokens[-n:])
-            end = self._ends.get(suffix)
-            found = (self._tokens, end) if end is not None else self._drafter.find(suffix)
+            if suffix in self._ends:
+                return _continuation(self._tokens, self._ends[suffix], wanted)
+            found = self._drafter.memory.after(suffix, wanted)
             if found is not None:
-                return _continuation(*found, wanted)
+                return found
         return []
 
     def tell(self, proposed: int, held: int) -> None:
@@ -101,10 +119,8 @@ class DraftedSequence:
 
 
 def _continuation(tokens: list[int], start: int, wanted: int) -> list[int]:
-    """What followed; past the end of a growing sample it follows itself (a loop goes on)."""
+    """What followed; past the end of the growing sample it follows itself (a loop goes on)."""
     draft = tokens[start : start + wanted]
-    if -1 in draft:
-        return draft[: draft.index(-1)]
     period = len(tokens) - start
     while len(draft) < wanted:
         draft.append(draft[len(draft) - period])
