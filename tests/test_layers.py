@@ -25,7 +25,7 @@ LAYERS = [
     ["analysis"],
     ["report"],
     ["checkpoints"],
-    ["resume"],
+    ["resumable"],
     ["runner"],
     ["doctor_lines", "doctor"],
     ["cli"],

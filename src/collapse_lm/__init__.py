@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collapse_lm.metrics import CollapseRule, Observation, find_loop, judge, measure_samples
     from collapse_lm.models.load import load_model
     from collapse_lm.records import RunReader
-    from collapse_lm.runner import RunResult, run
+    from collapse_lm.runner import RunResult, resume, run
     from collapse_lm.sampling import Filters, sample
 
 _HOMES = {
@@ -33,7 +33,7 @@ _HOMES = {
     "metrics": ("CollapseRule", "Observation", "find_loop", "judge", "measure_samples"),
     "models.load": ("load_model",),
     "records": ("RunReader",),
-    "runner": ("RunResult", "run"),
+    "runner": ("RunResult", "resume", "run"),
     "sampling": ("Filters", "sample"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -58,6 +58,7 @@ __all__ = [
     "load_config",
     "load_model",
     "measure_samples",
+    "resume",
     "run",
     "sample",
     "self_train",

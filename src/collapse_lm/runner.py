@@ -43,7 +43,7 @@ from collapse_lm.records.directory import (
 )
 from collapse_lm.records.schema import Row
 from collapse_lm.report import write_first_pictures
-from collapse_lm.resume import Resumable, check_same_inputs, damage, read_run, samples_to_replay
+from collapse_lm.resumable import Resumable, check_same_inputs, damage, read_run, samples_to_replay
 
 Observer = Callable[[UpdateRecord], None]
 _LOG = logging.getLogger(__name__)

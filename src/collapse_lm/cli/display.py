@@ -43,7 +43,7 @@ def show_run(config: Config, out: Path, stop: StopRequest) -> None:
 def show_resumed(path: Path, settings: Sequence[str], stop: StopRequest) -> None:
     """Go on with a run and show it."""
     _hear_the_library()
-    from collapse_lm.resume import read_run
+    from collapse_lm.resumable import read_run
     from collapse_lm.runner import resume
 
     def go(observer: Progress) -> "RunResult":

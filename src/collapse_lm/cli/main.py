@@ -102,7 +102,7 @@ def run(
         raise UserError.single("--resume", "no --out", "the run directory to go on with", "--out")
     path = out or default_directory(Path(preset).stem, config.seed)
     if resume and holds_run(path):
-        from collapse_lm.resume import overrides_to
+        from collapse_lm.resumable import overrides_to
 
         settings = overrides_to(path, config)
         _until_signal(lambda stop: show_resumed(path, settings, stop))
