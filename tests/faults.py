@@ -52,8 +52,7 @@ class Faults:
         return self
 
     def __exit__(self, *error):
-        self._process.stdin.close()
-        self._process.wait(60)
+        self._process.communicate(timeout=60)
         self._folder.cleanup()
 
     def do(self, *arguments, mode=COUNT, at=0, below="/", kill_after=None) -> Outcome:

@@ -265,9 +265,9 @@ def _enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and (
-            "can't allocate memory" not in str(error)
-        ):
+        words = str(error)
+        is_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not is_memory and "can't allocate memory" not in words and "bad_alloc" not in words:
             raise
         raise MachineError(
             "out of memory\n"

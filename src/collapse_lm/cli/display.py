@@ -81,8 +81,12 @@ def _ending(result: "RunResult") -> list[str]:
     return [*lines, f"samples {path / 'samples.md'}"]
 
 
-def _moment(moment: str, losses: dict[str, float]) -> str:
-    named = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items() if name != "update")
+def _moment(moment: str, losses: dict[str, float | None]) -> str:
+    named = ", ".join(
+        f"{name} {'undefined' if loss is None else f'{loss:.3f}'}"
+        for name, loss in losses.items()
+        if name != "update"
+    )
     return f"validation loss at {moment} (update {losses['update']}): {named}"
 
 

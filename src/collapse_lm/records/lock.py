@@ -22,16 +22,16 @@ def only_writer(path: Path) -> Iterator[None]:
         UserError: when another process holds it.
     """
     lock = FileLock(path / LOCK, timeout=0)
-    try:
-        with writing(path / LOCK):
+    with writing(path / LOCK):
+        try:
             lock.acquire()
-    except Timeout:
-        raise UserError.single(
-            str(path),
-            "a run directory that another process is writing",
-            "one writer",
-            "wait for that process, or end it, or choose another --out",
-        ) from None
+        except Timeout:
+            raise UserError.single(
+                str(path),
+                "a run directory that another process is writing",
+                "one writer",
+                "wait for that process, or end it, or choose another --out",
+            ) from None
     try:
         yield
     finally:
