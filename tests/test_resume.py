@@ -82,6 +82,7 @@ def interrupted(tiny_overrides, tmp_path):
     ],
 )
 def test_six_updates_are_three_and_a_resume_and_three(changes, tiny_overrides, tmp_path):
+    changes = [*changes, "run.checkpoint_every=50"]
     whole = do(tiny_overrides, tmp_path / "whole", *changes).directory
     path = tmp_path / "parts"
     do(tiny_overrides, path, *changes, **stopped_after(3))
@@ -94,7 +95,7 @@ def test_six_updates_are_three_and_a_resume_and_three(changes, tiny_overrides, t
 
 
 def test_a_llama_that_speculates_resumes_to_the_same_passes(llama_dir, tiny_overrides, tmp_path):
-    changes = [f"model={llama_dir}", "precision=bfloat16", "sampling.temperature=0.2"]
+    changes = [f"model={llama_dir}", "precision=bfloat16", "sampling.temperature=0.2", *EVERY_2]
     whole = do(tiny_overrides, tmp_path / "whole", *changes).directory
     assert any(row["forward_passes"] < row["tokens"] for row in untimed(whole)[1:])
     do(tiny_overrides, tmp_path / "parts", *changes, **stopped_after(4))
@@ -392,6 +393,11 @@ def test_diverged_is_a_finding_and_shown_as_one(tiny_overrides, tmp_path):
     assert "Diverged" in (tmp_path / "run" / "samples.md").read_text()
 
 
+def test_under_auto_a_run_too_short_for_a_checkpoint_gets_none(tiny_overrides, tmp_path):
+    do(tiny_overrides, tmp_path / "r")
+    assert not (tmp_path / "r" / "checkpoints").exists()
+
+
 @pytest.mark.parametrize(("kept", "left"), [(0, []), (1, ["u000006"]), (5, ["u000006"])])
 def test_a_censored_run_keeps_its_last_checkpoint(kept, left, tiny_overrides, tmp_path):
     do(tiny_overrides, tmp_path / "r", *EVERY_2, f"run.checkpoints_kept={kept}")
@@ -399,7 +405,7 @@ def test_a_censored_run_keeps_its_last_checkpoint(kept, left, tiny_overrides, tm
 
 
 def test_the_exported_model_is_the_final_one(tiny_overrides, tmp_path):
-    path = do(tiny_overrides, tmp_path / "r", "run.export_model=true").directory
+    path = do(tiny_overrides, tmp_path / "r", "run.export_model=true", *EVERY_2).directory
     exported = AutoModelForCausalLM.from_pretrained(path / "model").state_dict()
     saved = load_file(path / "checkpoints" / "u000006" / "model.safetensors")
     assert all(torch.equal(exported[name], saved[name]) for name in saved)

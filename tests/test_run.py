@@ -30,11 +30,6 @@ def test_the_run_directory_is_complete(finished):
     names = {str(p.relative_to(finished.directory)) for p in finished.directory.rglob("*")}
     assert names == {
         ".lock",
-        "checkpoints",
-        "checkpoints/u000006",
-        "checkpoints/u000006/model.safetensors",
-        "checkpoints/u000006/optimizer.safetensors",
-        "checkpoints/u000006/state.json",
         "config.yaml",
         "manifest.json",
         "updates.jsonl",

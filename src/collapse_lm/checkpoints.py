@@ -40,7 +40,7 @@ _STATE, _MODEL, _OPTIMIZER = "state.json", "model.safetensors", "optimizer.safet
 _FORMAT = 1
 _NAME = re.compile(r"u\d{6,9}")
 _SHARE = 0.04  # of a run's time, which `auto` spends on checkpoints at most
-_FIRST_GUESS = 100e6  # bytes/s expected of the disk before the first checkpoint
+_FIRST_GUESS = 200e6  # bytes/s expected of the disk before the first checkpoint
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class Keeper:
 
     def __init__(self, directory: RunDirectory, state: RunState, every: Every, kept: int) -> None:
         self._directory, self._state, self._kept = directory, state, kept
-        self._is_off = every == "off"
+        self._is_off, self._is_auto = every == "off", every == "auto"
         self._schedule = Schedule(every, state_bytes(state))
         self._saved = state.update  # a run that begins or resumes here loses nothing before it
 
@@ -274,9 +274,13 @@ class Keeper:
             self._save()
 
     def after_run(self, *, can_go_on: bool) -> None:
-        """Leave the last checkpoint of a run that can be extended, and none of any other."""
+        """Leave the last checkpoint of a run that can be extended, and none of any other.
+
+        Under `auto` the end gets one only where one is due: what a run was too short to
+        save is soon done again.
+        """
         is_wanted = can_go_on and self._kept > 0
-        if is_wanted:
+        if is_wanted and (not self._is_auto or self._schedule.is_due(self._state.update)):
             self._save()
         prune(self._directory.path, 1 if is_wanted else 0)
 

@@ -158,7 +158,7 @@ class RunConfig(_Section):
     that a resumed run begins again."""
     checkpoints_kept: Int = Field(default=2, ge=0)
     """Checkpoints kept while a run goes on (at least one). A censored run that has ended keeps its
-    last one, so that it can be extended, unless this is 0; others keep none."""
+    newest, so that it can be extended, unless this is 0; others keep none."""
     export_model: bool = False
     """Save the final weights in RUN/model, in the hub's layout, for transformers."""
 
