@@ -80,8 +80,13 @@ def _ending(result: "RunResult") -> list[str]:
     return [*lines, f"samples {path / 'samples.md'}"]
 
 
-def _moment(moment: str, losses: dict[str, float]) -> str:
-    named = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items() if name != "update")
+def _moment(moment: str, losses: dict[str, float | None]) -> str:
+    """The losses at a moment; one that is null in the record was not a number."""
+    named = ", ".join(
+        f"{name} {'nan' if loss is None else format(loss, '.3f')}"
+        for name, loss in losses.items()
+        if name != "update"
+    )
     return f"validation loss at {moment} (update {losses['update']}): {named}"
 
 
@@ -105,7 +110,7 @@ class Pace:
 
 def _cells(record: UpdateRecord, left: str) -> dict[str, str]:
     """The shown values of a record, by column."""
-    losses = " ".join(f"{n} {v['loss']:.3f}" for n, v in record.validation.items())
+    losses = " ".join(f"{printable(n)} {v['loss']:.3f}" for n, v in record.validation.items())
     sample = record.seconds.get("sample", 0)
     return {
         "update": str(record.update),

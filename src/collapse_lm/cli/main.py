@@ -4,7 +4,10 @@ Exit codes: 0 the command ended with a finding; 1 the environment failed; 2 bad
 input; 130 and 143 signals.
 """
 
+import io
 import json
+import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -50,8 +53,19 @@ ModelReference = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+class _PrintableRecord(logging.LogRecord):
+    """A notice of any library, with nothing in it that could move a cursor."""
+
+    def getMessage(self) -> str:  # noqa: N802 (logging's name)
+        return printable(super().getMessage(), keep_newlines=True)
+
+
 def main() -> None:
     """Entry point: turn our own errors into messages and exit codes."""
+    logging.setLogRecordFactory(_PrintableRecord)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a character
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CollapseLMError as error:
@@ -214,7 +228,7 @@ def list_runs(
     """List the runs in a folder: model, learning rate, seed, status, collapse update."""
     from collapse_lm.analysis import run_table
 
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises for a name too long)
         raise UserError.single("ls", str(folder), "a folder", "name the folder that holds the runs")
     rows = run_table(folder)
     _print(rows, as_json, lambda: tables.runs_table(rows))
