@@ -188,8 +188,9 @@ def _checked(place: Path) -> Checkpoint:
     if facts["update"] != int(place.name[1:]):
         raise ValueError(f"it is the checkpoint of update {facts['update']}")
     rows = {name: facts["rows"][name] for name in ROW_FILES}
-    if not RunDirectory(place.parent.parent).holds(rows):
-        raise ValueError("the rows before it were changed or cut")
+    changed = RunDirectory(place.parent.parent).changed(rows)
+    if changed:
+        raise ValueError(f"the rows before it were changed or cut ({', '.join(changed)})")
     return Checkpoint(place, int(place.name[1:]), rows)
 
 

@@ -23,7 +23,7 @@ from collapse_lm.inference import Network
 
 _BATCH_TOKENS = 2048  # tokens of one forward pass
 _SHORT = 1_000_000  # characters of a text that is tokenized without a question
-_TOKEN_MEMORY = 450  # bytes of memory per token while a text is tokenized, as measured
+_MEMORY = 250  # bytes, per byte and per token of a text while it is tokenized, as measured
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ def _require_memory(corpus: Corpus, tokenizer: Any) -> None:
         return
     start = corpus.text[: _SHORT // 10]
     tokens = len(_encode(tokenizer, start)["input_ids"]) * length // len(start)
-    needed, free = tokens * _TOKEN_MEMORY, psutil.virtual_memory().available
+    needed = _MEMORY * (tokens + len(corpus.text.encode("utf-8")))
+    free = psutil.virtual_memory().available
     if needed > free:
         raise UserError.single(
             f"corpus {corpus.name}",

@@ -57,6 +57,8 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
     config = load_config(path / CONFIG, overrides)
     _refuse_changes(before, config)
     with damage(path):
+        if status in {"finished", "diverged"}:
+            RunReader(path).check_end()  # any other may have been ended at any instant
         rows = RunReader(path).updates()
         rule = CollapseRule(**config.collapse.model_dump(exclude={"stop", "aftermath"}))
         collapsed = bool(summarize(rows, rule, str(status))["collapsed"])
@@ -69,9 +71,6 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
     is_over = status == "diverged" or (
         status == "finished" and (stopped or done >= config.run.max_updates)
     )
-    if is_over:  # otherwise a damaged sample makes its checkpoint unusable
-        with damage(path):
-            RunReader(path).samples()
     return Resumable(path, config, manifest, is_over)
 
 

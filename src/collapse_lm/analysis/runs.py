@@ -7,8 +7,7 @@ from typing import Any
 from collapse_lm.config.yaml_text import parse_yaml
 from collapse_lm.reading import read_regular
 from collapse_lm.records import RecordError, RunReader, find_runs, has_writer
-from collapse_lm.records.directory import CONFIG, SAMPLES, SUMMARY, UPDATES
-from collapse_lm.records.schema import Row
+from collapse_lm.records.directory import CONFIG, UPDATES
 from collapse_lm.records.shape import naming
 
 
@@ -34,8 +33,10 @@ def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
 def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
     manifest, summary = reader.manifest(), reader.summary()
     rows = reader.updates()
-    is_over = manifest["status"] != "running"
-    _require_end(rows, reader.samples(), summary if is_over else None)
+    if manifest["status"] == "running":
+        reader.samples()  # read for what may be wrong with it
+    else:
+        reader.check_end()
     evaluated = [row["validation"] for row in rows if row["validation"]]
     with naming(UPDATES):
         validation = {
@@ -52,15 +53,6 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
         "collapse_update": summary["collapse_update"] if summary else None,
         "validation": validation,
     }
-
-
-def _require_end(rows: list[Row], samples: list[Row], summary: Row | None) -> None:
-    """A sample is written before its update; the summary, once there is one, tells how many."""
-    last = rows[-1]["update"] if rows else 0
-    if len(samples) < last:
-        raise RecordError(f"{SAMPLES}: ends at update {len(samples)}, {UPDATES} at {last}")
-    if summary and summary["updates"] != last:
-        raise RecordError(f"{UPDATES}: ends at update {last}, {SUMMARY} at {summary['updates']}")
 
 
 def _learning_rate(config: Path) -> float:

@@ -7,6 +7,7 @@ input; 130 and 143 signals.
 import io
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -67,6 +68,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a character
             stream.reconfigure(errors="backslashreplace")
     try:
+        _check_options(sys.argv[1:])
         app()
     except CollapseLMError as error:
         _complain(error)
@@ -76,6 +78,14 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         sys.stderr.close()
         sys.exit(1)
+
+
+def _check_options(words: list[str]) -> None:
+    """Refuse what is no option before the parser repeats it as it is."""
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("-") and printable(name) != name:
+            raise UserError.single("option", word, "an option", "--help lists them")
 
 
 def _complain(error: CollapseLMError) -> None:
@@ -180,10 +190,7 @@ def evaluate(
         "corpora": corpora,
         "validation": {name: asdict(loss) for name, loss in losses.items()},
     }
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        Console().print(tables.evaluation_table(found))
+    _print(found, as_json, lambda: tables.evaluation_table(found))
 
 
 @app.command()
@@ -265,6 +272,15 @@ def config_presets() -> None:
 
 def _print(rows: object, as_json: bool, table: "tables.Lazy") -> None:
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(_finite(rows), indent=2, allow_nan=False))
     else:
         Console().print(table())
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN and no infinity; null stands for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

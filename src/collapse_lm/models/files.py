@@ -57,7 +57,7 @@ def _require_own_files(where: str, folder: Path) -> None:
         if not is_inside(path, *own):
             raise UserError.single(
                 where,
-                f"{path}, which leads out of the folder to {os.path.realpath(path)}",
+                f"{path}, which leads out of the folder",
                 "files that lie in the folder",
                 "copy the file into the folder where you trust it",
             )

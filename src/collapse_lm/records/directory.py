@@ -26,6 +26,7 @@ from collapse_lm.reading import require_regular
 from collapse_lm.records.schema import Row, UpdateRecord, to_json
 from collapse_lm.records.shape import (
     ManifestShape,
+    RecordError,
     SampleShape,
     SummaryShape,
     UpdateShape,
@@ -99,13 +100,17 @@ class RunDirectory:
 
     def holds(self, lengths: Lengths) -> bool:
         """True while the files still begin with the bytes that `flush` saw."""
-        for name in ROW_FILES:
-            path, seen = self.path / name, lengths[name]
-            start = path.read_bytes()[: seen["bytes"]] if path.is_file() else b""
-            is_whole = len(start) == seen["bytes"]  # neither past the end nor from it
-            if not is_whole or hashlib.sha256(start).hexdigest() != seen["sha256"]:
-                return False
-        return True
+        return not self.changed(lengths)
+
+    def changed(self, lengths: Lengths) -> list[str]:
+        """The files that no longer begin with the bytes that `flush` saw."""
+        return [name for name in ROW_FILES if not self._begins_with(name, lengths[name])]
+
+    def _begins_with(self, name: str, seen: dict[str, Any]) -> bool:
+        path = self.path / name
+        start = path.read_bytes()[: seen["bytes"]] if path.is_file() else b""
+        is_whole = len(start) == seen["bytes"]  # neither past the end nor from it
+        return is_whole and bool(hashlib.sha256(start).hexdigest() == seen["sha256"])
 
     def cut(self, lengths: Lengths | None) -> None:
         """Drop the rows past the lengths given; all of them for None."""
@@ -141,6 +146,20 @@ class RunReader:
     def samples(self) -> list[Row]:
         """The rows of samples.jsonl."""
         return require_series(SAMPLES, _read_lines(self.path / SAMPLES, SampleShape), 1)
+
+    def check_end(self) -> None:
+        """Of a run that has ended, see that rows, samples and summary end together."""
+        summary = self.summary()
+        if summary is None:
+            raise RecordError(f"{SUMMARY}: missing")
+        ends = {
+            UPDATES: max(0, len(self.updates()) - 1),
+            SAMPLES: len(self.samples()),
+            SUMMARY: summary["updates"],
+        }
+        if len(set(ends.values())) > 1:
+            told = ", ".join(f"{name} at update {end}" for name, end in ends.items())
+            raise RecordError(f"files that end apart: {told}")
 
 
 def default_directory(name: str, seed: int) -> Path:
