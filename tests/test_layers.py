@@ -8,7 +8,7 @@ import collapse_lm
 ROOT = Path(collapse_lm.__file__).parent
 # From the top: a module may import from its own line and from the lines above it.
 LAYERS = [
-    ["_version", "errors", "printable"],
+    ["_version", "errors", "printable", "reading"],
     ["rng"],
     ["config"],
     ["metrics"],

@@ -196,10 +196,15 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(
     assert_same_run(interrupted, whole)
 
 
-@pytest.mark.parametrize("name", ["updates.jsonl", "samples.jsonl"])
-def test_a_checkpoint_whose_rows_were_changed_is_not_used(name, interrupted, whole, caplog):
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [("updates.jsonl", '"tokens": 40', '"tokens": 41'), ("samples.jsonl", "[256]", "[255]")],
+)
+def test_a_checkpoint_whose_rows_were_changed_is_not_used(
+    name, before, after, interrupted, whole, caplog
+):
     rows = (interrupted / name).read_text().splitlines(keepends=True)
-    rows[-1] = rows[-1].replace("5", "6", 1)  # the last row belongs to the newest checkpoint only
+    rows[-1] = rows[-1].replace(before, after)  # a row that only the newest checkpoint knows
     (interrupted / name).write_text("".join(rows))
     caplog.set_level("INFO")
     collapse_lm.resume(interrupted)

@@ -14,7 +14,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from collapse_lm.loop import RunState
+from collapse_lm.reading import require_regular
 from collapse_lm.records import RunDirectory
 from collapse_lm.records.directory import (
     ROW_FILES,
@@ -175,6 +177,8 @@ def _checked(place: Path) -> Checkpoint:
     for path in (place, *(place / name for name in (_STATE, _MODEL, _OPTIMIZER))):
         if path.is_symlink() or not path.exists():
             raise ValueError(f"{path.name} is {'a link' if path.is_symlink() else 'missing'}")
+        if path != place:
+            require_regular(path)
     facts = dict(json.loads((place / _STATE).read_text(encoding="utf-8")))
     if facts.pop("sha256", None) != _facts_sha256(facts) or facts["format_version"] != _FORMAT:
         raise ValueError(f"{_STATE} differs from its hash")
@@ -184,9 +188,10 @@ def _checked(place: Path) -> Checkpoint:
     if facts["update"] != int(place.name[1:]):
         raise ValueError(f"it is the checkpoint of update {facts['update']}")
     rows = {name: facts["rows"][name] for name in ROW_FILES}
-    if not RunDirectory(place.parent.parent).holds(rows):
-        raise ValueError("the rows before it were changed or cut")
-    return Checkpoint(place, facts["update"], rows)
+    changed = RunDirectory(place.parent.parent).changed(rows)
+    if changed:
+        raise ValueError(f"the rows before it were changed or cut ({', '.join(changed)})")
+    return Checkpoint(place, int(place.name[1:]), rows)
 
 
 def restore(checkpoint: Checkpoint, state: RunState) -> None:
@@ -197,6 +202,7 @@ def restore(checkpoint: Checkpoint, state: RunState) -> None:
     """
     parameters = dict(state.network.named_parameters())
     with (
+        _readable(),
         safe_open(checkpoint.path / _MODEL, "pt") as model,
         safe_open(checkpoint.path / _OPTIMIZER, "pt") as memory,
     ):
@@ -204,6 +210,10 @@ def restore(checkpoint: Checkpoint, state: RunState) -> None:
         shapes = {name: tuple(model.get_slice(name).get_shape()) for name in names}
         if shapes != {name: tuple(value.shape) for name, value in parameters.items()}:
             raise ValueError("its parameters are not those of the model")
+        for key in keys:
+            name, _, field = key.rpartition("/")
+            if tuple(memory.get_slice(key).get_shape()) not in {(), shapes.get(name)}:
+                raise ValueError("its moments are not those of the model")
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(model.get_tensor(name))
@@ -215,6 +225,14 @@ def restore(checkpoint: Checkpoint, state: RunState) -> None:
             state.optimizer.state[parameter][field] = value
     state.working.refresh()
     state.update = checkpoint.update
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(f"it cannot be read: {error}") from error
 
 
 def _file_sha256(path: Path) -> str:

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,6 +22,8 @@ from collapse_lm.errors import UserError
 from collapse_lm.inference import Network
 
 _BATCH_TOKENS = 2048  # tokens of one forward pass
+_SHORT = 1_000_000  # characters of a text that is tokenized without a question
+_MEMORY = 250  # bytes, per byte and per token of a text while it is tokenized, as measured
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,8 @@ class EvaluationSet:
         budget: int | None = None,
     ) -> "EvaluationSet":
         """Tokenize a corpus and plan its windows (see `plan_windows` for the arguments)."""
-        encoded = tokenizer(
-            corpus.text,
-            add_special_tokens=False,
-            split_special_tokens=True,  # "<|endoftext|>" in a text is plain characters
-            return_offsets_mapping=True,
-            verbose=False,
-        )
+        _require_memory(corpus, tokenizer)
+        encoded = _encode(tokenizer, corpus.text)
         ids = encoded["input_ids"]
         if not ids:
             raise UserError.single(
@@ -114,6 +112,37 @@ class EvaluationSet:
     def scored_words(self) -> int:
         """Whitespace-delimited words that begin in the scored text."""
         return _scored(self.words_before, self.windows)
+
+
+def _encode(tokenizer: Any, text: str) -> Any:
+    return tokenizer(
+        text,
+        add_special_tokens=False,
+        split_special_tokens=True,  # "<|endoftext|>" in a text is plain characters
+        return_offsets_mapping=True,
+        verbose=False,
+    )
+
+
+def _require_memory(corpus: Corpus, tokenizer: Any) -> None:
+    """Refuse a text whose tokens do not fit into memory, as its beginning tells.
+
+    The system would end the process otherwise, and could say nothing of why.
+    """
+    length = len(corpus.text)
+    if length <= _SHORT:
+        return
+    start = corpus.text[: _SHORT // 10]
+    tokens = len(_encode(tokenizer, start)["input_ids"]) * length // len(start)
+    needed = _MEMORY * (tokens + len(corpus.text.encode("utf-8")))
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise UserError.single(
+            f"corpus {corpus.name}",
+            f"about {tokens:,} tokens, which need {needed / 1e9:.1f} GB while they are read",
+            f"at most the {free / 1e9:.1f} GB of memory that are free",
+            "a part of the text; windows are placed over all of it, whatever the budget",
+        )
 
 
 def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:

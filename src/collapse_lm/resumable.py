@@ -5,6 +5,7 @@ stranger handed over, and names whatever is wrong with it. Changes nothing on di
 """
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from collapse_lm.errors import Problem, UserError
 from collapse_lm.manifest import describe_corpus, environment
 from collapse_lm.metrics.collapse import CollapseRule
 from collapse_lm.parts import Parts
-from collapse_lm.records import RunReader, summarize
+from collapse_lm.records import RecordError, RunReader, summarize
 from collapse_lm.records.directory import CONFIG, MANIFEST, ROW_FILES, SUMMARY, holds_run
 from collapse_lm.records.schema import Row
 
@@ -51,11 +52,13 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
         manifest = RunReader(path).manifest()
         status, digest = manifest["status"], manifest["config_sha256"]
     before = load_config(path / CONFIG)
-    if identity(before) != digest:
+    if identity(before) != digest or before.seed != manifest["seed"]:
         raise _damaged(path / CONFIG, "a configuration that is not the one of the run")
     config = load_config(path / CONFIG, overrides)
     _refuse_changes(before, config)
     with damage(path):
+        if status in {"finished", "diverged"}:
+            RunReader(path).check_end()  # any other may have been ended at any instant
         rows = RunReader(path).updates()
         rule = CollapseRule(**config.collapse.model_dump(exclude={"stop", "aftermath"}))
         collapsed = bool(summarize(rows, rule, str(status))["collapsed"])
@@ -79,11 +82,18 @@ def _require_run(path: Path) -> None:
             "first row is started again with `collapse-lm run ... --out`"
         )
         raise UserError.single(str(path), got, "a run directory", fix)
-    for name in (CONFIG, MANIFEST, SUMMARY, *ROW_FILES):
-        if (path / name).is_symlink():
-            raise _damaged(path / name, "a link, which may lead out of the run directory")
-        if not (path / name).is_file() and name != SUMMARY:
+    for item in (*path.iterdir(), *(path / "figures").glob("*")):
+        if item.is_symlink():  # what is written there could overwrite any file
+            raise _damaged(item, "a link, which may lead out of the run directory")
+    for name in (CONFIG, MANIFEST, *ROW_FILES):
+        if not os.path.lexists(path / name):
             raise _damaged(path / name, "missing")
+    for name in (CONFIG, MANIFEST, SUMMARY, *ROW_FILES, "samples.md"):
+        if (path / name).exists() and not (path / name).is_file():
+            raise _damaged(path / name, "no regular file")
+    for name in ("checkpoints", "figures", "model"):
+        if (path / name).exists() and not (path / name).is_dir():
+            raise _damaged(path / name, "no folder")
 
 
 def _refuse_changes(before: Config, after: Config) -> None:
@@ -146,6 +156,8 @@ def damage(path: Path) -> Iterator[None]:
     """Turn whatever a damaged record makes Python raise into an error that names it."""
     try:
         yield
+    except RecordError as error:
+        raise _damaged(path, str(error)) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     except RecursionError:

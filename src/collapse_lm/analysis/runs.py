@@ -4,21 +4,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from collapse_lm.records import RunReader, find_runs, has_writer
-
-# What reading a record that was cut, mutated or made up makes Python raise.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    yaml.YAMLError,
-)
+from collapse_lm.config.yaml_text import parse_yaml
+from collapse_lm.reading import read_regular
+from collapse_lm.records import RecordError, RunReader, find_runs, has_writer
+from collapse_lm.records.directory import CONFIG, UPDATES
+from collapse_lm.records.shape import naming
 
 
 def run_table(folder: Path) -> list[dict[str, Any]]:
@@ -29,35 +19,47 @@ def run_table(folder: Path) -> list[dict[str, Any]]:
 def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
     try:
         return _describe(folder, reader)
-    except _DAMAGE as error:
+    except (OSError, RecordError) as error:
+        kind = "" if isinstance(error, RecordError) else f"{type(error).__name__}: "
         unknown = ("model", "learning_rate", "seed", "updates", "collapse_update")
         return {
             "run": str(reader.path.relative_to(folder)),
             **dict.fromkeys(unknown),
-            "status": f"damaged: {type(error).__name__}: {error}",
+            "status": f"damaged: {kind}{error}",
             "validation": {},
         }
 
 
 def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
     manifest, summary = reader.manifest(), reader.summary()
-    config = yaml.safe_load((reader.path / "config.yaml").read_text(encoding="utf-8"))
     rows = reader.updates()
+    if manifest["status"] == "running":
+        reader.samples()  # read for what may be wrong with it
+    else:
+        reader.check_end()
     evaluated = [row["validation"] for row in rows if row["validation"]]
-    validation = {
-        name: (_loss(evaluated[0][name]), _loss(evaluated[-1][name]))
-        for name in (evaluated[0] if evaluated else {})
-    }
+    with naming(UPDATES):
+        validation = {
+            name: (_loss(evaluated[0][name]), _loss(evaluated[-1][name]))
+            for name in (evaluated[0] if evaluated else {})
+        }
     return {
         "run": str(reader.path.relative_to(folder)),
         "model": manifest["model"]["reference"],
-        "learning_rate": config["training"]["learning_rate"],
+        "learning_rate": _learning_rate(reader.path / CONFIG),
         "seed": manifest["seed"],
         "status": _status(reader, str(manifest["status"])),
         "updates": rows[-1]["update"] if rows else None,
         "collapse_update": summary["collapse_update"] if summary else None,
         "validation": validation,
     }
+
+
+def _learning_rate(config: Path) -> float:
+    content = read_regular(config)
+    with naming(config.name):
+        found = parse_yaml(config.name, content.decode("utf-8"))["training"]["learning_rate"]
+        return float(found)
 
 
 def _status(reader: RunReader, written: str) -> str:

@@ -82,8 +82,9 @@ def _ending(result: "RunResult") -> list[str]:
 
 
 def _moment(moment: str, losses: dict[str, float | None]) -> str:
+    """The losses at a moment; one that is null in the record was not a number."""
     named = ", ".join(
-        f"{name} {'undefined' if loss is None else f'{loss:.3f}'}"
+        f"{name} {'nan' if loss is None else format(loss, '.3f')}"
         for name, loss in losses.items()
         if name != "update"
     )
@@ -110,7 +111,7 @@ class Pace:
 
 def _cells(record: UpdateRecord, left: str) -> dict[str, str]:
     """The shown values of a record, by column."""
-    losses = " ".join(f"{n} {v['loss']:.3f}" for n, v in record.validation.items())
+    losses = " ".join(f"{printable(n)} {v['loss']:.3f}" for n, v in record.validation.items())
     sample = record.seconds.get("sample", 0)
     return {
         "update": str(record.update),

@@ -4,7 +4,11 @@ Exit codes: 0 the command ended with a finding; 1 the environment failed; 2 bad
 input; 130 and 143 signals.
 """
 
+import io
 import json
+import logging
+import math
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -50,9 +54,21 @@ ModelReference = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+class _PrintableRecord(logging.LogRecord):
+    """A notice of any library, with nothing in it that could move a cursor."""
+
+    def getMessage(self) -> str:  # noqa: N802 (logging's name)
+        return printable(super().getMessage(), keep_newlines=True)
+
+
 def main() -> None:
     """Entry point: turn our own errors into messages and exit codes."""
+    logging.setLogRecordFactory(_PrintableRecord)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a character
+            stream.reconfigure(errors="backslashreplace")
     try:
+        _check_options(sys.argv[1:])
         app()
     except CollapseLMError as error:
         _complain(error)
@@ -62,6 +78,14 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         sys.stderr.close()
         sys.exit(1)
+
+
+def _check_options(words: list[str]) -> None:
+    """Refuse what is no option before the parser repeats it as it is."""
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("-") and printable(name) != name:
+            raise UserError.single("option", word, "an option", "--help lists them")
 
 
 def _complain(error: CollapseLMError) -> None:
@@ -166,10 +190,7 @@ def evaluate(
         "corpora": corpora,
         "validation": {name: asdict(loss) for name, loss in losses.items()},
     }
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        Console().print(tables.evaluation_table(found))
+    _print(found, as_json, lambda: tables.evaluation_table(found))
 
 
 @app.command()
@@ -214,7 +235,7 @@ def list_runs(
     """List the runs in a folder: model, learning rate, seed, status, collapse update."""
     from collapse_lm.analysis import run_table
 
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises for a name too long)
         raise UserError.single("ls", str(folder), "a folder", "name the folder that holds the runs")
     rows = run_table(folder)
     _print(rows, as_json, lambda: tables.runs_table(rows))
@@ -251,6 +272,15 @@ def config_presets() -> None:
 
 def _print(rows: object, as_json: bool, table: "tables.Lazy") -> None:
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(_finite(rows), indent=2, allow_nan=False))
     else:
         Console().print(table())
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN and no infinity; null stands for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -95,11 +95,11 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> Table:
         ("run", "model", "lr", "seed", "status", "updates", "collapse", "validation"),
         (
             (
-                row["run"],
-                row["model"],
+                printable(row["run"]),
+                row["model"] and printable(row["model"]),
                 row["learning_rate"],
                 row["seed"],
-                row["status"],
+                printable(row["status"]),
                 row["updates"],
                 row["collapse_update"] or ("censored" if row["status"] == "finished" else ""),
                 ", ".join(f"{n} {a:.3f} -> {b:.3f}" for n, (a, b) in row["validation"].items()),
@@ -112,7 +112,7 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> Table:
 def doctor_line(line: DoctorLine) -> Text:
     """One finding of the doctor, its fix below it."""
     mark = "ok  " if line.fix is None else "miss"
-    text = Text(f"{mark}  {line.subject:<12} {printable(line.finding)}")
+    text = Text(f"{mark}  {printable(line.subject):<12} {printable(line.finding)}")
     if line.fix:
-        text.append(f"\n      {'':<12} fix: {line.fix}", style="bold")
+        text.append(f"\n      {'':<12} fix: {printable(line.fix)}", style="bold")
     return text

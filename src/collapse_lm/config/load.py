@@ -6,6 +6,7 @@ what the values do.
 """
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,11 +17,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from collapse_lm.config.schema import Config
+from collapse_lm.config.yaml_text import parse_yaml
 from collapse_lm.errors import Problem, UserError
+from collapse_lm.printable import printable
 
 Tree = dict[str, Any]
 _PRESETS = resources.files("collapse_lm") / "presets"
 _LARGEST_FILE = 1_000_000  # bytes; a configuration is a page of text
+_LONGEST_CHAIN = 10  # files that extend one another
+_DEEPEST_KEY = 8  # parts of a dotted key; the configuration has two
 _RULE_KEYS = {"stride": "evaluation.stride", "window": "training.window"}
 
 
@@ -80,22 +85,39 @@ def _without(tree: Tree, path: list[str]) -> Tree:
 
 def to_yaml(config: Config) -> str:
     """Write a complete configuration; `load_config` reads it back to an equal one."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = config.model_dump(mode="json")
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    if printable(text, keep_newlines=True) == text:
+        return text
+    return yaml.safe_dump(values, sort_keys=False)  # what could move a cursor is escaped
 
 
 def _read_tree(reference: str, seen: tuple[str, ...]) -> Tree:
-    if reference in seen:
-        chain = " -> ".join((*seen, reference))
-        raise UserError.single("extends", chain, "a chain that ends", "remove one `extends`")
+    this = reference if reference in preset_names() else _real(reference)
+    if this in seen or len(seen) >= _LONGEST_CHAIN:
+        chain = " -> ".join((*seen, this))
+        raise UserError.single(
+            "extends",
+            chain,
+            f"a chain that ends, of at most {_LONGEST_CHAIN} files",
+            "remove one `extends`",
+        )
     tree = _parse_yaml(*_read_text(reference))
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
     if not isinstance(parent, str):
-        raise UserError.single("extends", repr(parent), "the name of a preset or a path")
+        raise UserError.single("extends", _short(parent), "the name of a preset or a path")
     if parent not in preset_names():
         parent = str(Path(reference).parent / parent)  # beside the file that names it
-    return _merge(_read_tree(parent, (*seen, reference)), tree)
+    return _merge(_read_tree(parent, (*seen, this)), tree)
+
+
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a NUL in the name
+        return path
 
 
 def _read_text(reference: str) -> tuple[str, str]:
@@ -104,10 +126,10 @@ def _read_text(reference: str) -> tuple[str, str]:
     if reference in names:
         return reference, (_PRESETS / f"{reference}.yaml").read_text(encoding="utf-8")
     path = Path(reference)
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 (Path.is_file raises for a name too long)
         raise UserError.single(
             "preset or YAML file",
-            reference,
+            _cut(reference),
             f"one of {', '.join(names)}, or the path of a YAML file",
             _did_you_mean(reference, names),
         )
@@ -124,10 +146,7 @@ def _read_text(reference: str) -> tuple[str, str]:
 
 
 def _parse_yaml(name: str, text: str) -> Tree:
-    try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError.single(name, f"{error}", "well-formed YAML") from None
+    tree = parse_yaml(name, text)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -139,9 +158,12 @@ def _parse_override(override: str) -> Tree:
     """Turn ``a.b=c`` into ``{"a": {"b": c}}``, the value read as YAML unless the key is text."""
     key, separator, raw = override.partition("=")
     path = key.strip().split(".")
-    if not separator or not all(path):
+    if not separator or not all(path) or len(path) > _DEEPEST_KEY:
         raise UserError.single(
-            "--set", override, "key=value with a dotted key", "--set training.learning_rate=3e-5"
+            "--set",
+            _cut(override),
+            "key=value with a dotted key",
+            "--set training.learning_rate=3e-5",
         )
     tree: Any = _parse_value(key, raw, is_text=_annotation(path) is str)
     for part in reversed(path):
@@ -153,10 +175,7 @@ def _parse_value(key: str, raw: str, *, is_text: bool) -> Any:
     """Read YAML; a text key keeps what was typed, unless it is in quotes."""
     if is_text and raw[:1] not in {'"', "'"}:
         return raw
-    try:
-        return yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise UserError.single(f"--set {key}", raw, "a YAML value") from None
+    return parse_yaml(f"--set {_cut(key)}", raw)
 
 
 def _annotation(path: list[str]) -> Any:
@@ -210,7 +229,13 @@ def _got(details: ErrorDetails) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        return _cut(repr(value))
+    except ValueError:  # Python does not print an integer of thousands of digits
+        return "a number of too many digits"
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -239,6 +264,8 @@ def dotted_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
 
 def _did_you_mean(word: str, choices: list[str]) -> str | None:
     """Suggest a close choice; for a dotted key its last part decides when the whole does not."""
+    if len(word) > 80:  # no key is, and comparing takes time
+        return None
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.75)
     if not close:
         last = word.rpartition(".")[2]

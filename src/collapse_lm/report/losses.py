@@ -86,5 +86,5 @@ def _mark_collapse(panels: Sequence[Any], summary: Row | None) -> None:
 
 def _title(manifest: Row, summary: Row | None) -> str:
     model = printable(Path(manifest["model"]["reference"]).name)
-    ending = summary["reason"] if summary else "running"
+    ending = printable(summary["reason"]) if summary else "running"
     return f"{model} trained on its own samples, seed {manifest['seed']}\n{ending}"

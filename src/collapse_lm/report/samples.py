@@ -1,6 +1,7 @@
 """The samples of a run at four stages, in the manner of the paper's Table 1."""
 
 from collections.abc import Sequence
+from html import escape
 
 from collapse_lm.printable import printable
 from collapse_lm.records.schema import Row
@@ -11,7 +12,7 @@ def samples_page(
 ) -> str:
     """Return Markdown: the first sample, those at a third and two thirds, the last."""
     by_update = {row["update"]: row for row in rows}
-    ending = summary["reason"] if summary else "still running"
+    ending = escape(printable(summary["reason"]), quote=False) if summary else "still running"
     parts = [
         f"# Samples of {_code(manifest['model']['reference'])}, seed {manifest['seed']}",
         f"{len(samples)} updates. {ending[:1].upper()}{ending[1:]}.",
