@@ -47,7 +47,8 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
         UserError: for a path that holds no run, for anything damaged, and for an
             override that would make it another run.
     """
-    _require_run(path)
+    with damage(path):
+        _require_run(path)
     with damage(path / MANIFEST):
         manifest = RunReader(path).manifest()
         status, digest = manifest["status"], manifest["config_sha256"]

@@ -48,9 +48,14 @@ class UpdateShape(_Shape):
 
     update: _Count
     train_loss: float | None
+    grad_norm: float | None = None
+    lr: float | None = None
+    tokens: _Count = 0
     validation: dict[str, _Loss]
     text: _TextMetrics | None
     entropy: float | None
+    seconds: dict[str, float] = {}
+    forward_passes: _Count = 0
     applied: bool = True
 
     @model_validator(mode="after")
