@@ -1,5 +1,6 @@
-"""The manifest of a run: all that is needed to know what it was, or to repeat it."""
+"""The manifest of a run: all that is needed to know what it was, to repeat it or go on."""
 
+import logging
 import os
 import platform
 import subprocess
@@ -12,10 +13,14 @@ from typing import Any
 import torch
 
 from collapse_lm.config import Config, identity
+from collapse_lm.errors import Problem, UserError
 from collapse_lm.evaluation import EvaluationSet
 from collapse_lm.parts import Parts
 from collapse_lm.records import FORMAT_VERSION
+from collapse_lm.records.directory import MANIFEST
+from collapse_lm.resumable import Resumable, damage
 
+_LOG = logging.getLogger(__name__)
 _PACKAGES = ("collapse-lm", "torch", "transformers", "numba")  # what decides a run's numbers
 
 
@@ -45,6 +50,35 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def check_same_inputs(run: Resumable, parts: Parts) -> None:
+    """Refuse to go on with another model, text or precision; tell of other software.
+
+    Raises:
+        UserError: naming every input that is not what it was.
+    """
+    now, then = describe(run.config, parts), run.manifest
+    with damage(run.path / MANIFEST):
+        pairs = [
+            ("model weights", then["model"]["sha256"], now["model"]["sha256"]),
+            ("precision", then["precision"], now["precision"]),
+        ]
+        corpora = {corpus["name"]: corpus["sha256"] for corpus in then["corpora"]}
+        for corpus in now["corpora"]:
+            name = corpus["name"]
+            pairs.append((f"corpus {name}", corpora.get(name), corpus["sha256"]))
+    problems = [
+        Problem(where, str(given), f"{before}, as the run began", "resume it where it began")
+        for where, before, given in pairs
+        if before != given
+    ]
+    if problems:
+        raise UserError(problems)
+    for name, value in environment(parts.compute.device).items():
+        if then.get(name) != value:
+            message = "%s was %s and is %s: what follows may differ in the last digits"
+            _LOG.warning(message, name, then.get(name), value)
 
 
 def describe_corpus(data: EvaluationSet) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """May this run go on, from where, and is it still the same run?
 
 Reads a run directory that any process may have left at any instant, or that a
-stranger handed over, and names whatever is wrong with it. Changes nothing on disk.
+stranger handed over, and names whatever is wrong with it. Changes nothing on disk; no
+torch (whether model and text are the same, `manifest` checks).
 """
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,14 +13,10 @@ from pathlib import Path
 
 from collapse_lm.config import LENGTH, Config, flat, identity, load_config
 from collapse_lm.errors import Problem, UserError
-from collapse_lm.manifest import describe_corpus, environment
 from collapse_lm.metrics.collapse import CollapseRule
-from collapse_lm.parts import Parts
 from collapse_lm.records import RecordError, RunReader, summarize
 from collapse_lm.records.directory import CONFIG, MANIFEST, ROW_FILES, SUMMARY, holds_run
 from collapse_lm.records.schema import Row
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,39 +113,6 @@ def overrides_to(path: Path, config: Config) -> list[str]:
     """
     _refuse_changes(load_config(path / CONFIG), config)
     return [f"{LENGTH}={config.run.max_updates}"]
-
-
-def check_same_inputs(run: Resumable, parts: Parts) -> None:
-    """Refuse to go on with another model, text or precision; tell of other software.
-
-    Raises:
-        UserError: naming every input that is not what it was.
-    """
-    with damage(run.path / MANIFEST):
-        then = run.manifest
-        model = parts.model.provenance
-        facts: list[tuple[str, object, object]] = [
-            ("model weights", then["model"]["sha256"], model.sha256),
-            ("precision", then["precision"], parts.compute.precision),
-        ]
-        corpora = {corpus["name"]: corpus["sha256"] for corpus in then["corpora"]}
-        for data in parts.evaluation:
-            now = describe_corpus(data)
-            facts.append((f"corpus {now['name']}", corpora.get(now["name"]), now["sha256"]))
-    problems = [
-        Problem(where, str(now), f"{before}, as the run began", "resume it where it began")
-        for where, before, now in facts
-        if before != now
-    ]
-    if problems:
-        raise UserError(problems)
-    for name, now_there in environment(parts.compute.device).items():
-        before = then.get(name)
-        if before != now_there:
-            _LOG.warning(
-                "%s was %s and is %s: what follows may differ in the last digits",
-                *(name, before, now_there),
-            )
 
 
 @contextmanager

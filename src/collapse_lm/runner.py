@@ -22,7 +22,7 @@ from collapse_lm.checkpoints import Keeper
 from collapse_lm.config import Config, load_config, to_yaml
 from collapse_lm.errors import MachineError
 from collapse_lm.loop import self_train
-from collapse_lm.manifest import describe
+from collapse_lm.manifest import check_same_inputs, describe
 from collapse_lm.metrics.collapse import Observation
 from collapse_lm.parts import Parts, prepare
 from collapse_lm.records import (
@@ -43,7 +43,7 @@ from collapse_lm.records.directory import (
 )
 from collapse_lm.records.schema import Row
 from collapse_lm.report import write_first_pictures
-from collapse_lm.resumable import Resumable, check_same_inputs, damage, read_run, samples_to_replay
+from collapse_lm.resumable import Resumable, damage, read_run, samples_to_replay
 
 Observer = Callable[[UpdateRecord], None]
 _LOG = logging.getLogger(__name__)
