@@ -1030,14 +1030,14 @@ def test_a_notice_of_a_library_is_made_plain(capsys, monkeypatch):
     assert record.getMessage() == "a \\x1b[31m"
 
 
-def test_a_terminal_that_lacks_a_character_gets_an_escape(runs):
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+def test_a_terminal_that_lacks_a_character_gets_an_escape():
     done = subprocess.run(
-        [sys.executable, "-m", "collapse_lm", "ls", runs, "extra \u2026"],
+        [sys.executable, "-m", "collapse_lm", "config", "show", "quickstart"]
+        + sets(["sampling.prompt=caf\xe9 \u2026"]),
         capture_output=True,
-        env=environment,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
         check=False,
         timeout=60,
     )
-    assert done.returncode == 2
-    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert b"caf\\xe9 \\u2026" in done.stdout

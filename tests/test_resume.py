@@ -307,8 +307,8 @@ def started(*words):
             process.kill()
 
 
-def wait_for_rows(path, number):
-    limit = time.monotonic() + 60
+def wait_for_rows(path, number, seconds=60):
+    limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         rows = path / "updates.jsonl"
         if rows.is_file() and rows.read_text().count("\n") >= number:

@@ -16,6 +16,7 @@ from pathlib import Path
 from common import assert_same_run, report, settings, tiny_words
 from faults import COUNT, KILL, KILL_WITHIN, Faults
 from test_cli import command
+from test_resume import wait_for_rows
 
 
 def tiny_at_random(folder: Path, number: int, seed: int) -> dict[str, object]:
@@ -64,16 +65,14 @@ def smollm2(folder: Path, number: int, seed: int) -> dict[str, object]:
     numbers, kills = random.Random(seed), []
     changes = settings(["run.max_updates=6", "run.checkpoint_every=2"])
     words = ("run", "quickstart", *changes, "--resume", "--out")
-    begin = time.perf_counter()
     subprocess.run(command(*words, folder / "whole"), check=True, stdout=subprocess.DEVNULL)
-    longest = time.perf_counter() - begin
     for index in range(number):
         path = folder / f"run{index}"
+        after, extra = numbers.randrange(6), numbers.uniform(0, 4)  # rows, then seconds
         process = subprocess.Popen(command(*words, path), stdout=subprocess.DEVNULL)
-        try:
-            process.wait(numbers.uniform(8, longest))
-        except subprocess.TimeoutExpired:
-            process.kill()
+        wait_for_rows(path, after, 600)
+        time.sleep(extra)
+        process.kill()
         kills.append(process.wait() == -9)
         subprocess.run(command(*words, path), check=True, stdout=subprocess.DEVNULL)
         assert_same_run(path, folder / "whole")
