@@ -1031,9 +1031,9 @@ def test_a_notice_of_a_library_is_made_plain(capsys, monkeypatch):
 
 
 def test_a_terminal_that_lacks_a_character_gets_an_escape():
+    words = sets(["sampling.prompt=caf\xe9 \u2026"])
     done = subprocess.run(
-        [sys.executable, "-m", "collapse_lm", "config", "show", "quickstart"]
-        + sets(["sampling.prompt=caf\xe9 \u2026"]),
+        [sys.executable, "-m", "collapse_lm", "config", "show", "quickstart", *words],
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         check=False,
