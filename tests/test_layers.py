@@ -20,6 +20,7 @@ LAYERS = [
     ["sources"],
     ["records"],
     ["resumable"],
+    ["sweep"],
     ["loop"],
     ["parts"],
     ["manifest"],
@@ -28,6 +29,7 @@ LAYERS = [
     ["checkpoints"],
     ["runner"],
     ["doctor_lines", "doctor"],
+    ["engines"],
     ["cli"],
     ["__main__"],
 ]

@@ -7,7 +7,7 @@ the configured model on this machine.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 import psutil
@@ -39,7 +39,7 @@ def examine(config: Config) -> Iterator[DoctorLine]:
         for problem in error.problems:
             yield DoctorLine(problem.where, f"got {problem.got}", problem.fix or problem.expected)
         return
-    yield DoctorLine("update", _cost(config, parts))
+    yield DoctorLine("update", str(measure_update(config, parts)))
 
 
 def _hardware(config: Config) -> Iterator[DoctorLine]:
@@ -67,7 +67,29 @@ def _parts() -> Iterator[DoctorLine]:
     )
 
 
-def _cost(config: Config, parts: Parts) -> str:
+@dataclass(frozen=True)
+class UpdateCost:
+    """Expected seconds of the phases of an update, each evaluation in full."""
+
+    sample: float
+    train: float
+    evaluate: float
+    every: int
+
+    @property
+    def total(self) -> float:
+        """Seconds of an update."""
+        return self.sample + self.train + self.evaluate / self.every
+
+    def __str__(self) -> str:
+        return (
+            f"about {_rounded(self.total)} s: sample {_rounded(self.sample)} (at most), "
+            f"train {_rounded(self.train)}, evaluate {_rounded(self.evaluate)} "
+            f"(every {self.every})"
+        )
+
+
+def measure_update(config: Config, parts: Parts) -> UpdateCost:
     """Measure the three phases of an update on a small piece of each."""
     network, sampling = parts.state.working, config.sampling
     numbers = rng.uniforms(rng.stream(0, "sample"), sampling.batch_size, _PROBE_TOKENS)
@@ -88,13 +110,8 @@ def _cost(config: Config, parts: Parts) -> str:
         small = replace(data, windows=data.windows[:4])
         share = sum(w.inputs for w in data.windows) / sum(w.inputs for w in small.windows)
         evaluate_s += share * _seconds(lambda small=small: evaluate(network, small))  # type: ignore[misc]
-    total = sample_s + config.training.steps_per_update * train_s
-    total += evaluate_s / config.evaluation.every
-    return (
-        f"about {_rounded(total)} s: sample {_rounded(sample_s)} (at most), "
-        f"train {_rounded(train_s)}, evaluate {_rounded(evaluate_s)} "
-        f"(every {config.evaluation.every})"
-    )
+    steps = config.training.steps_per_update
+    return UpdateCost(sample_s, steps * train_s, evaluate_s, config.evaluation.every)
 
 
 def _seconds(work: Callable[[], object]) -> float:

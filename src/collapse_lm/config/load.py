@@ -31,7 +31,8 @@ _RULE_KEYS = {"stride": "evaluation.stride", "window": "training.window"}
 
 def preset_names() -> list[str]:
     """Names of the presets that ship with the package, sorted."""
-    return sorted(item.name.removesuffix(".yaml") for item in _PRESETS.iterdir())
+    names = (item.name for item in _PRESETS.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def load_config(reference: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -113,6 +114,15 @@ def _read_tree(reference: str, seen: tuple[str, ...]) -> Tree:
     return _merge(_read_tree(parent, (*seen, this)), tree)
 
 
+def read_yaml(path: str) -> Tree:
+    """Read a YAML mapping from a file, with the same bounds as a configuration.
+
+    Raises:
+        UserError: for a file that cannot be read or is no mapping.
+    """
+    return _parse_yaml(*_read_text(path))
+
+
 def _real(path: str) -> str:
     try:
         return os.path.realpath(path)
@@ -165,14 +175,15 @@ def _parse_override(override: str) -> Tree:
             "key=value with a dotted key",
             "--set training.learning_rate=3e-5",
         )
-    tree: Any = _parse_value(key, raw, is_text=_annotation(path) is str)
+    tree: Any = parse_value(key, raw)
     for part in reversed(path):
         tree = {part: tree}
     return dict(tree)
 
 
-def _parse_value(key: str, raw: str, *, is_text: bool) -> Any:
-    """Read YAML; a text key keeps what was typed, unless it is in quotes."""
+def parse_value(key: str, raw: str) -> Any:
+    """Read a value as YAML; a text key keeps what was typed, unless it is in quotes."""
+    is_text = _annotation(key.strip().split(".")) is str
     if is_text and raw[:1] not in {'"', "'"}:
         return raw
     return parse_yaml(f"--set {_cut(key)}", raw)

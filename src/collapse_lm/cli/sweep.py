@@ -1,0 +1,126 @@
+"""`collapse-lm sweep`: plan, estimate, do, and show how far every run is."""
+
+import sys
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from collapse_lm.cli.stopping import StopRequest
+from collapse_lm.errors import UserError
+from collapse_lm.printable import one_line, printable
+from collapse_lm.sweep import (
+    Plan,
+    SweepFolder,
+    load_sweep,
+    plan_sweep,
+    sweep_names,
+    with_overrides,
+)
+from collapse_lm.sweep.plan import MANY
+
+_ROWS = 20  # runs that the live table shows
+
+
+def sweep(
+    spec: Annotated[
+        str,
+        typer.Argument(metavar="SPEC", help=f"One of {', '.join(sweep_names())}; or a YAML file"),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder of the sweep, new or its own.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. Default: one per GPU, else 1.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Give every run this value."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the runs and the estimated time.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY} runs.")] = False,
+) -> None:
+    """Do a set of runs; the same command again finishes only what is missing."""
+    asked = with_overrides(load_sweep(spec), settings or [])
+    plan = plan_sweep(asked)
+    folder = SweepFolder(out or Path("sweeps") / Path(spec).stem)
+    if dry_run:
+        _show_plan(plan, folder, jobs or 1)
+        return
+    if len(plan.runs) > MANY and not yes:
+        raise UserError.single(
+            "sweep", f"{len(plan.runs)} runs", f"at most {MANY} without --yes", "--dry-run, --yes"
+        )
+    folder.open(asked)
+    stop = StopRequest()
+    stop.is_running = True  # a first signal is passed on to the runs
+    with stop:
+        failed = _do(plan, folder, jobs, stop)
+    if stop.signal_number:
+        sys.exit(128 + stop.signal_number)
+    if failed:
+        sys.exit(1)
+
+
+def _do(plan: Plan, folder: SweepFolder, jobs: int | None, stop: StopRequest) -> int:
+    """Do what is missing, show it, and return how many runs failed."""
+    from collapse_lm.engines import Task, run_locally
+    from collapse_lm.engines.share import share_machine
+
+    tasks = [
+        Task(run.name, run.config, folder.run_path(run))
+        for run, state in folder.states(plan)
+        if state.progress != "done"
+    ]
+    share = share_machine(jobs)
+    console, statuses = Console(), Counter[str]()
+    print(f"{len(plan.runs)} runs, {len(plan.runs) - len(tasks)} done before; {folder.path}")
+    live = Live(get_renderable=lambda: _live_table(plan, folder), console=console)
+    with live if console.is_terminal else nullcontext():
+        for ended in run_locally(
+            tasks,
+            jobs=share.jobs,
+            threads=share.threads,
+            devices=share.devices,
+            logs=folder.logs,
+            should_stop=stop,
+        ):
+            statuses[ended.status] += 1
+            number = f"[{statuses.total()}/{len(tasks)}]"
+            line = f"{number} {ended.name}: {ended.status}, {ended.told}"
+            console.print(Text(printable(line, keep_newlines=True)), soft_wrap=True)
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
+    print(f"this time: {counts or 'nothing to do'}")
+    return statuses["failed"] + statuses["busy"]
+
+
+def _live_table(plan: Plan, folder: SweepFolder) -> Table:
+    """What is running, then what is next; the last line counts all."""
+    states = folder.states(plan)
+    table = Table("run", "state", "update", "told", box=None, expand=True)
+    rank = {"running": 0, "unfinished": 1, "damaged": 2, "missing": 3, "done": 4}
+    for run, state in sorted(states, key=lambda pair: rank[pair[1].progress])[:_ROWS]:
+        cells = (run.name, state.progress, f"{state.update}/{run.config.run.max_updates}")
+        table.add_row(*map(Text, (*map(printable, cells), one_line(state.told, 60))))
+    counts = Counter(state.progress for _, state in states)
+    table.add_row(Text(", ".join(f"{n} {name}" for name, n in sorted(counts.items())), "bold"))
+    return table
+
+
+def _show_plan(plan: Plan, folder: SweepFolder, jobs: int) -> None:
+    """Print every run with its state, and how long what is missing takes at most."""
+    from collapse_lm.engines.estimate import longest_seconds
+
+    states = folder.states(plan)
+    for run, state in states:
+        print(f"{printable(run.name)}  {state.progress}  {state.update} updates")
+    left = [(run.config, state.update) for run, state in states if state.progress != "done"]
+    hours, rest = divmod(round(longest_seconds(left) / jobs / 60), 60)
+    print(f"{len(states)} runs, {len(left)} to do: at most about {hours} h {rest:02} min")
+    print("(measured on this machine now; a run that collapses ends before run.max_updates)")

@@ -1,0 +1,20 @@
+"""Sweeps: a set of runs over values of configuration keys and seeds. No torch."""
+
+from collapse_lm.sweep.folder import SweepFolder, find_sweeps
+from collapse_lm.sweep.plan import Plan, PlannedRun, plan_sweep
+from collapse_lm.sweep.spec import SweepSpec, load_sweep, sweep_names, with_overrides
+from collapse_lm.sweep.state import RunState, state_of
+
+__all__ = [
+    "Plan",
+    "PlannedRun",
+    "RunState",
+    "SweepFolder",
+    "SweepSpec",
+    "find_sweeps",
+    "load_sweep",
+    "plan_sweep",
+    "state_of",
+    "sweep_names",
+    "with_overrides",
+]
