@@ -147,6 +147,9 @@ def test_a_sweep_does_every_run_as_run_does_it_and_then_nothing(spec_file, tmp_p
     for path in runs_of(out):
         alone = run(load_config(path / "config.yaml"), tmp_path / path.name).directory
         assert untimed(alone) == untimed(path)
+    listed = call("ls", tmp_path).stdout
+    assert f"sweep {out}: 4 runs: 4 done" in listed
+    assert "0.003" in listed
     again = call("sweep", spec_file, "--out", out)
     assert "4 runs, 4 done before" in again.stdout
     assert "nothing to do" in again.stdout
@@ -174,6 +177,17 @@ def test_a_killed_sweep_finishes_only_what_is_missing(spec_file, tmp_path):
         assert (path / "manifest.json").read_bytes() == manifest
     for path in runs_of(out):
         assert untimed(path)[-1]["update"] == 150
+
+
+def test_ls_names_a_damaged_sweep_and_counts_what_is_missing(spec_file, tmp_path):
+    folder = SweepFolder(tmp_path / "out")
+    folder.open(load_sweep(str(spec_file)))
+    assert f"sweep {folder.path}: 4 runs: 4 missing" in call("ls", folder.path).stdout
+    (folder.path / "sweep.yaml").write_text("\x1b[31m: [")
+    listed = call("ls", tmp_path)
+    assert listed.returncode == 0
+    assert f"sweep {folder.path}: damaged" in listed.stdout
+    assert "\x1b" not in listed.stdout
 
 
 def test_a_signal_ends_a_sweep_with_checkpoints(spec_file, tmp_path):

@@ -196,7 +196,9 @@ class _Session:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 status = "interrupted"
-            with suppress(MachineError, OSError):  # a full or vanished disk: "running" stays, and resume knows that
+            with suppress(
+                MachineError, OSError
+            ):  # a full or vanished disk: "running" stays, and resume knows that
                 self._write_ending(status, time.perf_counter() - begin)
             raise
         summary = self._write_ending(status, time.perf_counter() - begin)

@@ -28,6 +28,7 @@ from collapse_lm.config import Config, load_config, preset_names, resolve, to_ya
 from collapse_lm.errors import CollapseLMError, UserError
 from collapse_lm.printable import printable
 from collapse_lm.records.directory import default_directory, holds_run
+from collapse_lm.sweep import tell_sweeps
 
 app = typer.Typer(
     name="collapse-lm",
@@ -240,6 +241,9 @@ def list_runs(
     if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises for a name too long)
         raise UserError.single("ls", str(folder), "a folder", "name the folder that holds the runs")
     rows = run_table(folder)
+    if not as_json:
+        for line in tell_sweeps(folder):
+            print(printable(line))
     _print(rows, as_json, lambda: tables.runs_table(rows))
 
 

@@ -1,6 +1,6 @@
 """Sweeps: a set of runs over values of configuration keys and seeds. No torch."""
 
-from collapse_lm.sweep.folder import SweepFolder, find_sweeps
+from collapse_lm.sweep.folder import SweepFolder, tell_sweeps
 from collapse_lm.sweep.plan import Plan, PlannedRun, plan_sweep
 from collapse_lm.sweep.spec import SweepSpec, load_sweep, sweep_names, with_overrides
 from collapse_lm.sweep.state import RunState, state_of
@@ -11,10 +11,10 @@ __all__ = [
     "RunState",
     "SweepFolder",
     "SweepSpec",
-    "find_sweeps",
     "load_sweep",
     "plan_sweep",
     "state_of",
     "sweep_names",
+    "tell_sweeps",
     "with_overrides",
 ]

@@ -3,6 +3,7 @@
 OUT/sweep.yaml   OUT/runs/NAME/   OUT/logs/
 """
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.records.directory import write_atomically, writing
 from collapse_lm.sweep.plan import Plan, PlannedRun, plan_sweep
 from collapse_lm.sweep.spec import SweepSpec, parse_sweep
-from collapse_lm.sweep.state import Progress, RunState, state_of
+from collapse_lm.sweep.state import RunState, state_of
 
 SPEC = "sweep.yaml"
 
@@ -56,17 +57,21 @@ class SweepFolder:
         write_atomically(self.path / SPEC, text)
 
 
-def find_sweeps(folder: Path) -> list[tuple[Path, Counter[Progress]]]:
-    """The sweeps directly in a folder (itself included), with their runs by progress.
+def tell_sweeps(folder: Path) -> list[str]:
+    """A line for each sweep in a folder (itself included) and one level below it."""
+    try:
+        inside = sorted(place for place in folder.iterdir() if place.is_dir())
+    except OSError:
+        inside = []
+    places = [place for place in (folder, *inside) if os.path.lexists(place / SPEC)]
+    return [f"sweep {place}: {_tell(place)}" for place in places]
 
-    Raises:
-        UserError: for a sweep.yaml that is damaged.
-    """
-    places = [folder, *sorted(place for place in folder.iterdir() if place.is_dir())]
-    found = []
-    for place in places:
-        if (place / SPEC).is_file():
-            plan = plan_sweep(parse_sweep(str(place / SPEC)))
-            states = SweepFolder(place).states(plan)
-            found.append((place, Counter(state.progress for _, state in states)))
-    return found
+
+def _tell(place: Path) -> str:
+    try:
+        plan = plan_sweep(parse_sweep(str(place / SPEC)))
+    except UserError as error:
+        return f"damaged: {error.problems[0].where}: {error.problems[0].got}"
+    counts = Counter(state.progress for _, state in SweepFolder(place).states(plan))
+    told = ", ".join(f"{count} {progress}" for progress, count in sorted(counts.items()))
+    return f"{len(plan.runs)} runs: {told}"
