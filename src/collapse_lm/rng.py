@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-Purpose = Literal["sample", "window", "source", "init", "bootstrap"]
+Purpose = Literal["sample", "window", "source", "init", "bootstrap", "pretrain"]
 
 
 def stream(seed: int, purpose: Purpose, update: int = 0) -> torch.Generator:
