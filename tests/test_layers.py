@@ -22,6 +22,7 @@ LAYERS = [
     ["loop"],
     ["parts"],
     ["manifest"],
+    ["pretraining"],
     ["analysis"],
     ["report"],
     ["checkpoints"],
