@@ -1,15 +1,14 @@
 """How much faster do runs collapse when a covariate grows? Cox regression.
 
-The fit and its standard errors are statsmodels' (extra `stats`). Around it stand
-the questions that a handful of runs per setting makes necessary: can the estimate
-be finite at all, and what does the likelihood itself, not its curvature at one
-point, say about the interval.
+Around the fit (`cox_fit`; the tests compare it with statsmodels) stand the questions
+that a handful of runs per setting makes necessary: can the estimate be finite at
+all, and what does the likelihood itself, not its curvature at one point, say about
+the interval.
 """
 
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 
 import numpy as np
 from scipy.stats import chi2, norm
@@ -19,7 +18,6 @@ from collapse_lm.analysis.partial_likelihood import differences, partial_likelih
 from collapse_lm.analysis.survival import Floats, check_confidence, check_runs
 from collapse_lm.errors import UserError
 
-INSTALL = "pip install 'collapse-lm[stats]'"
 _FLAT = 1e-9  # standard deviations; a covariate that varies less does not vary
 _STILL = "the covariate does not vary among the runs at risk at any collapse"
 
@@ -106,11 +104,8 @@ def cox(
         confidence: nominal coverage, between 0 and 1.
 
     Raises:
-        UserError: without statsmodels, and for data of wrong shape or range.
+        UserError: for data of wrong shape or range.
     """
-    if find_spec("statsmodels") is None:
-        got = "the package statsmodels is missing"
-        raise UserError.single("Cox regression", got, "statsmodels 0.15 or newer", INSTALL)
     check_confidence(confidence)
     data = _check(times, observed, covariates, names, strata)
     varies = np.abs(differences(sets_of(data))).max(axis=0, initial=0.0) > _FLAT

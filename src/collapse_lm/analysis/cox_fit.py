@@ -1,7 +1,6 @@
 """The maximum of a Cox likelihood, and the profile around it, in standard deviations.
 
-The fit itself is statsmodels' where it can be finite. Knows nothing of names, of
-the caller's units, or of how undefined results are told.
+Knows nothing of names, of the caller's units, or of how undefined results are told.
 """
 
 import math
@@ -66,10 +65,10 @@ def fit(data: Data) -> Fit:
     down, up = reach(differences(sets))
     b, value = maximise(likelihood, np.zeros(k), free)
     firth = _firth_fit(partial(firth_likelihood, sets), k)
-    if down.any() or up.any():
-        return Fit(likelihood, b, value, np.full(k, math.nan), firth, down, up)
-    b, error = _statsmodels_fit(data, b)
-    return Fit(likelihood, b, likelihood(b)[0], error, firth, down, up)
+    error = np.full(k, math.nan)
+    if not (down.any() or up.any()):
+        error = np.sqrt(np.diag(np.linalg.inv(likelihood(b)[2])))
+    return Fit(likelihood, b, value, error, firth, down, up)
 
 
 def _firth_fit(penalised: Objective, k: int) -> Floats:
@@ -77,17 +76,6 @@ def _firth_fit(penalised: Objective, k: int) -> Floats:
     near, _ = maximise(penalised, np.zeros(k), np.ones(k, dtype=np.bool_), tolerance=1e-8)
     ended: Floats = root(lambda b: penalised(b)[1], near, tol=1e-12).x
     return ended
-
-
-def _statsmodels_fit(data: Data, start: Floats) -> tuple[Floats, Floats]:
-    """Return (estimates, standard errors), shapes (k,), per standard deviation."""
-    from statsmodels.duration.hazard_regression import PHReg
-
-    status = data.observed.astype(np.float64)
-    model = PHReg(data.times, data.X, status=status, strata=data.strata, ties="efron")
-    # Its Newton steps have no control of their length, so it starts near the end.
-    fit = model.fit(start_params=start)
-    return fit.params, fit.bse
 
 
 def profile(fit: Fit, place: int, fixed: float) -> float:

@@ -1,6 +1,6 @@
 """Cox's partial likelihood with Efron's ties, plain and penalised, and its maximum.
 
-Pure arrays: knows nothing of runs, of names or of statsmodels. Shapes: n runs,
+Pure arrays: knows nothing of runs or of names. Shapes: n runs,
 k covariates, e events; X (n, k), b (k,).
 """
 
