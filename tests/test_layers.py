@@ -24,6 +24,7 @@ LAYERS = [
     ["loop"],
     ["parts"],
     ["manifest"],
+    ["pretraining"],
     ["analysis"],
     ["report"],
     ["checkpoints"],
@@ -85,13 +86,13 @@ def test_only_the_runner_and_its_checkpoints_join_the_loop_to_the_disk():
     assert {layer_of(path) for path in users} == {"runner", "checkpoints"}
 
 
+MAKERS = ("torch.Generator(", "manual_seed", "import random", "np.random.Generator(", "default_rng")
+
+
 def test_only_the_rng_module_makes_generators():
     users = [
         str(path.relative_to(ROOT))
         for path in ROOT.rglob("*.py")
-        if any(
-            word in path.read_text()
-            for word in ("torch.Generator(", "manual_seed", "import random")
-        )
+        if any(word in path.read_text() for word in MAKERS)
     ]
     assert users == ["rng.py"]

@@ -36,7 +36,7 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
         "corpora": [describe_corpus(data) for data in parts.evaluation],
         "precision": parts.compute.precision,
         **environment(parts.compute.device),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "process": os.getpid(),
     }
 
@@ -48,7 +48,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: package_version(name) for name in _PACKAGES},
     }
 
 
@@ -107,14 +107,15 @@ def device_name(device: torch.device) -> str:
     return f"CPU {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Installed version of a package, None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Commit of the checkout that this code runs from, None where git does not track it."""
     here = Path(__file__)
     git = ["git", "-C", str(here.parent)]

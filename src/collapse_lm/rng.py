@@ -6,24 +6,46 @@ same numbers on every device and after every resume. Knows nothing of models.
 """
 
 import hashlib
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
+import numpy as np
 
-Purpose = Literal["sample", "window", "source", "init", "bootstrap"]
+if TYPE_CHECKING:  # analysis draws numbers too, and must not wait for torch
+    import torch
+
+Purpose = Literal["sample", "window", "source", "init", "bootstrap", "pretrain"]
 
 
-def stream(seed: int, purpose: Purpose, update: int = 0) -> torch.Generator:
+def stream(seed: int, purpose: Purpose, update: int = 0) -> "torch.Generator":
     """Return a fresh CPU generator for one purpose of one update.
 
-    The 64-bit seed is the BLAKE2b digest of ``seed/purpose/update``, which, unlike
-    Python's ``hash``, is the same in every process.
+    Its 64-bit seed is `_derive`'s, read as a signed number.
     """
-    name = f"{seed}/{purpose}/{update}".encode()
-    digest = hashlib.blake2b(name, digest_size=8).digest()
-    return torch.Generator(device="cpu").manual_seed(int.from_bytes(digest, "little", signed=True))
+    import torch
+
+    number = int.from_bytes(_derive(seed, purpose, update), "little", signed=True)
+    return torch.Generator(device="cpu").manual_seed(number)
 
 
-def uniforms(generator: torch.Generator, rows: int, columns: int) -> torch.Tensor:
+def numpy_stream(seed: int, purpose: Purpose, update: int = 0) -> np.random.Generator:
+    """Return a fresh numpy generator (PCG64) for one purpose of one update; needs no torch.
+
+    Its numbers are not those of `stream` of the same name.
+    """
+    number = int.from_bytes(_derive(seed, purpose, update), "little")
+    return np.random.Generator(np.random.PCG64(number))
+
+
+def uniforms(generator: "torch.Generator", rows: int, columns: int) -> "torch.Tensor":
     """Draw float64 numbers in [0, 1), shape (rows, columns), on the CPU."""
+    import torch
+
     return torch.rand(rows, columns, generator=generator, dtype=torch.float64)
+
+
+def _derive(seed: int, purpose: Purpose, update: int) -> bytes:
+    """Hash a name to 8 bytes: BLAKE2b of ``seed/purpose/update``.
+
+    Unlike Python's ``hash``, it is the same in every process.
+    """
+    return hashlib.blake2b(f"{seed}/{purpose}/{update}".encode(), digest_size=8).digest()

@@ -22,6 +22,7 @@ from rich.console import Console
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
 from collapse_lm.cli.display import show_resumed, show_run
+from collapse_lm.cli.pretrain import pretrain
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import sweep
 from collapse_lm.config import Config, load_config, preset_names, resolve, to_yaml
@@ -40,6 +41,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Show configurations.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.command()(sweep)
+app.command()(pretrain)
 
 Settings = Annotated[
     list[str] | None,
