@@ -208,8 +208,9 @@ def test_a_signal_ends_a_sweep_with_checkpoints(spec_file, tmp_path):
 # --- the engine -------------------------------------------------------------------------------
 
 
-def tasks_of(spec_file, tmp_path, *changes):
-    plan = plan_sweep(with_overrides(load_sweep(str(spec_file)), changes))
+def tasks_of(spec_file, tmp_path, *changes, seeds=2):
+    spec = load_sweep(str(spec_file)).model_copy(update={"seeds": list(range(seeds))})
+    plan = plan_sweep(with_overrides(spec, changes))
     folder = SweepFolder(tmp_path / "sweep")
     return plan, folder, [Task(r.name, r.config, folder.run_path(r)) for r in plan.runs]
 

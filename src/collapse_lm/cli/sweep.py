@@ -2,9 +2,12 @@
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -25,6 +28,19 @@ from collapse_lm.sweep import (
 )
 from collapse_lm.sweep.plan import MANY
 
+if TYPE_CHECKING:
+    from collapse_lm.engines import Ended
+
+    Start = Callable[..., Iterator[Ended]]
+
+
+class Engine(StrEnum):
+    """Where the runs of a sweep are done."""
+
+    local = "local"
+    ray = "ray"
+
+
 _ROWS = 20  # runs that the live table shows
 
 
@@ -37,6 +53,14 @@ def sweep(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time. Default: one per GPU, else 1.")
     ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of each run. Default: this machine's over --jobs.")
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="Where the runs are done.")] = Engine.local,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster; without it Ray starts here.")
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each run on Ray.")] = 0,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Give every run this value."),
@@ -57,40 +81,56 @@ def sweep(
         raise UserError.single(
             "sweep", f"{len(plan.runs)} runs", f"at most {MANY} without --yes", "--dry-run, --yes"
         )
+    if engine is Engine.local and (address or gpus):
+        raise UserError.single("--address, --gpus", "--engine local", "--engine ray")
     folder.open(asked)
     stop = StopRequest()
     stop.is_running = True  # a first signal is passed on to the runs
     with stop:
-        failed = _do(plan, folder, jobs, stop)
+        failed = _do(plan, folder, _starter(engine, jobs, threads, address, gpus, folder), stop)
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
     if failed:
         sys.exit(1)
 
 
-def _do(plan: Plan, folder: SweepFolder, jobs: int | None, stop: StopRequest) -> int:
-    """Do what is missing, show it, and return how many runs failed."""
-    from collapse_lm.engines import Task, run_locally
+def _starter(
+    engine: Engine,
+    jobs: int | None,
+    threads: int | None,
+    address: str | None,
+    gpus: float,
+    folder: SweepFolder,
+) -> "Start":
+    """The chosen engine with its options, as a function of tasks and a stop request."""
     from collapse_lm.engines.share import share_machine
+
+    share = share_machine(jobs)
+    count = threads or share.threads
+    if engine is Engine.ray:
+        from collapse_lm.engines.on_ray import run_on_ray
+
+        return partial(run_on_ray, threads=count, gpus=gpus, address=address)
+    from collapse_lm.engines import run_locally
+
+    devices, logs = share.devices, folder.logs
+    return partial(run_locally, jobs=share.jobs, threads=count, devices=devices, logs=logs)
+
+
+def _do(plan: Plan, folder: SweepFolder, start: "Start", stop: StopRequest) -> int:
+    """Do what is missing, show it, and return how many runs failed."""
+    from collapse_lm.engines import Task
 
     tasks = [
         Task(run.name, run.config, folder.run_path(run))
         for run, state in folder.states(plan)
         if state.progress != "done"
     ]
-    share = share_machine(jobs)
     console, statuses = Console(), Counter[str]()
     print(f"{len(plan.runs)} runs, {len(plan.runs) - len(tasks)} done before; {folder.path}")
     live = Live(get_renderable=lambda: _live_table(plan, folder), console=console)
     with live if console.is_terminal else nullcontext():
-        for ended in run_locally(
-            tasks,
-            jobs=share.jobs,
-            threads=share.threads,
-            devices=share.devices,
-            logs=folder.logs,
-            should_stop=stop,
-        ):
+        for ended in start(tasks, should_stop=stop):
             statuses[ended.status] += 1
             number = f"[{statuses.total()}/{len(tasks)}]"
             line = f"{number} {ended.name}: {ended.status}, {ended.told}"

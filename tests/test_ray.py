@@ -1,0 +1,88 @@
+"""The Ray engine: the same bytes as the local one, whatever dies on the way."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+from test_run import untimed
+from test_sweep import spec_file, tasks_of
+
+from collapse_lm.engines import run_locally
+from collapse_lm.engines.on_ray import run_on_ray
+from collapse_lm.errors import UserError
+
+ray = pytest.importorskip("ray")
+__all__ = ["spec_file"]
+RUNS = int(os.environ.get("COLLAPSE_LM_RAY_RUNS", "4"))  # full size: 12
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves its pipes to the collector
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Two nodes of one processor each, on this machine."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    memory = {"object_store_memory": 80_000_000}
+    found = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, **memory},
+    )
+    found.second = found.add_node(num_cpus=1, **memory)
+    yield found
+    found.shutdown()
+
+
+def test_a_worker_killed_and_a_node_removed_change_no_byte(cluster, spec_file, tmp_path):
+    changes = ("run.max_updates=150", "collapse.stop=false", "run.checkpoint_every=20")
+    _, _, tasks = tasks_of(spec_file, tmp_path, *changes, seeds=RUNS // 2)
+    done = threading.Event()
+    faults = []
+
+    def kill_a_worker_then_remove_a_node():
+        while not faults and not done.is_set():
+            for task in tasks:
+                rows = task.path / "updates.jsonl"
+                if rows.is_file() and 30 < rows.read_text().count("\n") < 100:
+                    manifest = json.loads((task.path / "manifest.json").read_text())
+                    os.kill(manifest["process"], signal.SIGKILL)
+                    faults.append(task.name)
+                    break
+            time.sleep(0.02)
+        time.sleep(1)
+        cluster.remove_node(cluster.second)
+        faults.append("node")
+
+    thread = threading.Thread(target=kill_a_worker_then_remove_a_node)
+    thread.start()
+    ended = list(run_on_ray(tasks, threads=1, address=cluster.address))
+    done.set()
+    thread.join()
+    assert len(faults) == 2, "nothing was killed"
+    assert {e.name: e.status for e in ended} == {task.name: "done" for task in tasks}
+    victim = next(task for task in tasks if task.name == faults[0])
+    assert json.loads((victim.path / "manifest.json").read_text())["resumed_after"]
+
+    _, other, again = tasks_of(spec_file, tmp_path / "local", *changes, seeds=RUNS // 2)
+    assert all(e.status == "done" for e in run_locally(again, jobs=2, threads=1, logs=other.logs))
+    for here, there in zip(tasks, again, strict=True):
+        assert untimed(here.path) == untimed(there.path)
+        for name in ("samples.jsonl", "summary.json", "checkpoints/u000150/model.safetensors"):
+            assert (here.path / name).read_bytes() == (there.path / name).read_bytes()
+
+
+def test_an_address_where_nothing_answers_is_told(spec_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    _, _, tasks = tasks_of(spec_file, tmp_path)
+    with pytest.raises(UserError, match="a Ray cluster that answers"):
+        list(run_on_ray(tasks, threads=1, address="auto"))
