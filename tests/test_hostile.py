@@ -45,7 +45,14 @@ IS_FULL = EXAMPLES >= 5000
 LINE = 50_000_000 if IS_FULL else 5_000_000  # bytes of the longest line
 
 ESCAPES = ["\x1b[31;5m", "\x1b]0;owned\x07", "\x9b2J", "\u202e", "\x08\x08", "\r"]
-MARKUP = ["<script>alert(1)</script>", "```", "~~~", "\n# heading\n", "[a](javascript:b)", "[bold]"]
+MARKUP = [
+    "<script>alert(1)</script>",
+    "\n```\n",
+    "~~~",
+    "\n# heading\n",
+    "[a](javascript:b)",
+    "[bold]",
+]
 
 
 @dataclass(frozen=True)

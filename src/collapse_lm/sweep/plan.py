@@ -81,7 +81,7 @@ def _name(values: Mapping[str, Any], seed: int, config: Config) -> str:
 def _short(value: Any) -> str:
     """A value as part of a file name: of a path its last part."""
     text = str(value).rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^\w.+]+", "_", text)[:40]
+    return re.sub(r"[^\w.+-]+", "_", text)[:40]
 
 
 def _refuse_duplicates(runs: Sequence[PlannedRun]) -> None:
