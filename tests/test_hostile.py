@@ -531,9 +531,9 @@ def test_a_checkpoint_that_claims_rows_past_the_end_is_not_used(scene):
             own = hashlib.sha256(json.dumps(claims, sort_keys=True).encode()).hexdigest()
             state.write_text(json.dumps({**claims, "sha256": own}))
         _, outcome = look_and_resume(place, outside)
-        assert outcome.code == 0
+        assert outcome.code == 2
         assert "cannot be used" in outcome.err
-        assert "beginning again" in outcome.err
+        assert "no checkpoint that can be used" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,18 @@ def test_a_checkpoint_whose_rows_were_changed_is_not_used(
     assert_same_run(interrupted, whole)
 
 
+def test_where_no_checkpoint_can_be_used_no_row_is_dropped(interrupted, caplog):
+    before = (interrupted / "updates.jsonl").read_bytes()
+    for place in (interrupted / "checkpoints").iterdir():
+        (place / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="no checkpoint that can be used"):
+        collapse_lm.resume(interrupted)
+    assert "u000005 cannot be used" in caplog.text
+    assert (interrupted / "updates.jsonl").read_bytes() == before
+    shutil.rmtree(interrupted / "checkpoints")
+    assert collapse_lm.resume(interrupted).summary["status"] == "finished"
+
+
 def test_rows_that_cannot_be_read_are_named_and_left_alone(interrupted):
     before = b"{" + (interrupted / "updates.jsonl").read_bytes()
     (interrupted / "updates.jsonl").write_bytes(before)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from collapse_lm import checkpoints
 from collapse_lm.checkpoints import Keeper
 from collapse_lm.config import Config, load_config, to_yaml
-from collapse_lm.errors import MachineError
+from collapse_lm.errors import MachineError, UserError
 from collapse_lm.loop import self_train
 from collapse_lm.manifest import check_same_inputs, describe
 from collapse_lm.metrics.collapse import Observation
@@ -154,6 +154,13 @@ def _continue(
     checkpoint, damaged = checkpoints.newest(found.path)
     for bad in damaged:
         _LOG.warning("checkpoint %s cannot be used: %s", bad.path.name, bad.why)
+    if checkpoint is None and damaged:
+        raise UserError.single(
+            str(found.path / checkpoints.FOLDER),
+            "no checkpoint that can be used",
+            "one whose hashes hold",
+            "restore one; or remove the folder, and the run begins again, dropping its rows",
+        )
     if checkpoint is None:
         _LOG.info("no checkpoint: beginning again with the base model")
     else:
@@ -196,9 +203,7 @@ class _Session:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 status = "interrupted"
-            with suppress(
-                MachineError, OSError
-            ):  # a full or vanished disk: "running" stays, and resume knows that
+            with suppress(MachineError, OSError):  # on a full disk "running" stays: resume knows
                 self._write_ending(status, time.perf_counter() - begin)
             raise
         summary = self._write_ending(status, time.perf_counter() - begin)
