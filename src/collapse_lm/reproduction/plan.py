@@ -1,0 +1,115 @@
+"""Which runs the figures and the table of the paper need, at two scales.
+
+`paper` is GPT-2, WikiText-2 and PTB at the settings of Table 2; `embedded` asks the same
+questions of models and texts that come as packages, within the reach of two processors.
+Figures 2 and 4 and Table 1 show the same runs. No torch.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from collapse_lm.sweep import SweepSpec
+
+LEARNING_RATE, SIZE = "learning rate", "size"  # the groups that the analysis knows
+LADDER = ("64x2", "96x3", "160x4", "256x5")  # width x depth of the embedded models of Figure 3
+_HUB = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+
+
+class Target(StrEnum):
+    """What can be reproduced."""
+
+    table1 = "table1"
+    fig2 = "fig2"
+    fig3 = "fig3"
+    fig4 = "fig4"
+    all = "all"
+
+
+class Scale(StrEnum):
+    """With which models and texts."""
+
+    embedded = "embedded"
+    paper = "paper"
+
+
+def groups_of(target: Target) -> tuple[str, ...]:
+    """The groups of runs that a target shows."""
+    if target is Target.all:
+        return (LEARNING_RATE, SIZE)
+    return (SIZE,) if target is Target.fig3 else (LEARNING_RATE,)
+
+
+def sweeps_for(
+    target: Target, scale: Scale, models: Path | None, corpora: Sequence[str]
+) -> dict[str, SweepSpec]:
+    """Return the sweep of every group that a target needs.
+
+    Args:
+        target: figure, table or all.
+        scale: embedded or paper.
+        models: folder that holds the models of Figure 3 (and, at paper scale, of the
+            others); None takes them from the hub.
+        corpora: further corpora for the embedded learning rates (Figure 4).
+    """
+    make = {
+        (Scale.embedded, LEARNING_RATE): lambda: _embedded_rates(corpora),
+        (Scale.embedded, SIZE): lambda: _embedded_sizes(models or Path("ladder")),
+        (Scale.paper, LEARNING_RATE): lambda: _paper_rates(models),
+        (Scale.paper, SIZE): lambda: _paper_sizes(models),
+    }
+    return {group: make[scale, group]() for group in groups_of(target)}
+
+
+def _embedded_rates(corpora: Sequence[str]) -> SweepSpec:
+    return SweepSpec(
+        base="quickstart",
+        set={
+            "run.max_updates": 120,
+            "evaluation.corpora": ["sotu", "sotu-19th", *corpora],
+            "evaluation.tokens": 1024,
+            "evaluation.every": 5,
+            "collapse.aftermath": 5,
+            "run.checkpoints_kept": 0,
+        },
+        grid={"training.learning_rate": [1e-5, 3e-5, 1e-4, 3e-4]},
+        seeds=[0, 1, 2],
+    )
+
+
+def _embedded_sizes(ladder: Path) -> SweepSpec:
+    return SweepSpec(
+        base="quickstart",
+        set={
+            "run.max_updates": 200,
+            "training.learning_rate": 3e-4,
+            "evaluation.context": 256,
+            "evaluation.every": 5,
+            "collapse.aftermath": 5,
+            "run.checkpoints_kept": 0,
+        },
+        grid={"model": [str((ladder / size).resolve()) for size in LADDER]},
+        seeds=[0, 1, 2, 3, 4],
+    )
+
+
+def _paper_rates(models: Path | None) -> SweepSpec:
+    """Rates around the two that are known: 2e-5 of Table 1 and 4e-5 of the published code."""
+    return SweepSpec(
+        base="paper",
+        set={"model": _model(models, "gpt2")},
+        grid={"training.learning_rate": [1e-5, 2e-5, 4e-5, 1e-4]},
+        seeds=[0, 1, 2, 3, 4],
+    )
+
+
+def _paper_sizes(models: Path | None) -> SweepSpec:
+    return SweepSpec(
+        base="paper",
+        grid={"model": [_model(models, name) for name in _HUB]},
+        seeds=[0, 1, 2, 3, 4],
+    )
+
+
+def _model(models: Path | None, name: str) -> str:
+    return name if models is None else str((models / name).resolve())
