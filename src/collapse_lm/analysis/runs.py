@@ -9,7 +9,7 @@ import yaml
 from collapse_lm.records import RunReader, find_runs, has_writer
 
 # What reading a record that was cut, mutated or made up makes Python raise.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     ValueError,
     LookupError,
@@ -29,7 +29,7 @@ def run_table(folder: Path) -> list[dict[str, Any]]:
 def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
     try:
         return _describe(folder, reader)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         unknown = ("model", "learning_rate", "seed", "updates", "collapse_update")
         return {
             "run": str(reader.path.relative_to(folder)),
