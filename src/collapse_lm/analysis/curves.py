@@ -1,4 +1,8 @@
-"""A mean curve over runs that end at different updates, with a band. Pure."""
+"""A mean curve over runs that end at different updates, with a band. Pure.
+
+A mean over the last one or two of many runs is that of the longest-lived, and the
+curve jumps wherever a run drops out; so it ends where fewer than half are left.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +18,8 @@ FEW = 5  # below this number of runs a standard error is too rough, and the band
 @dataclass(frozen=True, eq=False)
 class MeanCurve:
     """The mean of several runs at each update, over those that are still running.
+
+    It ends where fewer than half of the runs are left.
 
     Columns have shape (updates,), in nats per token; the band is NaN where one run is left.
 
@@ -45,7 +51,7 @@ def mean_curve(series: Sequence[Mapping[int, float]]) -> MeanCurve:
         for update, value in run.items():
             if math.isfinite(value):
                 values.setdefault(update, []).append(value)
-    updates = sorted(values)
+    updates = [update for update in sorted(values) if 2 * len(values[update]) >= len(series)]
     band = "" if len(series) < 2 else "range" if len(series) < FEW else "standard error"
     limits = [_limits(np.array(values[update]), band) for update in updates]
     lower, upper = np.array(limits, dtype=np.float64).reshape(-1, 2).T

@@ -14,7 +14,7 @@ from collapse_lm.analysis.levels import (
     sort_group,
 )
 from collapse_lm.analysis.log_rank import log_rank, smallest_p
-from collapse_lm.analysis.ordered import concordance, trend_p
+from collapse_lm.analysis.ordered import PERMUTATIONS, concordance, trend_p
 from collapse_lm.analysis.outcomes import Measured, Outcome
 from collapse_lm.analysis.verdicts import (
     CONFIDENCE,
@@ -28,6 +28,7 @@ from collapse_lm.analysis.verdicts import (
     Verdict,
 )
 
+_AMOUNT = {LEARNING_RATE: "learning rate", SIZE: "number of parameters"}
 _RULE = (
     f"supported if the {CONFIDENCE:.0%} profile-likelihood interval of the hazard ratio lies above "
     f"1 and the permutation p-value is at most {SIGNIFICANT}; not supported (the opposite was "
@@ -48,7 +49,7 @@ RATE = Statement(
         "tokens quickly."
     ),
     supports="a hazard of collapse that grows with the learning rate",
-    test=_TEST.format(what="learning rate"),
+    test=_TEST.format(what=_AMOUNT[LEARNING_RATE]),
     rule=_RULE,
     limits=(
         "The hazard ratio is a mean over the rates tried and assumes that it is the same at every "
@@ -61,7 +62,7 @@ LARGER = Statement(
     section="A.2",
     sentence="larger models tend to exhibit more rapid onset of model collapse.",
     supports="a hazard of collapse that grows with the number of parameters",
-    test=_TEST.format(what="number of parameters"),
+    test=_TEST.format(what=_AMOUNT[SIZE]),
     rule=_RULE,
     limits=(
         "Each size is one trained model, so a difference between sizes may be one between these "
@@ -102,7 +103,7 @@ def _onset(
     outcomes = [run.outcome for run in runs]
     strata = [others(outcome) for outcome in outcomes]
     if not runs or len({amount(outcome) for outcome in outcomes}) < 2:
-        got = f"one {group} only" if runs else f'no finished run in the group "{group}"'
+        got = f"one {_AMOUNT[group]} only" if runs else f'no finished run in the group "{group}"'
         return Finding("not tested", got, group=group, runs=len(runs))
     times, observed = [o.time for o in outcomes], [o.observed for o in outcomes]
     decades = [math.log10(amount(outcome)) for outcome in outcomes]
@@ -128,7 +129,7 @@ def _onset(
             "log_rank": _log_rank(levels) if len(set(strata)) == 1 else None,
             "diverged": sum(o.status == "diverged" for o in outcomes),
         },
-        _reach([len(found) for found in levels.values()]),
+        _reach(group, [len(found) for found in levels.values()]),
     )
 
 
@@ -152,7 +153,7 @@ def _hazard_ratio(group: str, found: Covariate) -> Effect:
     if found.separated:
         note = f"{note}; Firth's estimate is {_exp(found.firth):.3g}"
     return Effect(
-        f"hazard ratio of collapse per tenfold {group}",
+        f"hazard ratio of collapse per tenfold {_AMOUNT[group]}",
         _exp(found.estimate),
         _exp(found.profile_lower),
         _exp(found.profile_upper),
@@ -190,9 +191,17 @@ def _log_rank(levels: dict[str, list[Measured]]) -> dict[str, Any]:
     return {name: getattr(found, name) for name in fields}
 
 
-def _reach(sizes: Sequence[int]) -> str:
-    least = smallest_p(sizes)
-    return (
+def _reach(group: str, sizes: Sequence[int]) -> str:
+    least = max(smallest_p(sizes), 1 / (1 + PERMUTATIONS))
+    words = (
         f"With {', '.join(map(str, sizes))} runs per level, a permutation test that ignores the "
         f"order of levels cannot show a p-value below {least:.2g}."
     )
+    if group == SIZE:
+        # Seeds of one model are no second model; between models only their order counts.
+        order = min(2 / math.factorial(len(sizes)), 1.0)
+        words += (
+            f" As evidence on models in general these are {len(sizes)} models, not "
+            f"{sum(sizes)} runs: their order alone cannot show a p-value below {order:.2g}."
+        )
+    return words

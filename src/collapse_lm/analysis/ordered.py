@@ -12,6 +12,8 @@ import numpy as np
 from collapse_lm import rng
 from collapse_lm.analysis.survival import Flags, Floats, check_runs, count_at_times
 
+PERMUTATIONS = 10_000
+
 
 def trend_p(
     times: Sequence[float],
@@ -20,7 +22,7 @@ def trend_p(
     strata: Sequence[Hashable],
     *,
     seed: int,
-    permutations: int = 10_000,
+    permutations: int = PERMUTATIONS,
 ) -> float:
     """Return the two-sided p-value of the log-rank test for trend, by permutation.
 

@@ -121,7 +121,7 @@ def trend_claim(group: str, runs: Sequence[Measured]) -> Claim:
     ends = [run.ends_above for run in found.by_run.values() if not math.isnan(run.ends_above)]
     above = share_of(int(sum(ends)), len(ends))
     reason = (
-        f"mean rank correlation {found.spearman.value:.2f}; {sum(ends):.0f} of {len(ends)} runs "
+        f"mean rank correlation {found.spearman.value:.3g}; {sum(ends):.0f} of {len(ends)} runs "
         "end above their start"
     )
     few = too_few(len(ends), _seeds(runs))
@@ -155,7 +155,7 @@ def alike_claim(group: str, runs: Sequence[Measured]) -> Claim:
     same, mean = share_of(sum(signs), len(signs)), _mean(correlations)
     names = printable(f"{first} and {second}")
     reason = (
-        f"mean rank correlation {mean.value:.2f} between {names}; slopes of one sign in "
+        f"mean rank correlation {mean.value:.3g} between {names}; slopes of one sign in "
         f"{sum(signs)} of {len(signs)} runs"
     )
     few = too_few(len(correlations), _seeds(runs))

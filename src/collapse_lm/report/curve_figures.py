@@ -24,7 +24,7 @@ from collapse_lm.report.style import (
 _BANDS = {
     "": "",
     "range": "the band is the range of the runs (fewer than five)",
-    "standard error": "the band is the mean -+ one standard error over runs",
+    "standard error": "the band is the mean ± one standard error over runs",
 }
 
 
@@ -89,7 +89,7 @@ def _panels(
     validation.set_title(f"validation: {shown(corpus)}")
     validation.set_ylabel("loss (nats per token)")
     train.set_title("train: own samples")
-    train.set_ylim(bottom=0)
+    train.set_ylim(bottom=-0.03 * train.get_ylim()[1])  # a loss of 0 stays visible
     return bands
 
 
@@ -112,7 +112,8 @@ def _caption(runs: Sequence[Measured], corpora: Sequence[str], bands: Sequence[s
     return (
         f"Loss against updates by learning rate: validation on {names}, and train loss on the "
         f"model's own samples. Thin lines: the {len(runs)} runs. Thick: mean over the runs of a "
-        f"learning rate that are still running, so it may step where a run ends{band_words(bands)}."
+        "learning rate that are still running, while these are at least half; it may step where a "
+        f"run ends{band_words(bands)}."
     )
 
 

@@ -21,7 +21,8 @@ from collapse_lm.report.style import (
     shown,
 )
 
-_BESIDE = 1.06  # the median stands this factor to the right of its runs
+Levels = dict[Any, list[Measured]]  # by (parameters, model)
+_BESIDE = 0.035  # of the axis: how far the median stands to the right of its runs
 
 
 def figure_3(runs: Sequence[Measured], folder: Path) -> str:
@@ -39,15 +40,14 @@ def figure_3(runs: Sequence[Measured], folder: Path) -> str:
         onset, losses = figure.subplots(1, 2)
         _onset_panel(onset, levels)
         bands = _loss_panel(losses, levels, corpus)
-        labels = [name_parameters(parameters) for parameters, _ in levels]
-        _legend(figure, labels, "parameters")
+        _legend(figure, _size_labels(levels), "parameters")
         save_figure(figure, folder, "figure3")
     return (
         f"Left: update of the collapse by number of parameters, {len(sized)} runs; an open "
         "triangle is a run that had not collapsed at that update. Black: Kaplan-Meier median with "
         "its 95 % interval (Brookmeyer-Crowley); an arrow where there is no upper limit, no mark "
         f"where the median is not reached. Right: validation loss on {shown(corpus)} by size, "
-        f"thin lines runs, thick their mean while running{band_words(bands)}."
+        f"thin lines runs, thick their mean while at least half are running{band_words(bands)}."
     )
 
 
@@ -63,8 +63,8 @@ def survival_figure(runs: Sequence[Measured], folder: Path) -> str:
         axes.set_ylim(-0.02, 1.05)
         axes.set_xlabel("updates")
         axes.set_ylabel("share of runs not collapsed")
-        labels = [f"{name_rate(level)} ({len(found)} runs)" for level, found in levels.items()]
-        _legend(figure, labels, "learning rate")
+        labels = [f"{name_rate(level)} ({len(found)})" for level, found in levels.items()]
+        _legend(figure, labels, "learning rate (runs)")
         save_figure(figure, folder, "survival")
     return (
         f"Share of runs that have not collapsed, by learning rate (Kaplan-Meier, {len(runs)} "
@@ -73,9 +73,10 @@ def survival_figure(runs: Sequence[Measured], folder: Path) -> str:
     )
 
 
-def _onset_panel(axes: Any, levels: dict[Any, list[Measured]]) -> None:
-    top = max(run.outcome.time for runs in levels.values() for run in runs)
-    axes.set_ylim(0, 1.1 * max(top, 1))
+def _onset_panel(axes: Any, levels: Levels) -> None:
+    latest = max(run.outcome.time for runs in levels.values() for run in runs)
+    top, beside = 1.1 * max(latest, 1), _span(levels) ** _BESIDE
+    axes.set_ylim(0, top)
     for look, ((parameters, _), runs) in zip(looks(len(levels)), levels.items(), strict=True):
         for observed, marker, fill in ((True, "o", look["color"]), (False, "^", "none")):
             times = [r.outcome.time for r in runs if r.outcome.observed is observed]
@@ -90,8 +91,8 @@ def _onset_panel(axes: Any, levels: dict[Any, list[Measured]]) -> None:
                 alpha=0.8,
                 zorder=3,
             )
-        _median_mark(axes, parameters * _BESIDE, _estimate(runs), 1.1 * max(top, 1))
-    _size_axis(axes, [parameters for parameters, _ in levels])
+        _median_mark(axes, parameters * beside, _estimate(runs), top)
+    _size_axis(axes, levels)
     axes.set_ylabel("onset of collapse (updates)")
 
 
@@ -107,17 +108,25 @@ def _median_mark(axes: Any, x: float, found: KaplanMeier, top: float) -> None:
         axes.plot([x], [0.985 * top], marker=6, markersize=5, color="black", zorder=5)
 
 
-def _size_axis(axes: Any, sizes: Sequence[int]) -> None:
+def _size_axis(axes: Any, levels: Levels) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator
 
+    sizes = [parameters for parameters, _ in levels]
+
     axes.set_xscale("log")
-    span = max(sizes) / min(sizes)
-    axes.set_xlim(min(sizes) / max(span**0.1, 1.3), max(sizes) * max(span**0.1, 1.3))
-    ticks = _apart(sorted(set(sizes)), max(span, 1.7))
+    span = _span(levels)
+    axes.set_xlim(min(sizes) / span**0.12, max(sizes) * span**0.12)
+    ticks = _apart(sizes, span)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([name_parameters(tick) for tick in ticks])
     axes.set_xlabel("parameters")
+
+
+def _span(levels: Levels) -> float:
+    """Largest size over the smallest; at least 4, so that one size has an axis too."""
+    sizes = [parameters for parameters, _ in levels]
+    return float(max(max(sizes) / min(sizes), 4))
 
 
 def _apart(sizes: Sequence[int], span: float) -> list[int]:
@@ -129,7 +138,16 @@ def _apart(sizes: Sequence[int], span: float) -> list[int]:
     return kept
 
 
-def _loss_panel(axes: Any, levels: dict[Any, list[Measured]], corpus: str) -> list[str]:
+def _size_labels(levels: Levels) -> list[str]:
+    """Name sizes; with their models where two models have the same number of parameters."""
+    names = [name_parameters(parameters) for parameters, _ in levels]
+    if len(set(names)) == len(names):
+        return names
+    models = [shown(runs[0].outcome.label, 20) for runs in levels.values()]
+    return [f"{model} ({name})" for model, name in zip(models, names, strict=True)]
+
+
+def _loss_panel(axes: Any, levels: Levels, corpus: str) -> list[str]:
     bands = [
         draw_level(axes, [run.validation_loss(corpus) for run in runs], look)
         for look, runs in zip(looks(len(levels)), levels.values(), strict=True)
