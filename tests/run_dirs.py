@@ -16,10 +16,10 @@ def rising(update, corpus):
 
 
 def falling_train(update, collapse):
-    """From 3 nats towards 0.05 at the collapse."""
+    """From 3 nats down, and 0.05 from the collapse on; before it the rule sees nothing low."""
     if collapse is None:
         return 3.0
-    return max(0.05, 3 - 2.95 * update / collapse)
+    return 0.05 if update >= collapse else max(0.2, 3 - 2.95 * update / collapse)
 
 
 def write_run(

@@ -109,4 +109,4 @@ def _glyphs() -> frozenset[int]:
 def legend_columns(labels: Sequence[str], most: int = 6) -> int:
     """Columns of a legend above a figure: few where labels are long."""
     longest = max((len(label) for label in labels), default=1)
-    return max(1, min(len(labels), most, 72 // (longest + 6)))
+    return max(1, min(len(labels), most, 90 // (longest + 7)))
