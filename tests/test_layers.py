@@ -21,6 +21,7 @@ LAYERS = [
     ["records"],
     ["resumable"],
     ["sweep"],
+    ["reproduction"],
     ["loop"],
     ["parts"],
     ["manifest"],

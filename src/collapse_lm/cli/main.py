@@ -23,6 +23,7 @@ from collapse_lm._version import __version__
 from collapse_lm.cli import tables
 from collapse_lm.cli.display import show_resumed, show_run
 from collapse_lm.cli.pretrain import pretrain
+from collapse_lm.cli.reproduce import reproduce
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import sweep
 from collapse_lm.config import Config, load_config, preset_names, resolve, to_yaml
@@ -42,6 +43,7 @@ config_app = typer.Typer(help="Show configurations.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.command()(sweep)
 app.command()(pretrain)
+app.command()(reproduce)
 
 Settings = Annotated[
     list[str] | None,

@@ -1,6 +1,5 @@
 """`collapse-lm reproduce`: the figures and the table of the paper, with one command."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ import typer
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import Engine, choose_engine, do_plan, show_plan
 from collapse_lm.data.corpus import list_corpora
+from collapse_lm.printable import printable
 from collapse_lm.reproduction.plan import LADDER, SIZE, Scale, Target, sweeps_for
 from collapse_lm.sweep import SweepFolder, plan_sweep, with_overrides
 
@@ -35,7 +35,9 @@ def reproduce(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Give every run this value."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs and the time.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the runs and the time.")
+    ] = False,
 ) -> None:
     """Do every run that a figure or table of the paper needs, draw it, and judge the claims."""
     ladder = models or out / "ladder"
@@ -46,13 +48,14 @@ def reproduce(
     }
     plans = {group: plan_sweep(spec) for group, spec in asked.items()}
     folders = {group: SweepFolder(out / group.replace(" ", "-")) for group in asked}
-    stop = StopRequest()
-    if scale is Scale.embedded and SIZE in asked and models is None:
-        _pretrain(ladder)
+    needs_ladder = scale is Scale.embedded and SIZE in asked and models is None
     if dry_run:
         for group, plan in plans.items():
-            show_plan(plan, folders[group], jobs or 1)
+            show_plan(plan, folders[group], jobs or 1, may_measure=not needs_ladder)
         return
+    if needs_ladder:
+        _pretrain(ladder)
+    stop = StopRequest()
     stop.is_running = True
     failed = 0
     with stop:
@@ -65,3 +68,27 @@ def reproduce(
     _write(folders, out)
     if failed:
         sys.exit(1)
+
+
+def _further_corpora() -> list[str]:
+    """The paper's validation texts, where they are on this machine."""
+    ready = {info.name for info in list_corpora() if info.ready}
+    return [name for name in ("wikitext2", "ptb") if name in ready]
+
+
+def _pretrain(ladder: Path) -> None:
+    """Make the models of Figure 3, unless they are there."""
+    from collapse_lm.cli.pretrain import pretrain
+
+    pretrain(ladder, sizes=",".join(LADDER))
+
+
+def _write(folders: dict[str, SweepFolder], out: Path) -> None:
+    """Draw and judge what was measured, and say where it is."""
+    from collapse_lm.records import find_runs
+    from collapse_lm.report.reproduction import write_reproduction
+
+    groups = {group: find_runs(folder.path / "runs") for group, folder in folders.items()}
+    for claim in write_reproduction(groups, out):
+        print(printable(f"{claim.verdict:>13}  {claim.statement.sentence}"))
+    print(printable(f"figures {out / 'figures'}  tables {out / 'tables'}  {out / 'claims.md'}"))

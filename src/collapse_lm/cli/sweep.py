@@ -87,7 +87,9 @@ def sweep(
     stop = StopRequest()
     stop.is_running = True  # a first signal is passed on to the runs
     with stop:
-        failed = do_plan(plan, folder, choose_engine(engine, jobs, threads, address, gpus, folder), stop)
+        failed = do_plan(
+            plan, folder, choose_engine(engine, jobs, threads, address, gpus, folder), stop
+        )
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
     if failed:
@@ -153,13 +155,16 @@ def _live_table(plan: Plan, folder: SweepFolder) -> Table:
     return table
 
 
-def show_plan(plan: Plan, folder: SweepFolder, jobs: int) -> None:
+def show_plan(plan: Plan, folder: SweepFolder, jobs: int, *, may_measure: bool = True) -> None:
     """Print every run with its state, and how long what is missing takes at most."""
     from collapse_lm.engines.estimate import longest_seconds
 
     states = folder.states(plan)
     for run, state in states:
         print(f"{printable(run.name)}  {state.progress}  {state.update} updates")
+    if not may_measure:
+        print(f"{len(states)} runs; their models are made first (`collapse-lm pretrain`)")
+        return
     left = [(run.config, state.update) for run, state in states if state.progress != "done"]
     hours, rest = divmod(round(longest_seconds(left) / jobs / 60), 60)
     print(f"{len(states)} runs, {len(left)} to do: at most about {hours} h {rest:02} min")

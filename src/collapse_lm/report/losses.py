@@ -6,37 +6,20 @@ from typing import Any
 
 from collapse_lm.printable import printable
 from collapse_lm.records.schema import Row
-
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe-Ito, colour-blind safe
-# Dates are left out, so that equal runs give equal files.
-_FORMATS: dict[str, dict[str, None]] = {
-    "svg": {"Date": None},
-    "png": {},
-    "pdf": {"CreationDate": None},
-}
+from collapse_lm.report.style import COLOURS, exact, new_figure, save_figure
 
 
 def draw_losses(rows: Sequence[Row], summary: Row | None, manifest: Row, folder: Path) -> None:
     """Write losses.svg, .png and .pdf: two panels over one axis of updates."""
-    from matplotlib import rc_context
-
-    # Without random ids equal runs give equal files; a name with a dollar is no formula.
-    with rc_context({"svg.hashsalt": "collapse-lm", "text.parse_math": False}):
-        figure = _figure(rows, summary, manifest)
-        folder.mkdir(exist_ok=True)
-        for suffix, metadata in _FORMATS.items():
-            figure.savefig(folder / f"losses.{suffix}", dpi=160, metadata=metadata)
+    with exact():
+        save_figure(_figure(rows, summary, manifest), folder, "losses")
 
 
 def _figure(rows: Sequence[Row], summary: Row | None, manifest: Row) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.2, 5.4)
     validation, train = figure.subplots(2, 1, sharex=True)
     names = {name for row in rows for name in row["validation"]}
-    for colour, name in zip(_COLOURS * len(names), sorted(names), strict=False):
+    for colour, name in zip(COLOURS * len(names), sorted(names), strict=False):
         points = [(r["update"], r["validation"][name]["loss"]) for r in rows if r["validation"]]
         _line(validation, points, colour, printable(name))
     validation.set_ylabel("validation loss\n(nats per token)")

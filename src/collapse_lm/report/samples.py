@@ -14,11 +14,11 @@ def samples_page(
     by_update = {row["update"]: row for row in rows}
     ending = escape(printable(summary["reason"]), quote=False) if summary else "still running"
     parts = [
-        f"# Samples of {_code(manifest['model']['reference'])}, seed {manifest['seed']}",
+        f"# Samples of {as_code(manifest['model']['reference'])}, seed {manifest['seed']}",
         f"{len(samples)} updates. {ending[:1].upper()}{ending[1:]}.",
     ]
     for sample in _stages(samples):
-        parts += [_heading(by_update[sample["update"]]), *map(_quote, sample["text"])]
+        parts += [_heading(by_update[sample["update"]]), *map(fenced, sample["text"])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -41,12 +41,12 @@ def _shown(value: float | None, digits: int = 2) -> str:
     return "undefined" if value is None else f"{value:.{digits}f}"
 
 
-def _code(name: str) -> str:
+def as_code(name: str) -> str:
     """Show a name as code, on one line."""
     return f"`{printable(name).replace('`', chr(39))}`"
 
 
-def _quote(text: str) -> str:
+def fenced(text: str) -> str:
     """Fence a text as code, so that nothing in it is read as Markdown, HTML or a terminal's."""
     text = printable(text, keep_newlines=True)
     longest = max((len(run) for run in _backtick_runs(text)), default=0)

@@ -1,0 +1,100 @@
+"""Runs sorted by what their group varies: learning rate, size, or a cell of the phase diagram.
+
+Pure.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from collapse_lm.analysis.outcomes import Measured, Outcome
+from collapse_lm.analysis.survival import kaplan_meier
+from collapse_lm.printable import printable
+
+LEARNING_RATE, SIZE, PHASE = "learning rate", "size", "phase"
+Groups = Mapping[str, Sequence[Measured]]
+Level = Callable[[Outcome], Any]
+
+
+def rate(outcome: Outcome) -> float:
+    """Learning rate: what the group "learning rate" varies."""
+    return outcome.learning_rate
+
+
+def size(outcome: Outcome) -> tuple[int, str]:
+    """(parameters or 0, model reference): what the group "size" varies."""
+    return outcome.parameters or 0, outcome.model
+
+
+def cell(outcome: Outcome) -> tuple[int, float, float]:
+    """(sample length, temperature, learning rate): what the group "phase" varies."""
+    return outcome.sample_length, outcome.temperature, outcome.learning_rate
+
+
+def sort_by(runs: Sequence[Measured], level: Level) -> dict[Any, list[Measured]]:
+    """Return level -> its runs, in the order of the levels."""
+    found: dict[Any, list[Measured]] = {}
+    for run in runs:
+        found.setdefault(level(run.outcome), []).append(run)
+    return dict(sorted(found.items()))
+
+
+def sort_group(group: str, runs: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """Return the runs of a group by level, each level named in words."""
+    level, name = _NAMED[group]
+    return {name(found[0].outcome): found for found in sort_by(runs, level).values()}
+
+
+def describe_levels(group: str, runs: Sequence[Measured]) -> dict[str, dict[str, Any]]:
+    """Count runs, seeds and collapses of each level, with the median time to collapse.
+
+    A median or limit that is not reached is None.
+    """
+    described = {}
+    for name, members in sort_group(group, runs).items():
+        outcomes = [run.outcome for run in members]
+        curve = kaplan_meier([o.time for o in outcomes], [o.observed for o in outcomes])
+        described[name] = {
+            "runs": curve.runs,
+            "seeds": len({o.seed for o in outcomes}),
+            "collapses": curve.collapses,
+            "median": curve.median,
+            "median_lower": curve.median_lower,
+            "median_upper": curve.median_upper,
+        }
+    return described
+
+
+def name_rate(learning_rate: float) -> str:
+    """Write a learning rate as a reader does: 2e-05 is 2e-5."""
+    if not 0 < learning_rate < 0.001:
+        return f"{learning_rate:g}"
+    digits, _, power = f"{learning_rate:.6e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
+
+
+def name_parameters(parameters: int | None) -> str:
+    """Write a number of parameters in thousands, millions or billions."""
+    if not parameters:
+        return "unknown size"
+    for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if parameters >= 0.9995 * unit:
+            return f"{parameters / unit:.3g}{letter}"
+    return str(parameters)
+
+
+def _name_size(outcome: Outcome) -> str:
+    # References of two models may end alike; a level needs a name of its own.
+    return f"{printable(outcome.model)} ({name_parameters(outcome.parameters)})"
+
+
+def _name_cell(outcome: Outcome) -> str:
+    temperature, length = outcome.temperature, outcome.sample_length
+    rate = name_rate(outcome.learning_rate)
+    return f"learning rate {rate}, temperature {temperature:g}, {length} tokens"
+
+
+_NAMED: dict[str, tuple[Level, Callable[[Outcome], str]]] = {
+    LEARNING_RATE: (rate, lambda outcome: name_rate(outcome.learning_rate)),
+    SIZE: (size, _name_size),
+    PHASE: (cell, _name_cell),
+}

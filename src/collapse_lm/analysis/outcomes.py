@@ -1,0 +1,226 @@
+"""How each run of a sweep ended: one outcome per finished run.
+
+The collapse is judged from the rows by the rule in config.yaml; the summary is not
+read. A number that the record lacks is NaN. Knows nothing of figures.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from collapse_lm.config import Config, load_config
+from collapse_lm.errors import UserError
+from collapse_lm.metrics.collapse import CollapseRule, judge
+from collapse_lm.records import RunReader, observations
+from collapse_lm.records.directory import CONFIG
+from collapse_lm.records.schema import Row
+
+ENDED = ("finished", "diverged")  # other runs stopped for reasons that say nothing of the model
+LAST = 5  # samples that stand for the end of a run
+# What a record that was cut, mutated or made up makes Python raise past the check of its shape.
+DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+REPETITIVE = {"loop_share": 0.5, "seq_rep_4": 0.6}  # a sample is repetitive from either on
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that ended by itself.
+
+    Attributes:
+        run: its path below the folder that all runs share.
+        model: the reference in its configuration.
+        label: the last part of that reference.
+        parameters: tied ones counted once; None if unknown.
+        parameters_without_embeddings: known for the models of `pretrain` only.
+        learning_rate, temperature, sample_length, seed, max_updates: of its configuration.
+        corpora: validation corpora, in the order of its configuration.
+        time: the collapse update if it collapsed, else its last update.
+        observed: True for a collapse; False for a run that is censored at `time`.
+        status: finished or diverged. A run that diverged before it collapsed is
+            censored at its last update, though divergence may be no accident.
+        updates: its last update (past the collapse by the rule's patience, or more).
+        criteria: which of the rule's criteria fired at the collapse.
+        validation: corpus -> (at update 0, at the first evaluation from the collapse on
+            or NaN, at the end), nats per token.
+        train_first, train_last, train_lowest: train loss, nats per token.
+        loop_share, seq_rep_4: means over the last five samples.
+        repetitive: share of these samples with a loop share of at least .5 or a
+            seq-rep-4 of at least .6.
+    """
+
+    run: str
+    model: str
+    label: str
+    parameters: int | None
+    parameters_without_embeddings: int | None
+    learning_rate: float
+    temperature: float
+    sample_length: int
+    seed: int
+    max_updates: int
+    corpora: tuple[str, ...]
+    time: int
+    observed: bool
+    status: str
+    updates: int
+    criteria: tuple[str, ...]
+    validation: Mapping[str, tuple[float, float, float]]
+    train_first: float
+    train_last: float
+    train_lowest: float
+    loop_share: float
+    seq_rep_4: float
+    repetitive: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An outcome with the rows of updates.jsonl behind it, and where it was read."""
+
+    outcome: Outcome
+    rows: Sequence[Row]
+    reader: RunReader
+
+    def train_loss(self) -> dict[int, float]:
+        """Train loss (nats per token) by update, from update 1 on."""
+        return {row["update"]: _number(row["train_loss"]) for row in self.rows if row["update"]}
+
+    def validation_loss(self, corpus: str) -> dict[int, float]:
+        """Validation loss (nats per token) by update, where the corpus was evaluated."""
+        evaluated = [row for row in self.rows if corpus in row["validation"]]
+        return {row["update"]: _number(row["validation"][corpus]["loss"]) for row in evaluated}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that has no outcome, and why."""
+
+    run: str
+    reason: str
+
+
+def measure_runs(
+    readers: Sequence[RunReader], root: Path | None = None
+) -> tuple[list[Measured], list[LeftOut]]:
+    """Read runs; return those that ended by themselves, and the others with the reason.
+
+    A run that failed, was interrupted or is still running is left out, and so is one
+    whose record is damaged or holds no row.
+
+    Args:
+        readers: the runs; one that is given twice counts once.
+        root: folder that run names are relative to; by default the nearest that holds all.
+    """
+    found: list[Measured] = []
+    left_out: list[LeftOut] = []
+    root = root or common_folder(readers)
+    for path in sorted({reader.path.absolute() for reader in readers}):
+        name = Path(os.path.relpath(path, root)).as_posix()
+        run = _measure(name, RunReader(path))
+        if isinstance(run, LeftOut):
+            left_out.append(run)
+        else:
+            found.append(run)
+    return found, left_out
+
+
+def common_folder(readers: Sequence[RunReader]) -> Path:
+    """Return the nearest folder that holds all run directories."""
+    parents = {reader.path.absolute().parent for reader in readers}
+    return Path(os.path.commonpath(parents)) if parents else Path()
+
+
+def _measure(name: str, reader: RunReader) -> Measured | LeftOut:
+    try:
+        manifest, rows = reader.manifest(), reader.updates()
+        if manifest["status"] not in ENDED:
+            return LeftOut(name, f"status: {manifest['status']}")
+        if not rows:
+            return LeftOut(name, "no rows")
+        config = load_config(reader.path / CONFIG)
+        return Measured(_outcome(name, config, manifest["model"], rows), rows, reader)
+    except (*DAMAGE, UserError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        return LeftOut(name, f"damaged: {type(error).__name__}: {first_line}")
+
+
+def _outcome(name: str, config: Config, model: Row, rows: Sequence[Row]) -> Outcome:
+    rule = CollapseRule(**config.collapse.model_dump(exclude={"stop", "aftermath"}))
+    verdict = judge(observations(rows), rule)
+    updates = int(rows[-1]["update"])
+    evaluated = [row for row in rows if row["validation"]]
+    corpora = tuple(evaluated[0]["validation"]) if evaluated else ()
+    train = [_number(row["train_loss"]) for row in rows if row["update"]]
+    ending = [row["text"] for row in rows if row["text"]][-LAST:]
+    return Outcome(
+        run=name,
+        model=config.model,
+        label=Path(config.model).name or config.model,
+        parameters=None if model.get("parameters") is None else int(model["parameters"]),
+        parameters_without_embeddings=_without_embeddings(model),
+        learning_rate=config.training.learning_rate,
+        temperature=config.sampling.temperature,
+        sample_length=config.sampling.max_new_tokens,
+        seed=config.seed,
+        max_updates=config.run.max_updates,
+        corpora=corpora,
+        time=updates if verdict.collapse_update is None else verdict.collapse_update,
+        observed=verdict.collapsed,
+        status="diverged" if _has_diverged(rows) else "finished",
+        updates=updates,
+        criteria=verdict.reasons,
+        validation={name: _ends(evaluated, name, verdict.collapse_update) for name in corpora},
+        train_first=train[0] if train else math.nan,
+        train_last=train[-1] if train else math.nan,
+        train_lowest=min((x for x in train if not math.isnan(x)), default=math.nan),
+        loop_share=_mean([_number(text["loop_share"]) for text in ending]),
+        seq_rep_4=_mean([_number(text["seq_rep_4"]) for text in ending]),
+        repetitive=_mean([float(is_repetitive(text)) for text in ending]),
+    )
+
+
+def is_repetitive(text: Mapping[str, float | None]) -> bool:
+    """True for the text metrics of a sample that is a loop or poor in new 4-grams."""
+    return any(_number(text[name]) >= least for name, least in REPETITIVE.items())
+
+
+def _has_diverged(rows: Sequence[Row]) -> bool:
+    return any(row.get("applied") is False for row in rows)
+
+
+def _ends(
+    evaluated: Sequence[Row], corpus: str, collapse: int | None
+) -> tuple[float, float, float]:
+    """Validation loss at the start, from the collapse on, and at the end."""
+    losses = [
+        (row["update"], _number(row["validation"][corpus]["loss"]))
+        for row in evaluated
+        if corpus in row["validation"]
+    ]
+    after = [loss for update, loss in losses if collapse is not None and update >= collapse]
+    return losses[0][1], after[0] if after else math.nan, losses[-1][1]
+
+
+def _without_embeddings(model: Row) -> int | None:
+    """What `pretrain` wrote beside the weights; None for any other model, or a moved one."""
+    if model.get("kind", "local") != "local":
+        return None
+    try:
+        path = Path(model["location"]).expanduser() / "provenance.json"
+        return int(json.loads(path.read_text(encoding="utf-8"))["parameters"]["without_embeddings"])
+    except DAMAGE:
+        return None
+
+
+def _number(value: float | None) -> float:
+    """A number of a row; null is one that JSON could not hold."""
+    return math.nan if value is None else float(value)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of the values that are defined, NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

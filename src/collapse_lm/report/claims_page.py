@@ -1,0 +1,76 @@
+"""The claims as a page: a table to read, and below it what each verdict rests on."""
+
+import math
+from collections.abc import Sequence
+
+from collapse_lm.analysis.outcomes import LeftOut
+from collapse_lm.analysis.verdicts import Claim, Effect
+from collapse_lm.printable import printable
+from collapse_lm.report.samples import as_code
+
+_HEAD = "| claim | verdict | effect (95 % interval) | p | runs |\n| --- | --- | --- | --- | --- |"
+
+
+def claims_markdown(claims: Sequence[Claim], left_out: Sequence[LeftOut] = ()) -> str:
+    """Return claims.md; runs without an outcome are listed at its end."""
+    rows = [_row(claim) for claim in claims]
+    sections = [_section(claim) for claim in claims]
+    if left_out:
+        lines = [f"- {as_code(run.run)}: {_cell(run.reason)}" for run in left_out]
+        sections.append("\n".join(["## Runs left out", "", *lines]))
+    return "\n\n".join(["# Claims of the paper", "\n".join([_HEAD, *rows]), *sections]) + "\n"
+
+
+def _row(claim: Claim) -> str:
+    found = claim.finding
+    cells = (
+        f"{_cell(claim.statement.sentence)} (section {claim.statement.section}; `{claim.id}`)",
+        f"**{claim.verdict}**",
+        _effect(found.effect),
+        "" if math.isnan(found.p_value) else f"{found.p_value:.2g}",
+        str(found.runs),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _section(claim: Claim) -> str:
+    stated, found = claim.statement, claim.finding
+    levels = "; ".join(
+        f"{name}: {level['collapses']} of {level['runs']} runs collapsed, median "
+        f"{'not reached' if level['median'] is None else format(level['median'], 'g')}"
+        for name, level in found.levels.items()
+    )
+    lines = [
+        f"## {claim.id}: {claim.verdict}",
+        f"- Found: {_cell(found.reason)}",
+        f"- Would support it: {stated.supports}",
+        f"- Test: {stated.test}",
+        f"- Rule: {stated.rule}",
+        f"- Limits: {claim.limits}",
+    ]
+    if levels:
+        lines.append(f"- Runs (group {found.group}): {_cell(levels)}")
+    if found.effect and found.effect.note:
+        lines.append(f"- Note: {found.effect.note}")
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _effect(effect: Effect | None) -> str:
+    if effect is None:
+        return ""
+    value, lower, upper = map(_number, (effect.value, effect.lower, effect.upper))
+    return f"{effect.name}: {value} ({lower} to {upper})"
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "undefined"
+    return ("∞" if value > 0 else "-∞") if math.isinf(value) else f"{value:.3g}"
+
+
+def _cell(text: str) -> str:
+    r"""Keep a text inside its cell, and what a stranger named from being read as markup."""
+    shown = printable(text)
+    for character in "\\|`<>[]*":
+        shown = shown.replace(character, f"\\{character}")
+    return shown

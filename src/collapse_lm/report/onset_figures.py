@@ -1,0 +1,183 @@
+"""When runs collapse: by model size (the paper's Figure 3), and as survival curves by rate."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from collapse_lm.analysis.levels import name_parameters, name_rate, rate, size, sort_by
+from collapse_lm.analysis.outcomes import Measured
+from collapse_lm.analysis.survival import KaplanMeier, kaplan_meier
+from collapse_lm.report.curve_figures import band_words, draw_level
+from collapse_lm.report.style import (
+    WIDTH,
+    legend_columns,
+    looks,
+    new_figure,
+    paper_look,
+    save_figure,
+    shown,
+)
+
+Levels = dict[Any, list[Measured]]  # by (parameters, model)
+_BESIDE = 0.035  # of the axis: how far the median stands to the right of its runs
+
+
+def figure_3(runs: Sequence[Measured], folder: Path) -> str:
+    """Draw size against the onset of collapse, and loss curves by size; return the caption.
+
+    Nothing is drawn, and the caption is empty, where no size is known.
+    """
+    sized = [run for run in runs if run.outcome.parameters]
+    if not sized:
+        return ""
+    levels = sort_by(sized, size)
+    corpus = next((run.outcome.corpora[0] for run in sized if run.outcome.corpora), "")
+    with paper_look():
+        figure = new_figure(WIDTH, 2.6)
+        onset, losses = figure.subplots(1, 2)
+        _onset_panel(onset, levels)
+        bands = _loss_panel(losses, levels, corpus)
+        _legend(figure, _size_labels(levels), "parameters")
+        save_figure(figure, folder, "figure3")
+    return (
+        f"Left: update of the collapse by number of parameters, {len(sized)} runs; an open "
+        "triangle is a run that had not collapsed at that update. Black: Kaplan-Meier median with "
+        "its 95 % interval (Brookmeyer-Crowley); an arrow where there is no upper limit, no mark "
+        f"where the median is not reached. Right: validation loss on {shown(corpus)} by size, "
+        f"thin lines runs, thick their mean while at least half are running{band_words(bands)}."
+    )
+
+
+def survival_figure(runs: Sequence[Measured], folder: Path) -> str:
+    """Draw the Kaplan-Meier curve of each learning rate; return the caption."""
+    levels = sort_by(runs, rate)
+    with paper_look():
+        figure = new_figure(WIDTH, 2.8)
+        axes = figure.subplots()
+        for look, members in zip(looks(len(levels)), levels.values(), strict=True):
+            _survival_line(axes, _estimate(members), look)
+        axes.set_xlim(left=0)
+        axes.set_ylim(-0.02, 1.05)
+        axes.set_xlabel("updates")
+        axes.set_ylabel("share of runs not collapsed")
+        labels = [f"{name_rate(level)} ({len(found)})" for level, found in levels.items()]
+        _legend(figure, labels, "learning rate (runs)")
+        save_figure(figure, folder, "survival")
+    return (
+        f"Share of runs that have not collapsed, by learning rate (Kaplan-Meier, {len(runs)} "
+        "runs); bands are pointwise 95 % intervals (log-log), undefined where the share is 1 or 0; "
+        "a tick marks a run that ended without a collapse."
+    )
+
+
+def _onset_panel(axes: Any, levels: Levels) -> None:
+    latest = max(run.outcome.time for runs in levels.values() for run in runs)
+    top, beside = 1.1 * max(latest, 1), _span(levels) ** _BESIDE
+    axes.set_ylim(0, top)
+    for look, ((parameters, _), runs) in zip(looks(len(levels)), levels.items(), strict=True):
+        for observed, marker, fill in ((True, "o", look["color"]), (False, "^", "none")):
+            times = [r.outcome.time for r in runs if r.outcome.observed is observed]
+            axes.scatter(
+                [parameters] * len(times),
+                times,
+                marker=marker,
+                s=18,
+                facecolors=fill,
+                edgecolors=look["color"],
+                linewidths=0.9,
+                alpha=0.8,
+                zorder=3,
+            )
+        _median_mark(axes, parameters * beside, _estimate(runs), top)
+    _size_axis(axes, levels)
+    axes.set_ylabel("onset of collapse (updates)")
+
+
+def _median_mark(axes: Any, x: float, found: KaplanMeier, top: float) -> None:
+    """Draw median and interval; an interval without upper limit ends in an arrow."""
+    if found.median is None:
+        return
+    low = found.median if found.median_lower is None else found.median_lower
+    high = top if found.median_upper is None else found.median_upper
+    axes.plot([x, x], [low, high], color="black", linewidth=0.9, zorder=4)
+    axes.plot([x], [found.median], marker="D", markersize=3.5, color="black", zorder=5)
+    if found.median_upper is None:
+        axes.plot([x], [0.985 * top], marker=6, markersize=5, color="black", zorder=5)
+
+
+def _size_axis(axes: Any, levels: Levels) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    sizes = [parameters for parameters, _ in levels]
+
+    axes.set_xscale("log")
+    span = _span(levels)
+    axes.set_xlim(min(sizes) / span**0.12, max(sizes) * span**0.12)
+    ticks = _apart(sizes, span)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([name_parameters(tick) for tick in ticks])
+    axes.set_xlabel("parameters")
+
+
+def _span(levels: Levels) -> float:
+    """Largest size over the smallest; at least 4, so that one size has an axis too."""
+    sizes = [parameters for parameters, _ in levels]
+    return float(max(max(sizes) / min(sizes), 4))
+
+
+def _apart(sizes: Sequence[int], span: float) -> list[int]:
+    """Leave out sizes whose labels would touch those before them."""
+    kept: list[int] = []
+    for number in sizes:
+        if not kept or math.log(number / kept[-1]) > 0.14 * math.log(span):
+            kept.append(number)
+    return kept
+
+
+def _size_labels(levels: Levels) -> list[str]:
+    """Name sizes; with their models where two models have the same number of parameters."""
+    names = [name_parameters(parameters) for parameters, _ in levels]
+    if len(set(names)) == len(names):
+        return names
+    models = [shown(runs[0].outcome.label, 20) for runs in levels.values()]
+    return [f"{model} ({name})" for model, name in zip(models, names, strict=True)]
+
+
+def _loss_panel(axes: Any, levels: Levels, corpus: str) -> list[str]:
+    bands = [
+        draw_level(axes, [run.validation_loss(corpus) for run in runs], look)
+        for look, runs in zip(looks(len(levels)), levels.values(), strict=True)
+    ]
+    axes.set_xlabel("updates")
+    axes.set_ylabel(f"validation loss, {shown(corpus, 20)}\n(nats per token)")
+    return bands
+
+
+def _survival_line(axes: Any, found: KaplanMeier, look: dict[str, Any]) -> None:
+    """Draw a step curve from (0, 1) with its band and a tick per censored run."""
+    time = np.concatenate([[0.0], found.time])
+    survival, lower, upper = (
+        np.concatenate([[1.0], column]) for column in (found.survival, found.lower, found.upper)
+    )
+    axes.step(time, survival, where="post", **look)
+    axes.fill_between(time, lower, upper, step="post", color=look["color"], alpha=0.1, linewidth=0)
+    ended = found.censored > 0
+    axes.plot(
+        found.time[ended], found.survival[ended], "|", color=look["color"], markersize=7, zorder=4
+    )
+
+
+def _estimate(runs: Sequence[Measured]) -> KaplanMeier:
+    return kaplan_meier([r.outcome.time for r in runs], [r.outcome.observed for r in runs])
+
+
+def _legend(figure: Any, labels: Sequence[str], title: str) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **look) for look in looks(len(labels))]
+    columns = legend_columns(labels)
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=columns)

@@ -1,0 +1,112 @@
+"""How figures look and how they are written: one palette, three formats, equal files.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from collapse_lm.printable import printable
+from collapse_lm.records.directory import writing
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_DASHES = ("-", "--", ":", "-.")
+WIDTH = 5.5  # inches: the text width of the paper's format
+# Dates are left out, and ids in an svg come from a fixed salt: equal runs give equal files.
+_FORMATS: dict[str, dict[str, None]] = {
+    "svg": {"Date": None},
+    "png": {},
+    "pdf": {"CreationDate": None},
+}
+_EXACT: Any = {
+    "svg.hashsalt": "collapse-lm",
+    "text.parse_math": False,
+}  # a dollar in a name is no formula
+_LOOK: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+}
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Settings under which equal data give equal files."""
+    from matplotlib import rc_context
+
+    with rc_context(_EXACT):
+        yield
+
+
+@contextmanager
+def paper_look() -> Iterator[None]:
+    """Settings of the figures of a paper, with those of `exact`."""
+    from matplotlib import rc_context
+
+    with rc_context(_EXACT | _LOOK):
+        yield
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Make a figure (inches) without a window."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Any, folder: Path, name: str, dpi: int = 160) -> None:
+    """Write folder/name.svg, .png and .pdf."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, metadata in _FORMATS.items():
+            figure.savefig(folder / f"{name}.{suffix}", dpi=dpi, metadata=metadata)
+
+
+def looks(number: int) -> list[dict[str, Any]]:
+    """Return a colour and dash for each of a number of lines; all differ up to 28."""
+    return [
+        {"color": COLOURS[i % len(COLOURS)], "linestyle": _DASHES[i // len(COLOURS) % len(_DASHES)]}
+        for i in range(number)
+    ]
+
+
+def shown(name: str, width: int = 40) -> str:
+    """Make a name fit for a figure: printable, short, and in characters of its font."""
+    text = printable(name)
+    text = text if len(text) <= width else f"{text[: width - 1]}…"
+    return "".join(c if ord(c) in _glyphs() else f"U+{ord(c):04X}" for c in text)
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    """Characters of the default font; others would be drawn as boxes, with a warning."""
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def legend_columns(labels: Sequence[str], most: int = 6) -> int:
+    """Columns of a legend above a figure: few where labels are long."""
+    longest = max((len(label) for label in labels), default=1)
+    return max(1, min(len(labels), most, 90 // (longest + 7)))

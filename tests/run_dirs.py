@@ -1,0 +1,123 @@
+"""Run directories made up with a known truth, for tests that read finished runs."""
+
+import json
+import math
+from pathlib import Path
+
+from collapse_lm.config import resolve, to_yaml
+from collapse_lm.records import RunReader
+from collapse_lm.records.schema import to_json
+
+HOSTILE = "\x1b[2Jgone <script>alert(1)</script> ```` \u202eabc $x^2$ \u4e2d\U0001f98a --> [a](b)"
+
+
+def rising(update, corpus):
+    return 3 + update / 100 + (corpus == "ptb")
+
+
+def falling_train(update, collapse):
+    """From 3 nats down, and 0.05 from the collapse on; before it the rule sees nothing low."""
+    if collapse is None:
+        return 3.0
+    return 0.05 if update >= collapse else max(0.2, 3 - 2.95 * update / collapse)
+
+
+def write_run(
+    folder,
+    *,
+    collapse=None,
+    updates=30,
+    rate=1e-4,
+    seed=0,
+    model="smollm2-135m",
+    parameters=134_515_008,
+    location=None,
+    temperature=0.8,
+    length=200,
+    corpora=("sotu",),
+    validation=rising,
+    train=falling_train,
+    repetitive=True,
+    status="finished",
+    stop=True,
+    every=1,
+    diverged=False,
+    max_updates=None,
+    text="some text",
+):
+    """Write a run that collapses at an update, by loops unless not `repetitive`, or never."""
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    last = collapse + 4 if collapse is not None and stop else updates
+    config = resolve(
+        {
+            "seed": seed,
+            "model": model,
+            "sampling": {"temperature": temperature, "max_new_tokens": length},
+            "training": {"learning_rate": rate},
+            "evaluation": {"corpora": list(corpora), "every": every},
+            "run": {"max_updates": max_updates or updates},
+        }
+    )
+    rows = [
+        _row(u, collapse, corpora, validation, train, repetitive, is_evaluated=not u % every)
+        for u in range(last + 1)
+    ]
+    if diverged:
+        rows[-1] |= {"applied": False, "train_loss": math.nan}
+    provenance = {"reference": model, "kind": "local", "location": str(location or model)}
+    manifest = {
+        "format_version": 1,
+        "status": "diverged" if diverged else status,
+        "seed": seed,
+        "model": {**provenance, "parameters": parameters, "sha256": "0"},
+    }
+    samples = [
+        {"update": u, "prompt": [0], "ids": [[1]], "text": [f"{text} {u}"]}
+        for u in range(1, last + 1)
+    ]
+    (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    for name, lines in (("updates", rows), ("samples", samples)):
+        (folder / f"{name}.jsonl").write_text("".join(to_json(r) + "\n" for r in lines))
+    return RunReader(folder)
+
+
+def _row(update, collapse, corpora, validation, train, repetitive, *, is_evaluated):
+    losses = {name: validation(update, name) for name in corpora} if is_evaluated else {}
+    row = {
+        "update": update,
+        "train_loss": train(update, collapse) if update else None,
+        "validation": {
+            name: {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": loss / 3}
+            for name, loss in losses.items()
+        },
+        "text": None,
+        "entropy": 2.0,
+    }
+    if update:
+        is_loop = repetitive and collapse is not None and update >= collapse
+        row["text"] = {
+            "distinct_1": 0.5,
+            "distinct_2": 0.6,
+            "loop_share": 0.9 if is_loop else 0.0,
+            "seq_rep_4": 0.8 if is_loop else 0.1,
+            "compression": 0.4,
+        }
+    return row
+
+
+def sweep(folder, times, *, horizon=30, **options):
+    """Write runs from {value: [collapse update or None, ...]}, one per seed from 0 on.
+
+    `key` names the option that the values belong to (default: the learning rate).
+    """
+    key = options.pop("key", "rate")
+    return [
+        write_run(
+            Path(folder) / f"{key}{place}" / f"seed{seed}",
+            **{key: value, "seed": seed, "collapse": collapse, "updates": horizon} | options,
+        )
+        for place, (value, collapses) in enumerate(times.items())
+        for seed, collapse in enumerate(collapses)
+    ]
