@@ -11,7 +11,7 @@ from collapse_lm.cli.sweep import Engine, choose_engine, do_plan, show_plan
 from collapse_lm.data.corpus import list_corpora
 from collapse_lm.printable import printable
 from collapse_lm.reproduction.plan import LADDER, SIZE, Scale, Target, sweeps_for
-from collapse_lm.sweep import SweepFolder, plan_sweep, with_overrides
+from collapse_lm.sweep import SweepFolder, SweepSpec, plan_sweep, with_overrides
 
 
 def reproduce(
@@ -22,6 +22,9 @@ def reproduce(
     models: Annotated[
         Path | None,
         typer.Option(help="Folder of gpt2, gpt2-medium, ... (paper) or of a ladder (embedded)."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds of each group of runs, from 0.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("reproduction"),
     jobs: Annotated[
@@ -43,7 +46,7 @@ def reproduce(
     ladder = models or out / "ladder"
     chosen = ladder if scale is Scale.embedded else models
     asked = {
-        group: with_overrides(spec, settings or [])
+        group: with_overrides(_with_seeds(spec, seeds), settings or [])
         for group, spec in sweeps_for(what, scale, chosen, _further_corpora()).items()
     }
     plans = {group: plan_sweep(spec) for group, spec in asked.items()}
@@ -68,6 +71,10 @@ def reproduce(
     _write(folders, out)
     if failed:
         sys.exit(1)
+
+
+def _with_seeds(spec: SweepSpec, seeds: int | None) -> SweepSpec:
+    return spec if seeds is None else spec.model_copy(update={"seeds": list(range(seeds))})
 
 
 def _further_corpora() -> list[str]:

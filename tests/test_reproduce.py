@@ -1,0 +1,88 @@
+"""`collapse-lm reproduce` as a user calls it, on tiny models in the hub's layout."""
+
+import json
+
+import pytest
+from test_cli import call, settings
+
+from collapse_lm.reproduction import Scale, Target, sweeps_for
+from collapse_lm.reproduction.plan import LADDER
+from collapse_lm.sweep import plan_sweep
+
+from conftest import save, tiny_gpt2
+
+NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+
+
+@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("scale", Scale)
+def test_every_target_plans_at_every_scale(target, scale):
+    plans = [plan_sweep(spec) for spec in sweeps_for(target, scale, None, ["ptb"]).values()]
+    assert len(plans) == (2 if target is Target.all else 1)
+    assert all(plan.runs for plan in plans)
+
+
+def test_the_paper_scale_is_table_2_with_five_seeds_and_four_sizes(tmp_path):
+    specs = sweeps_for(Target.all, Scale.paper, tmp_path, [])
+    rates, sizes = (plan_sweep(spec).runs for spec in specs.values())
+    for run in (*rates, *sizes):
+        assert run.config.evaluation.corpora == ("wikitext2", "ptb")
+        assert (run.config.sampling.top_k, run.config.run.max_updates) == (500, 1000)
+    assert {run.config.seed for run in rates} == set(range(5))
+    assert {run.config.model for run in rates} == {str(tmp_path / "gpt2")}
+    assert {run.config.model for run in sizes} == {str(tmp_path / name) for name in NAMES}
+
+
+def test_the_embedded_scale_has_four_rates_and_a_factor_of_thirty_in_size():
+    rates, sizes = sweeps_for(Target.all, Scale.embedded, None, ["ptb"]).values()
+    assert len(rates.grid["training.learning_rate"]) == 4
+    assert rates.set["evaluation.corpora"] == ["sotu", "sotu-19th", "ptb"]
+    weights = [12 * depth * width**2 for width, depth in (map(int, s.split("x")) for s in LADDER)]
+    assert max(weights) / min(weights) >= 30
+    assert len(sizes.grid["model"]) == 4
+
+
+def test_everything_at_paper_scale_from_local_checkpoints(prose_file, tmp_path):
+    for name in NAMES:
+        save(tiny_gpt2(), tmp_path / "models" / name)
+    small = settings(
+        [
+            "run.max_updates=2",
+            f"evaluation.corpora=[text:{prose_file}]",
+            "evaluation.context=64",
+            "sampling.max_new_tokens=40",
+            "sampling.block_size=32",
+            "training.window=32",
+            "precision=float32",
+        ]
+    )
+    out = tmp_path / "out"
+    words = ["reproduce", "all", "--scale", "paper", "--models", tmp_path / "models"]
+    words += ["--seeds", 1, "--out", out, "--jobs", 2, *small]
+    done = call(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("4 runs, 0 done before") == 2
+    claims = json.loads((out / "claims.json").read_text())
+    assert len(claims) >= 6
+    assert {claim["verdict"] for claim in claims} <= {
+        "supported",
+        "not supported",
+        "undecided",
+        "not tested",
+    }
+    for name in ("figure2", "figure3"):
+        assert (out / "figures" / f"{name}.svg").stat().st_size > 1000
+    assert (out / "table1.txt").is_file()
+    assert (out / "tables" / "runs.csv").read_text().count("\n") == 9
+    before = (out / "claims.json").read_bytes()
+    again = call(*words)
+    assert again.stdout.count("4 runs, 4 done before") == 2
+    assert (out / "claims.json").read_bytes() == before
+
+
+def test_a_model_that_is_missing_is_told_and_fails_only_its_runs(prose_file, tmp_path):
+    save(tiny_gpt2(), tmp_path / "models" / "gpt2")
+    wrong = ["--models", tmp_path / "models", "--seeds", 1, "--out", tmp_path / "out"]
+    done = call("reproduce", "fig2", "--scale", "paper", *wrong, "--set", "sampling.top_k=x")
+    assert done.returncode == 2
+    assert not (tmp_path / "out").exists()
