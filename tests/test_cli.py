@@ -164,7 +164,7 @@ def refused(tmp_path, *arguments, **environment):
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    assert time.perf_counter() - begin < 20
+    assert time.perf_counter() - begin < 60
     assert list(tmp_path.iterdir()) == []
     return done.stderr
 
@@ -201,7 +201,9 @@ def test_a_model_that_exists_nowhere_without_a_network(tmp_path, prose_file):
         HF_ENDPOINT="http://127.0.0.1:9",
     )
     assert "nobody/nothing is not on this machine, and the hub does not answer" in message
-    assert time.perf_counter() - begin < 5
+    assert (
+        time.perf_counter() - begin < 20
+    )  # an offline look-up of the hub library takes 23 s; Python and torch start in 5
 
 
 def test_a_model_folder_without_safetensors(tmp_path, tmp_path_factory, prose_file):

@@ -27,7 +27,7 @@ def test_sotu_is_the_newest_address_and_its_training_part_the_rest():
     held_out, train = load_corpus("sotu"), load_corpus("sotu-train")
     old = load_corpus("sotu-19th")
     assert old.text in train.text
-    assert old.source == "package sotu 0.1.2, SOURCE"
+    assert old.source == "package sotu 0.1.2, 1801-Jefferson-1 to 1900-McKinley-1"
     assert held_out.source == "package sotu 0.1.2, 2026-Trump-1"
     assert train.source == "package sotu 0.1.2, 1790-Washington-1 to 2024-Biden-1"
     assert held_out.text[:2000] not in train.text

@@ -11,6 +11,7 @@ from typer.main import get_command
 from collapse_lm.cli.main import app
 from collapse_lm.config import load_config, preset_names, resolve
 from collapse_lm.config.load import dotted_keys
+from collapse_lm.sweep import load_sweep, plan_sweep
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
@@ -49,9 +50,11 @@ def test_the_readme_covers_every_command_and_preset():
 
 
 def test_the_yaml_of_the_readme_loads(tmp_path):
-    (block,) = blocks(ROOT / "README.md", "yaml")
-    (tmp_path / "mine.yaml").write_text(block)
+    sweep, mine = blocks(ROOT / "README.md", "yaml")
+    (tmp_path / "mine.yaml").write_text(mine)
     assert load_config(tmp_path / "mine.yaml").sampling.batch_size == 4
+    (tmp_path / "rates.yaml").write_text(sweep)
+    assert len(plan_sweep(load_sweep(str(tmp_path / "rates.yaml"))).runs) == 9
 
 
 def test_the_design_lists_every_key():

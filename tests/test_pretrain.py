@@ -603,7 +603,7 @@ def test_a_signal_ends_at_once_and_leaves_no_half_folder(number, code, corpus_fi
     assert process.returncode == code
     assert "Traceback" not in err
     assert "finished models stay in lad" in err
-    assert time.perf_counter() - begin < 20
+    assert time.perf_counter() - begin < 60
     assert list(tmp_path.rglob("*")) == []
 
 
