@@ -50,7 +50,7 @@ def test_the_readme_covers_every_command_and_preset():
 
 
 def test_the_yaml_of_the_readme_loads(tmp_path):
-    sweep, mine = blocks(ROOT / "README.md", "yaml")
+    mine, sweep = blocks(ROOT / "README.md", "yaml")
     (tmp_path / "mine.yaml").write_text(mine)
     assert load_config(tmp_path / "mine.yaml").sampling.batch_size == 4
     (tmp_path / "rates.yaml").write_text(sweep)
