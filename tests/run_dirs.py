@@ -71,6 +71,8 @@ def write_run(
         "status": "diverged" if diverged else status,
         "seed": seed,
         "model": {**provenance, "parameters": parameters, "sha256": "0"},
+        "corpora": [{"name": name, "sha256": "0"} for name in corpora],
+        "precision": "float32",
     }
     samples = [
         {"update": u, "prompt": [0], "ids": [[1]], "text": [f"{text} {u}"]}

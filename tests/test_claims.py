@@ -202,6 +202,14 @@ def test_an_update_that_was_not_evaluated_has_a_row_without_corpus(tmp_path):
     assert rows[1]["loss"] == ""
 
 
+def test_a_number_that_is_not_finite_is_nan_in_the_tables(tmp_path):
+    run = write_run(tmp_path / "run", updates=2, validation=lambda u, c: 3.0 if u < 2 else math.inf)
+    groups = {"phase": measured([run])}
+    last = table(updates_table(groups))[-1]
+    assert (last["loss"], last["perplexity"], last["train_loss"]) == ("nan", "nan", "3.0")
+    assert table(runs_table(groups, {}))[0]["validation_sotu_end"] == "nan"
+
+
 def test_hostile_names_are_printable_in_tables(tmp_path):
     run = write_run(tmp_path / "a\x1b[2J", collapse=3, model=HOSTILE, corpora=("sotu",))
     groups = {"size": measured([run])}
@@ -435,6 +443,23 @@ def test_the_literal_and_the_trend_reading_of_a_rising_loss(validation, each, tr
     options = {"validation": validation} if validation else {}
     claims = judged(tmp_path, FASTER, **options)
     assert [claims[RISES].verdict, claims[TREND].verdict] == [each, trend]
+
+
+def falls_at_last(update, corpus):
+    return 2.0 if update == 13 else 3 + update / 100
+
+
+def test_a_trend_that_ends_below_its_start_is_no_rise(tmp_path):
+    claim = judged(tmp_path, {2e-5: [9] * 3, 4e-5: [9] * 3}, validation=falls_at_last)[TREND]
+    assert claim.finding.effect.lower > 0.5
+    assert claim.finding.details["share_ending_above_start"]["value"] == 0
+    assert claim.verdict == "not supported"
+
+
+def test_controls_at_learning_rate_0_belong_to_no_claim(tmp_path):
+    runs = measured(sweep(tmp_path, {0: [None] * 3, 1e-4: [5]}))
+    assert [run.outcome.learning_rate for run in main_runs({"phase": runs})[1]] == [1e-4]
+    assert main_runs({"learning rate": runs[:3]})[1] == []
 
 
 def test_the_share_of_rises_by_hand(tmp_path):
