@@ -150,8 +150,8 @@ def test_doctor_measures_and_names_what_is_missing(tiny_overrides):
 
 def test_help_names_the_commands():
     done = call("--help")
-    assert "reproduce" not in done.stdout
-    assert all(name in done.stdout for name in ("run", "eval", "sample", "doctor", "ls"))
+    names = ("run", "resume", "sweep", "pretrain", "reproduce", "eval", "sample", "doctor", "ls")
+    assert all(f" {name} " in done.stdout for name in names)
 
 
 # --- bad input -------------------------------------------------------------------------

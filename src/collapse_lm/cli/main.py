@@ -41,9 +41,6 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Show configurations.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-app.command()(sweep)
-app.command()(pretrain)
-app.command()(reproduce)
 
 Settings = Annotated[
     list[str] | None,
@@ -260,6 +257,10 @@ def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> No
     console = Console()
     for line in examine(config):
         console.print(tables.doctor_line(line), soft_wrap=True)
+
+
+for _command in (sweep, reproduce, pretrain):
+    app.command()(_command)
 
 
 @config_app.command(name="show")
