@@ -7,31 +7,15 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+from commands import call, command
 
 from collapse_lm.config import preset_names
 from collapse_lm.models import packaged
 from collapse_lm.printable import printable
 from collapse_lm.records import RunReader
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "collapse_lm", *map(str, arguments)]
-
-
-def call(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
 
 
 def settings(overrides):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 import shutil
 import signal
@@ -13,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from commands import call, command
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -498,22 +498,6 @@ def test_settings_win_and_mistakes_are_told_together():
 # --- the command ---------------------------------------------------------------------------
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "collapse_lm", "pretrain", *map(str, arguments)]
-
-
-def call(*arguments, cwd):
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-
-
 def options(corpus_file, **settings):
     known = {"vocabulary": 300, "context": 32, "precision": "float32", **settings}
     chosen = [word for key, value in known.items() for word in ("--set", f"{key}={value}")]
@@ -522,14 +506,14 @@ def options(corpus_file, **settings):
 
 def test_the_command_trains_and_then_keeps(corpus_file, tmp_path):
     arguments = [*options(corpus_file), "--sizes", "32x1,32x2", "--tokens", "4000"]
-    done = call(*arguments, "--out", "lad", cwd=tmp_path)
+    done = call("pretrain", *arguments, "--out", "lad", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert re.search(r"32x2  step +16  tokens +4,096  loss \d\.\d{3}  lr 4.2e-04", done.stdout)
     assert len(re.findall(r"held-out \d\.\d{3} nats/token, \d\.\d{3} bits/byte", done.stdout)) == 2
-    again = call(*arguments, "--out", "lad", cwd=tmp_path)
+    again = call("pretrain", *arguments, "--out", "lad", cwd=tmp_path)
     assert again.stdout.count("kept, finished before by this recipe") == 2
-    refused = call(*arguments, "--out", "lad", "--seed", "1", cwd=tmp_path)
+    refused = call("pretrain", *arguments, "--out", "lad", "--seed", "1", cwd=tmp_path)
     assert refused.returncode == 2
     assert "2 problems" in refused.stderr
     assert "a model of another recipe" in refused.stderr
@@ -545,23 +529,18 @@ def test_a_run_starts_from_a_model_of_the_ladder(ladder, corpus_file, tmp_path):
         "run.max_updates=2",
     ]
     words = [word for setting in settings for word in ("--set", setting)]
-    done = subprocess.run(
-        [sys.executable, "-m", "collapse_lm", "run", "quickstart", "--out", "r", *words],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=120,
-        check=False,
-    )
+    done = call("run", "quickstart", "--out", "r", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "censored: reached run.max_updates" in done.stdout
 
 
 def test_mistakes_end_with_2_and_leave_nothing(prose_file, tmp_path):
-    done = call("--sizes", "33x1", "--tokens", "0", "--corpus", "text:/nowhere", cwd=tmp_path)
+    done = call(
+        "pretrain", "--sizes", "33x1", "--tokens", "0", "--corpus", "text:/nowhere", cwd=tmp_path
+    )
     assert done.returncode == 2
     assert "3 problems" in done.stderr
-    short = call(*options(prose_file, context=1024), cwd=tmp_path)
+    short = call("pretrain", *options(prose_file, context=1024), cwd=tmp_path)
     assert short.returncode == 2
     assert "more than the context (1024 tokens)" in short.stderr
     for one in (done, short):
@@ -589,7 +568,9 @@ def test_help_and_mistakes_import_no_torch(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_at_once_and_leaves_no_half_folder(number, code, corpus_file, tmp_path):
     process = subprocess.Popen(
-        command(*options(corpus_file), "--sizes", "32x1", "--tokens", 10**9, "--out", "lad"),
+        command(
+            "pretrain", *options(corpus_file), "--sizes", "32x1", "--tokens", 10**9, "--out", "lad"
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -22,6 +22,7 @@ from rich.console import Console
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
 from collapse_lm.cli.display import show_resumed, show_run
+from collapse_lm.cli.options import Settings
 from collapse_lm.cli.pretrain import pretrain
 from collapse_lm.cli.reproduce import reproduce
 from collapse_lm.cli.stopping import StopRequest
@@ -42,12 +43,6 @@ app = typer.Typer(
 config_app = typer.Typer(help="Show configurations.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a key, e.g. training.learning_rate=3e-5"
-    ),
-]
 PresetOrFile = Annotated[
     str,
     typer.Argument(metavar="PRESET_OR_YAML", help=f"One of {', '.join(preset_names())}; or a file"),

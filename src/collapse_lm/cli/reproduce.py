@@ -6,8 +6,18 @@ from typing import Annotated
 
 import typer
 
+from collapse_lm.cli.options import (
+    Address,
+    ChosenEngine,
+    DryRun,
+    Engine,
+    Gpus,
+    Jobs,
+    SettingsOfAll,
+    Threads,
+)
 from collapse_lm.cli.stopping import StopRequest
-from collapse_lm.cli.sweep import Engine, choose_engine, do_plan, show_plan
+from collapse_lm.cli.sweep import choose_engine, do_plan, show_plan
 from collapse_lm.data.corpus import list_corpora
 from collapse_lm.printable import printable
 from collapse_lm.reproduction.plan import LADDER, SIZE, Scale, Target, sweeps_for
@@ -27,20 +37,13 @@ def reproduce(
         int | None, typer.Option(min=1, help="Seeds of each group of runs, from 0.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("reproduction"),
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time. Default: one per GPU, else 1.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of each run.")] = None,
-    engine: Annotated[Engine, typer.Option(help="Where the runs are done.")] = Engine.local,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster.")] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each run on Ray.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Give every run this value."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the runs and the time.")
-    ] = False,
+    jobs: Jobs = None,
+    threads: Threads = None,
+    engine: ChosenEngine = Engine.local,
+    address: Address = None,
+    gpus: Gpus = 0,
+    settings: SettingsOfAll = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Do every run that a figure or table of the paper needs, draw it, and judge the claims."""
     ladder = models or out / "ladder"
@@ -53,9 +56,15 @@ def reproduce(
     folders = {group: SweepFolder(out / group.replace(" ", "-")) for group in asked}
     needs_ladder = scale is Scale.embedded and SIZE in asked and models is None
     if dry_run:
+        is_built = all((ladder / size).is_dir() for size in LADDER)
         for group, plan in plans.items():
-            show_plan(plan, folders[group], jobs or 1, may_measure=not needs_ladder)
+            may_measure = group != SIZE or not needs_ladder or is_built
+            show_plan(plan, folders[group], jobs or 1, may_measure=may_measure)
         return
+    starts = {
+        group: choose_engine(engine, jobs, threads, address, gpus, folder)
+        for group, folder in folders.items()
+    }
     if needs_ladder:
         _pretrain(ladder)
     stop = StopRequest()
@@ -64,8 +73,8 @@ def reproduce(
     with stop:
         for group, plan in plans.items():
             folders[group].open(asked[group])
-            start = choose_engine(engine, jobs, threads, address, gpus, folders[group])
-            failed += 0 if stop.signal_number else do_plan(plan, folders[group], start, stop)
+            if not stop.signal_number:
+                failed += do_plan(plan, folders[group], starts[group], stop)
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
     _write(folders, out)

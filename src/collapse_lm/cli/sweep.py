@@ -4,7 +4,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from collapse_lm.cli.options import (
+    Address,
+    ChosenEngine,
+    DryRun,
+    Engine,
+    Gpus,
+    Jobs,
+    SettingsOfAll,
+    Threads,
+)
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.errors import UserError
 from collapse_lm.printable import one_line, printable
@@ -34,13 +43,6 @@ if TYPE_CHECKING:
     Start = Callable[..., Iterator[Ended]]
 
 
-class Engine(StrEnum):
-    """Where the runs of a sweep are done."""
-
-    local = "local"
-    ray = "ray"
-
-
 _ROWS = 20  # runs that the live table shows
 
 
@@ -50,24 +52,13 @@ def sweep(
         typer.Argument(metavar="SPEC", help=f"One of {', '.join(sweep_names())}; or a YAML file"),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep, new or its own.")] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time. Default: one per GPU, else 1.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of each run. Default: this machine's over --jobs.")
-    ] = None,
-    engine: Annotated[Engine, typer.Option(help="Where the runs are done.")] = Engine.local,
-    address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster; without it Ray starts here.")
-    ] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each run on Ray.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Give every run this value."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the runs and the estimated time.")
-    ] = False,
+    jobs: Jobs = None,
+    threads: Threads = None,
+    engine: ChosenEngine = Engine.local,
+    address: Address = None,
+    gpus: Gpus = 0,
+    settings: SettingsOfAll = None,
+    dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY} runs.")] = False,
 ) -> None:
     """Do a set of runs; the same command again finishes only what is missing."""
@@ -81,15 +72,12 @@ def sweep(
         raise UserError.single(
             "sweep", f"{len(plan.runs)} runs", f"at most {MANY} without --yes", "--dry-run, --yes"
         )
-    if engine is Engine.local and (address or gpus):
-        raise UserError.single("--address, --gpus", "--engine local", "--engine ray")
+    start = choose_engine(engine, jobs, threads, address, gpus, folder)
     folder.open(asked)
     stop = StopRequest()
     stop.is_running = True  # a first signal is passed on to the runs
     with stop:
-        failed = do_plan(
-            plan, folder, choose_engine(engine, jobs, threads, address, gpus, folder), stop
-        )
+        failed = do_plan(plan, folder, start, stop)
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
     if failed:
@@ -104,7 +92,13 @@ def choose_engine(
     gpus: float,
     folder: SweepFolder,
 ) -> "Start":
-    """The chosen engine with its options, as a function of tasks and a stop request."""
+    """The chosen engine with its options, as a function of tasks and a stop request.
+
+    Raises:
+        UserError: for options of Ray with the local engine.
+    """
+    if engine is Engine.local and (address or gpus):
+        raise UserError.single("--address, --gpus", "--engine local", "--engine ray")
     from collapse_lm.engines.share import share_machine
 
     share = share_machine(jobs)

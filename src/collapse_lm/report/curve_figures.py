@@ -13,7 +13,7 @@ from collapse_lm.analysis.levels import name_rate, rate, sort_by
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.report.style import (
     WIDTH,
-    legend_columns,
+    line_legend,
     looks,
     new_figure,
     paper_look,
@@ -74,7 +74,7 @@ def _draw(runs: Sequence[Measured], corpora: Sequence[str], folder: Path, name: 
         ]
         for axes in rows[-1]:
             axes.set_xlabel("updates")
-        _legend(figure, levels)
+        line_legend(figure, [name_rate(level) for level in levels], "learning rate")
         save_figure(figure, folder, name)
     return _caption(runs, corpora, bands)
 
@@ -91,20 +91,6 @@ def _panels(
     train.set_title("train: own samples")
     train.set_ylim(bottom=-0.03 * train.get_ylim()[1])  # a loss of 0 stays visible
     return bands
-
-
-def _legend(figure: Any, levels: dict[float, list[Measured]]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], **look) for look in looks(len(levels))]
-    labels = [name_rate(level) for level in levels]
-    figure.legend(
-        handles,
-        labels,
-        title="learning rate",
-        loc="outside upper center",
-        ncols=legend_columns(labels),
-    )
 
 
 def _caption(runs: Sequence[Measured], corpora: Sequence[str], bands: Sequence[str]) -> str:

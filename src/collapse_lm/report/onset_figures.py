@@ -13,7 +13,7 @@ from collapse_lm.analysis.survival import KaplanMeier, kaplan_meier
 from collapse_lm.report.curve_figures import band_words, draw_level
 from collapse_lm.report.style import (
     WIDTH,
-    legend_columns,
+    line_legend,
     looks,
     new_figure,
     paper_look,
@@ -40,7 +40,7 @@ def figure_3(runs: Sequence[Measured], folder: Path) -> str:
         onset, losses = figure.subplots(1, 2)
         _onset_panel(onset, levels)
         bands = _loss_panel(losses, levels, corpus)
-        _legend(figure, _size_labels(levels), "parameters")
+        line_legend(figure, _size_labels(levels), "parameters")
         save_figure(figure, folder, "figure3")
     return (
         f"Left: update of the collapse by number of parameters, {len(sized)} runs; an open "
@@ -64,7 +64,7 @@ def survival_figure(runs: Sequence[Measured], folder: Path) -> str:
         axes.set_xlabel("updates")
         axes.set_ylabel("share of runs not collapsed")
         labels = [f"{name_rate(level)} ({len(found)})" for level, found in levels.items()]
-        _legend(figure, labels, "learning rate (runs)")
+        line_legend(figure, labels, "learning rate (runs)")
         save_figure(figure, folder, "survival")
     return (
         f"Share of runs that have not collapsed, by learning rate (Kaplan-Meier, {len(runs)} "
@@ -173,11 +173,3 @@ def _survival_line(axes: Any, found: KaplanMeier, look: dict[str, Any]) -> None:
 
 def _estimate(runs: Sequence[Measured]) -> KaplanMeier:
     return kaplan_meier([r.outcome.time for r in runs], [r.outcome.observed for r in runs])
-
-
-def _legend(figure: Any, labels: Sequence[str], title: str) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], **look) for look in looks(len(labels))]
-    columns = legend_columns(labels)
-    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=columns)

@@ -106,7 +106,11 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
-def legend_columns(labels: Sequence[str], most: int = 6) -> int:
-    """Columns of a legend above a figure: few where labels are long."""
+def line_legend(figure: Any, labels: Sequence[str], title: str) -> None:
+    """Put a legend of lines, in the order of `looks`, above a figure."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **look) for look in looks(len(labels))]
     longest = max((len(label) for label in labels), default=1)
-    return max(1, min(len(labels), most, 90 // (longest + 7)))
+    columns = max(1, min(len(labels), 6, 90 // (longest + 7)))  # few where labels are long
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=columns)

@@ -1,0 +1,21 @@
+"""Calls of the command line in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "collapse_lm", *map(str, arguments)]
+
+
+def call(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
