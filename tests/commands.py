@@ -19,3 +19,7 @@ def call(*arguments, cwd=None, **environment):
         check=False,
         env={**os.environ, "COLUMNS": "200", **environment},
     )
+
+
+def settings(overrides):
+    return [word for override in overrides for word in ("--set", override)]

@@ -10,16 +10,13 @@ import subprocess
 import time
 
 import pytest
-from commands import call, command
 
 from collapse_lm.config import preset_names
 from collapse_lm.models import packaged
 from collapse_lm.printable import printable
 from collapse_lm.records import RunReader
 
-
-def settings(overrides):
-    return [word for override in overrides for word in ("--set", override)]
+from commands import call, command, settings
 
 
 @pytest.fixture(scope="module")

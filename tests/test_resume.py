@@ -12,7 +12,6 @@ import pytest
 import torch
 from faults import COUNT, FULL, KILL, KILL_WITHIN, Faults, compiler
 from safetensors.torch import load_file
-from test_cli import call, command, settings
 from test_run import do, untimed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -23,6 +22,8 @@ from collapse_lm.config import load_config
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.parts import prepare
 from collapse_lm.records import RunReader, has_writer, only_writer
+
+from commands import call, command, settings
 
 EVERY_2 = ["run.checkpoint_every=2"]
 

@@ -8,7 +8,6 @@ import time
 
 import pytest
 import yaml
-from test_cli import call, command
 from test_resume import wait_for_rows
 from test_run import untimed
 
@@ -26,6 +25,8 @@ from collapse_lm.sweep import (
     sweep_names,
     with_overrides,
 )
+
+from commands import call, command
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 TESTS = Path(__file__).parent.parent
 sys.path.insert(0, str(TESTS))
 
-from test_cli import settings  # noqa: E402
 from test_resume import assert_same_run  # noqa: E402
 from test_run import untimed  # noqa: E402
 
+from commands import settings  # noqa: E402
 from conftest import PROSE, save, tiny_gpt2  # noqa: E402 - needs the path above
 
 __all__ = ["assert_same_run", "report", "settings", "tiny_words", "untimed"]

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from common import assert_same_run, report, settings, tiny_words
 from faults import COUNT, KILL, KILL_WITHIN, Faults
-from test_cli import command
 from test_resume import wait_for_rows
+
+from commands import command
 
 
 def tiny_at_random(folder: Path, number: int, seed: int) -> dict[str, object]:

@@ -1,8 +1,11 @@
 """`collapse-lm reproduce`: the figures and the table of the paper, with one command."""
 
+import json
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +23,8 @@ from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import choose_engine, do_plan, show_plan
 from collapse_lm.data.corpus import list_corpora
 from collapse_lm.printable import printable
-from collapse_lm.reproduction.plan import LADDER, SIZE, Scale, Target, sweeps_for
+from collapse_lm.records.directory import writing
+from collapse_lm.reproduction.plan import LADDER, SIZE, Scale, Target, groups_of, sweeps_for
 from collapse_lm.sweep import SweepFolder, SweepSpec, plan_sweep, with_overrides
 
 
@@ -53,7 +57,7 @@ def reproduce(
         for group, spec in sweeps_for(what, scale, chosen, _further_corpora()).items()
     }
     plans = {group: plan_sweep(spec) for group, spec in asked.items()}
-    folders = {group: SweepFolder(out / group.replace(" ", "-")) for group in asked}
+    folders = {group: _folder(out, group) for group in asked}
     needs_ladder = scale is Scale.embedded and SIZE in asked and models is None
     if dry_run:
         is_built = all((ladder / size).is_dir() for size in LADDER)
@@ -65,6 +69,8 @@ def reproduce(
         group: choose_engine(engine, jobs, threads, address, gpus, folder)
         for group, folder in folders.items()
     }
+    began, clock = datetime.now(UTC), time.monotonic()
+    missing = sum(s.progress != "done" for g, p in plans.items() for _, s in folders[g].states(p))
     if needs_ladder:
         _pretrain(ladder)
     stop = StopRequest()
@@ -77,9 +83,15 @@ def reproduce(
                 failed += do_plan(plan, folders[group], starts[group], stop)
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
-    _write(folders, out)
+    _write(out)
+    runs = {"runs": sum(len(plan.runs) for plan in plans.values()), "missing_before": missing}
+    _note_call(out, {"what": what, "scale": scale, **runs, "failed": failed}, began, clock)
     if failed:
         sys.exit(1)
+
+
+def _folder(out: Path, group: str) -> SweepFolder:
+    return SweepFolder(out / group.replace(" ", "-"))
 
 
 def _with_seeds(spec: SweepSpec, seeds: int | None) -> SweepSpec:
@@ -99,12 +111,24 @@ def _pretrain(ladder: Path) -> None:
     pretrain(ladder, sizes=",".join(LADDER))
 
 
-def _write(folders: dict[str, SweepFolder], out: Path) -> None:
-    """Draw and judge what was measured, and say where it is."""
+def _write(out: Path) -> None:
+    """Draw and judge what this call and earlier ones measured, and say where it is."""
     from collapse_lm.records import find_runs
     from collapse_lm.report.reproduction import write_reproduction
 
-    groups = {group: find_runs(folder.path / "runs") for group, folder in folders.items()}
+    places = {group: _folder(out, group).path / "runs" for group in groups_of(Target.all)}
+    groups = {group: find_runs(place) for group, place in places.items() if place.is_dir()}
     for claim in write_reproduction(groups, out):
         print(printable(f"{claim.verdict:>13}  {claim.statement.sentence}"))
     print(printable(f"figures {out / 'figures'}  tables {out / 'tables'}  {out / 'claims.md'}"))
+
+
+def _note_call(out: Path, call: dict[str, Any], began: datetime, clock: float) -> None:
+    """Add a line to OUT/calls.jsonl: what this call did, when, with which code, how long."""
+    from collapse_lm.manifest import git_commit, package_version
+
+    call |= {"words": sys.argv[1:], "started": began.isoformat(timespec="seconds")}
+    call |= {"seconds": round(time.monotonic() - clock, 1), "git_commit": git_commit()}
+    call |= {"version": package_version("collapse-lm")}
+    with writing(out / "calls.jsonl"), (out / "calls.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(call) + "\n")

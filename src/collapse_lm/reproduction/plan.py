@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from collapse_lm.pretraining.recipe import Recipe
 from collapse_lm.sweep import SweepSpec
 
 LEARNING_RATE, SIZE = "learning rate", "size"  # the groups that the analysis knows
-LADDER = ("64x2", "96x3", "160x4", "256x5")  # width x depth of the embedded models of Figure 3
+LADDER = Recipe().sizes  # width x depth of the embedded models of Figure 3
 _HUB = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 
 
