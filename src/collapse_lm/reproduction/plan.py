@@ -66,7 +66,7 @@ def _embedded_rates(corpora: Sequence[str]) -> SweepSpec:
     return SweepSpec(
         base="quickstart",
         set={
-            "run.max_updates": 120,
+            "run.max_updates": 200,
             "evaluation.corpora": ["sotu", "sotu-19th", *corpora],
             "evaluation.tokens": 1024,
             "evaluation.every": 5,
@@ -79,13 +79,14 @@ def _embedded_rates(corpora: Sequence[str]) -> SweepSpec:
 
 
 def _embedded_sizes(ladder: Path) -> SweepSpec:
+    """At the rate of Table 1, where every size takes long enough to tell them apart."""
     return SweepSpec(
         base="quickstart",
         set={
-            "run.max_updates": 200,
-            "training.learning_rate": 3e-4,
+            "run.max_updates": 600,
+            "training.learning_rate": 2e-5,
             "evaluation.context": 256,
-            "evaluation.every": 5,
+            "evaluation.every": 10,
             "collapse.aftermath": 5,
             "run.checkpoints_kept": 0,
         },
