@@ -238,6 +238,20 @@ def test_levels_are_in_numeric_order(tmp_path):
     assert next(iter(sort_group("phase", runs))).startswith("learning rate 2e-5, temp")
 
 
+def test_every_size_has_a_name_of_its_own(tmp_path):
+    def names(*models):
+        folder = tmp_path / "-".join(m.replace("/", "_") for m in models)
+        runs = [
+            write_run(folder / str(i), model=model, parameters=1500)
+            for i, model in enumerate(models)
+        ]
+        return list(sort_group("size", measured(runs)))
+
+    assert names("a/32x2", "b/64x3") == ["32x2 (1.5k)", "64x3 (1.5k)"]
+    assert names("a/32x2", "b/32x2") == ["a/32x2 (1500)", "b/32x2 (1500)"]
+    assert len(set(names("a\x1b", "a\\x1b"))) == 2
+
+
 # Statistics
 
 

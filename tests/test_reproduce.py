@@ -1,15 +1,18 @@
 """`collapse-lm reproduce` as a user calls it, on tiny models in the hub's layout."""
 
 import json
+import os
 
 import pytest
 
+from collapse_lm.data.corpus import DATA_VARIABLE
 from collapse_lm.reproduction import Scale, Target, sweeps_for
 from collapse_lm.reproduction.plan import LADDER
 from collapse_lm.sweep import plan_sweep
 
 from commands import call, settings
 from conftest import save, tiny_gpt2
+from gpt2_checkpoint import save_small_hub
 
 NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 
@@ -85,6 +88,19 @@ def test_everything_at_paper_scale_from_local_checkpoints(prose_file, tmp_path):
     assert call(*words).returncode == 0
     assert (out / "claims.json").read_bytes() == before
     assert (out / "figures" / "figure3.svg").is_file()
+
+
+@pytest.mark.skipif(DATA_VARIABLE not in os.environ, reason=f"{DATA_VARIABLE} not set")
+def test_figure_2_at_paper_scale_with_gpt2s_tokenizer_and_the_papers_corpora(tmp_path):
+    save_small_hub(tmp_path / "models")
+    out = tmp_path / "out"
+    words = ["--models", tmp_path / "models", "--seeds", 1, "--out", out]
+    done = call("reproduce", "fig2", "--scale", "paper", *words, "--set", "run.max_updates=2")
+    assert done.returncode == 0, done.stderr
+    for run in (out / "learning-rate" / "runs").iterdir():
+        corpora = json.loads((run / "manifest.json").read_text())["corpora"]
+        assert [(c["tokens"], c["windows"]) for c in corpora] == [(258_659, 100), (92_830, 100)]
+    assert (out / "figures" / "figure2.svg").is_file()
 
 
 def test_a_model_that_is_missing_is_told_and_fails_only_its_runs(prose_file, tmp_path):

@@ -39,9 +39,17 @@ def sort_by(runs: Sequence[Measured], level: Level) -> dict[Any, list[Measured]]
 
 
 def sort_group(group: str, runs: Sequence[Measured]) -> dict[str, list[Measured]]:
-    """Return the runs of a group by level, each level named in words."""
-    level, name = _NAMED[group]
-    return {name(found[0].outcome): found for found in sort_by(runs, level).values()}
+    """Return the runs of a group by level, each level named in words of its own."""
+    level, *ways = _NAMED[group]
+    found = list(sort_by(runs, level).values())
+    names: list[str] = []
+    for name in ways:
+        names = [name(members[0].outcome) for members in found]
+        if len(set(names)) == len(names):
+            break
+    else:  # names that differ in what cannot be shown
+        names = [f"{name} #{place}" for place, name in enumerate(names, 1)]
+    return dict(zip(names, found, strict=True))
 
 
 def describe_levels(group: str, runs: Sequence[Measured]) -> dict[str, dict[str, Any]]:
@@ -83,8 +91,12 @@ def name_parameters(parameters: int | None) -> str:
 
 
 def _name_size(outcome: Outcome) -> str:
-    # References of two models may end alike; a level needs a name of its own.
-    return f"{printable(outcome.model)} ({name_parameters(outcome.parameters)})"
+    return f"{printable(outcome.label)} ({name_parameters(outcome.parameters)})"
+
+
+def _name_model(outcome: Outcome) -> str:
+    """Name a size where the references of two models end alike."""
+    return f"{printable(outcome.model)} ({outcome.parameters})"
 
 
 def _name_cell(outcome: Outcome) -> str:
@@ -93,8 +105,9 @@ def _name_cell(outcome: Outcome) -> str:
     return f"learning rate {rate}, temperature {temperature:g}, {length} tokens"
 
 
-_NAMED: dict[str, tuple[Level, Callable[[Outcome], str]]] = {
+# What a group varies, and ways to name a level, of which the first that tells all apart is used.
+_NAMED: dict[str, tuple[Level, *tuple[Callable[[Outcome], str], ...]]] = {
     LEARNING_RATE: (rate, lambda outcome: name_rate(outcome.learning_rate)),
-    SIZE: (size, _name_size),
+    SIZE: (size, _name_size, _name_model),
     PHASE: (cell, _name_cell),
 }

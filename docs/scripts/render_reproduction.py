@@ -1,0 +1,232 @@
+"""Write docs/reproduction.md from the results of `collapse-lm reproduce`.
+
+    .venv/bin/python docs/scripts/render_reproduction.py [--from REPRODUCTION]
+
+With --from, first copies what the page is made of into docs/reproduction/: the claims,
+the tables but that of single updates, Table 1, the figures with their captions, the
+calls, and what the runs' manifests say of machine and software. Then renders
+docs/reproduction/ between the two marker comments of docs/reproduction.md; the text
+around them, which holds no measured number, is written by hand.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from collapse_lm.records import find_runs
+
+DOCS = Path(__file__).parents[1]
+PAGE, DATA = DOCS / "reproduction.md", DOCS / "reproduction"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+PARTS = (
+    *("claims.json", "claims.md", "table1.md", "calls.jsonl"),
+    *("tables/runs.csv", "tables/survival.csv", "figures/captions.md"),
+)
+ALIKE = ("device", "threads", "platform", "python", "versions", "precision", "git_commit")
+TITLES = {
+    "figure2": "Figure 2: losses by learning rate",
+    "figure3": "Figure 3: onset of collapse by size",
+    "figure4": "Figure 4: other corpora",
+    "survival": "Time to collapse",
+    "phase": "Phase diagram",
+}
+
+Row = Mapping[str, Any]
+
+
+def main() -> None:
+    """Collect if asked, then render."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--from", dest="source", type=Path, help="folder of a reproduction")
+    source = parser.parse_args().source
+    if source:
+        collect(source)
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    PAGE.write_text(before + results(DATA) + after, encoding="utf-8")
+    print(PAGE, file=sys.stderr)
+
+
+def collect(source: Path) -> None:
+    """Copy what the page is made of."""
+    shutil.rmtree(DATA, ignore_errors=True)
+    DATA.mkdir()
+    for name in PARTS:
+        shutil.copyfile(source / name, DATA / Path(name).name)
+    for figure in sorted((source / "figures").glob("*.svg")):
+        shutil.copyfile(figure, DATA / figure.name)
+    found = [reader.manifest() for reader in find_runs(source)]
+    known = {name: distinct(manifest[name] for manifest in found) for name in ALIKE}
+    corpora = {c["name"]: c for manifest in found for c in manifest["corpora"]}
+    facts = {"runs": len(found), **known, "corpora": list(corpora.values())}
+    (DATA / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    runs = DATA / "runs.csv"  # where the models lay says nothing
+    runs.write_text(runs.read_text("utf-8").replace(f"{source.resolve()}/", ""), "utf-8")
+
+
+def distinct(values: Any) -> list[Any]:
+    """Leave out repetitions; values need not be hashable."""
+    return [json.loads(text) for text in dict.fromkeys(json.dumps(v) for v in values)]
+
+
+def results(data: Path) -> str:
+    """Return the part between the markers, and the markers."""
+    runs = list(csv.DictReader((data / "runs.csv").read_text("utf-8").splitlines()))
+    claims = json.loads((data / "claims.json").read_text("utf-8"))
+    parts = [
+        *("## The run", provenance(data)),
+        *("## When runs collapse", onset(claims), reach(claims)),
+        *figures(data),
+        *("## Claims of the paper", claims_of(data)),
+        *("## Every run", every_run(runs)),
+        table1(data),
+    ]
+    return "\n\n".join([BEGIN, *parts, END])
+
+
+def provenance(data: Path) -> str:
+    """What was called, where, with what, and how long it took."""
+    facts = json.loads((data / "facts.json").read_text("utf-8"))
+    lines = (data / "calls.jsonl").read_text("utf-8").splitlines()
+    rows = [
+        [
+            f"`collapse-lm {' '.join(call['words'])}`",
+            call["started"][:16].replace("T", " "),
+            f"{call['missing_before']} of {call['runs']}",
+            str(call["failed"]),
+            minutes(call["seconds"]),
+            f"`{(call['git_commit'] or 'unknown')[:10]}`",
+        ]
+        for call in map(json.loads, lines)
+    ]
+    head = ("command", "started (UTC)", "runs it had to do", "failed", "took", "commit")
+    corpora = [
+        [
+            *(c["name"], c["form"], f"{c['tokens']:,}"),
+            *(f"{c['scored_tokens']:,}", str(c["windows"]), str(c["context"])),
+        ]
+        for c in facts["corpora"]
+    ]
+    versions = "; ".join(
+        ", ".join(f"{name} {number}" for name, number in v.items()) for v in facts["versions"]
+    )
+    told = {
+        "device": "; ".join(facts["device"]),
+        "threads of a run": "; ".join(map(str, facts["threads"])),
+        "platform": "; ".join(facts["platform"]),
+        "precision": "; ".join(facts["precision"]),
+        "versions": f"Python {'; '.join(facts['python'])}, {versions}",
+    }
+    return "\n\n".join(
+        [
+            table(head, rows),
+            "\n".join(f"- {name}: {value}" for name, value in told.items()),
+            table(("corpus", "form", "tokens", "of them scored", "windows", "context"), corpora),
+        ]
+    )
+
+
+def minutes(seconds: float) -> str:
+    """60 minutes and more in minutes too: the limit is told in them."""
+    return f"{int(seconds // 60)} min {int(seconds % 60):02} s"
+
+
+def onset(claims: Sequence[Row]) -> str:
+    """Median time to collapse of every learning rate and size."""
+    chosen = [c for c in claims if c["levels"] and "hazard" in (c["effect"] or {}).get("name", "")]
+    rows = [
+        [
+            *(level, f"{found['collapses']} of {found['runs']}"),
+            *(number(found[name]) for name in ("median", "median_lower", "median_upper")),
+        ]
+        for claim in chosen
+        for level, found in claim["levels"].items()
+    ]
+    head = ("learning rate, or model", "runs collapsed", "median update", "from", "to (95 %)")
+    hazards = [
+        [
+            *(claim["effect"]["name"], number(claim["effect"]["value"])),
+            *(number(claim["effect"]["lower"]), number(claim["effect"]["upper"])),
+            *(number(claim["p_value"]), number(claim["details"]["concordance"])),
+            "yes" if claim["details"]["medians_never_rise"] else "no",
+        ]
+        for claim in chosen
+    ]
+    more = ("Cox, all runs", "value", "from", "to (95 %)", "permutation p", "concordance")
+    return "\n\n".join([table(head, rows), table((*more, "medians never rise"), hazards)])
+
+
+def reach(claims: Sequence[Row]) -> str:
+    """What tests of this size can show, as the claims say it."""
+    words = [c["limits"] for c in claims if c["details"].get("log_rank") is not None]
+    tests = [
+        f"`{c['id']}`: log-rank without order, p = {number(c['details']['log_rank']['p_value'])} "
+        f"(by permutation {number(c['details']['log_rank']['permutation_p'])})"
+        for c in claims
+        if c["details"].get("log_rank")
+    ]
+    return "\n".join(f"- {line}" for line in (*tests, *words))
+
+
+def figures(data: Path) -> list[str]:
+    """Every figure with its caption."""
+    text = (data / "captions.md").read_text("utf-8")
+    captions = dict(
+        part.strip().split("\n\n", 1) for part in text.partition("\n## ")[2].split("\n## ")
+    )
+    found: list[str] = []
+    for name, caption in captions.items():
+        title = TITLES[name]
+        found += [f"## {title}", f"![{title}](reproduction/{name}.svg)", caption.strip()]
+    return found
+
+
+def claims_of(data: Path) -> str:
+    """The page of the claims, its headings one level lower."""
+    text = (data / "claims.md").read_text("utf-8").partition("\n")[2].strip()
+    return text.replace("\n## ", "\n### ")
+
+
+def every_run(runs: Sequence[Row]) -> str:
+    """A row per run."""
+    starts = [name for name in runs[0] if name.startswith("validation_") and name.endswith("start")]
+    rows = []
+    for run in runs:
+        losses = [
+            f"{corpus} {float(run[start]):.2f} → {float(run[f'validation_{corpus}_end']):.2f}"
+            for start in starts
+            if run[start]
+            for corpus in [start.removeprefix("validation_").removesuffix("_start")]
+        ]
+        ended = f"collapse at {run['time']}" if run["observed"] == "True" else run["status"]
+        train = f"{float(run['train_first']):.2f} → {float(run['train_lowest']):.4f}"
+        what = [run["label"], f"{int(run['parameters']):,}", run["learning_rate"], run["seed"]]
+        rows.append([*what, ended, run["updates"], run["criteria"], ", ".join(losses), train])
+    head = ("model", "parameters", "learning rate", "seed", "ended", "updates", "criteria")
+    return table((*head, "validation loss, start → end", "train loss, first → lowest"), rows)
+
+
+def table1(data: Path) -> str:
+    """Table 1, its headings one level lower."""
+    text = (data / "table1.md").read_text("utf-8").strip()
+    return text.replace("\n## ", "\n### ").replace("# Table 1", "## Table 1", 1)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Three digits; null is what was not reached or has no number."""
+    return "not reached" if value is None else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main()
