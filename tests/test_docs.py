@@ -1,5 +1,6 @@
 """README and docs are true of the code: commands parse, keys exist, links lead somewhere."""
 
+import importlib.util
 import itertools
 import re
 import shlex
@@ -68,6 +69,14 @@ def test_links_and_named_files_exist(page):
     text = page.read_text("utf-8")
     targets = re.findall(r"\]\((?!http)([^)#]+)\)", text)
     assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+def test_the_numbers_of_the_reproduction_are_rendered_from_its_tables():
+    path = ROOT / "docs" / "scripts" / "render_reproduction.py"
+    spec = importlib.util.spec_from_file_location("render_reproduction", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.results(script.DATA) in script.PAGE.read_text("utf-8")
 
 
 def test_nothing_is_left_to_fill_in():
