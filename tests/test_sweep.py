@@ -159,6 +159,37 @@ def test_a_sweep_does_every_run_as_run_does_it_and_then_nothing(spec_file, tmp_p
     assert [untimed(path)[-1]["update"] for path in runs_of(out)] == [5] * 4
 
 
+@pytest.mark.parametrize(
+    ("grid", "figures"),
+    [
+        ({"training.learning_rate": [1e-3, 3e-3]}, {"figure2", "survival"}),
+        (
+            {"training.learning_rate": [1e-3, 3e-3], "sampling.temperature": [0.8, 1.0]},
+            {"phase"},
+        ),
+        ({"sampling.top_k": [5, 50]}, None),
+    ],
+    ids=["rates", "phase", "other"],
+)
+def test_a_sweep_shows_what_its_runs_did(grid, figures, spec_file, tmp_path):
+    tree = yaml.safe_load(spec_file.read_text()) | {"grid": grid, "seeds": 1}
+    tree["set"]["run.max_updates"] = 2
+    spec_file.write_text(yaml.safe_dump(tree))
+    done = call("sweep", spec_file, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "out" / "tables" / "runs.csv").read_text().splitlines()
+    runs = 1
+    for values in grid.values():
+        runs *= len(values)
+    assert len(rows) == 1 + runs
+    if figures is None:
+        assert not (tmp_path / "out" / "figures").exists()
+        assert "claims" not in done.stdout
+    else:
+        assert {path.stem for path in (tmp_path / "out" / "figures").glob("*.svg")} == figures
+        assert (tmp_path / "out" / "claims.md").is_file()
+
+
 def test_a_killed_sweep_finishes_only_what_is_missing(spec_file, tmp_path):
     out = tmp_path / "out"
     words = ("sweep", spec_file, "--out", out, "--set", "run.max_updates=150")

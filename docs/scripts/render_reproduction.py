@@ -1,10 +1,11 @@
 """Write docs/reproduction.md from the results of `collapse-lm reproduce`.
 
-    .venv/bin/python docs/scripts/render_reproduction.py [--from REPRODUCTION]
+    .venv/bin/python docs/scripts/render_reproduction.py [--from REPRODUCTION] [--phase SWEEP]
 
 With --from, first copies what the page is made of into docs/reproduction/: the claims,
 the tables but that of single updates, Table 1, the figures with their captions, the
-calls, and what the runs' manifests say of machine and software. Then renders
+calls, and what the runs' manifests say of machine and software. --phase does the same
+with the phase diagram of a sweep. Then renders
 docs/reproduction/ between the two marker comments of docs/reproduction.md; the text
 around them, which holds no measured number, is written by hand.
 """
@@ -43,9 +44,12 @@ def main() -> None:
     """Collect if asked, then render."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--from", dest="source", type=Path, help="folder of a reproduction")
-    source = parser.parse_args().source
-    if source:
-        collect(source)
+    parser.add_argument("--phase", type=Path, help="folder of `collapse-lm sweep phase`")
+    chosen = parser.parse_args()
+    if chosen.source:
+        collect(chosen.source)
+    if chosen.phase:
+        collect_phase(chosen.phase)
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     PAGE.write_text(before + results(DATA) + after, encoding="utf-8")
@@ -54,19 +58,37 @@ def main() -> None:
 
 def collect(source: Path) -> None:
     """Copy what the page is made of."""
-    shutil.rmtree(DATA, ignore_errors=True)
-    DATA.mkdir()
+    DATA.mkdir(exist_ok=True)
     for name in PARTS:
         shutil.copyfile(source / name, DATA / Path(name).name)
     for figure in sorted((source / "figures").glob("*.svg")):
         shutil.copyfile(figure, DATA / figure.name)
+    write_facts(source, DATA / "facts.json")
+    runs = DATA / "runs.csv"  # where the models lay says nothing
+    runs.write_text(runs.read_text("utf-8").replace(f"{source.resolve()}/", ""), "utf-8")
+
+
+def collect_phase(source: Path) -> None:
+    """Copy the phase diagram and its caption."""
+    shutil.copyfile(source / "figures" / "phase.svg", DATA / "phase.svg")
+    caption = captions(source / "figures" / "captions.md")["phase"]
+    (DATA / "phase.md").write_text(f"{caption}\n", encoding="utf-8")
+    write_facts(source, DATA / "phase-facts.json")
+
+
+def write_facts(source: Path, place: Path) -> None:
+    """Write what the manifests of all runs below a folder say, each value once."""
     found = [reader.manifest() for reader in find_runs(source)]
     known = {name: distinct(manifest[name] for manifest in found) for name in ALIKE}
     corpora = {c["name"]: c for manifest in found for c in manifest["corpora"]}
-    facts = {"runs": len(found), **known, "corpora": list(corpora.values())}
-    (DATA / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    runs = DATA / "runs.csv"  # where the models lay says nothing
-    runs.write_text(runs.read_text("utf-8").replace(f"{source.resolve()}/", ""), "utf-8")
+    models = distinct(Path(manifest["model"]["reference"]).name for manifest in found)
+    times = sorted(manifest["started"] for manifest in found)
+    facts = {
+        **{"runs": len(found), "models": models, "started": [times[0], times[-1]]},
+        **known,
+        "corpora": list(corpora.values()),
+    }
+    place.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def distinct(values: Any) -> list[Any]:
@@ -82,6 +104,7 @@ def results(data: Path) -> str:
         *("## The run", provenance(data)),
         *("## When runs collapse", onset(claims), reach(claims)),
         *figures(data),
+        *phase(data),
         *("## Claims of the paper", claims_of(data)),
         *("## Every run", every_run(runs)),
         table1(data),
@@ -175,15 +198,33 @@ def reach(claims: Sequence[Row]) -> str:
 
 def figures(data: Path) -> list[str]:
     """Every figure with its caption."""
-    text = (data / "captions.md").read_text("utf-8")
-    captions = dict(
-        part.strip().split("\n\n", 1) for part in text.partition("\n## ")[2].split("\n## ")
-    )
     found: list[str] = []
-    for name, caption in captions.items():
-        title = TITLES[name]
-        found += [f"## {title}", f"![{title}](reproduction/{name}.svg)", caption.strip()]
+    for name, caption in captions(data / "captions.md").items():
+        found += [f"## {TITLES[name]}", f"![{TITLES[name]}](reproduction/{name}.svg)", caption]
     return found
+
+
+def captions(page: Path) -> dict[str, str]:
+    """Name -> caption of the figures of a captions.md."""
+    parts = page.read_text("utf-8").partition("\n## ")[2].split("\n## ")
+    return {name: text.strip() for name, _, text in (part.partition("\n\n") for part in parts)}
+
+
+def phase(data: Path) -> list[str]:
+    """The phase diagram, where there is one."""
+    if not (data / "phase.md").is_file():
+        return []
+    facts = json.loads((data / "phase-facts.json").read_text("utf-8"))
+    commits = ", ".join(f"`{(commit or 'unknown')[:10]}`" for commit in facts["git_commit"])
+    begin, end = (time[:16].replace("T", " ") for time in facts["started"])
+    models = ", ".join(facts["models"])
+    told = (
+        f"`collapse-lm sweep phase` on {models}, commit {commits}; the first of "
+        f"{facts['runs']} runs began at {begin}, the last at {end} (UTC)."
+    )
+    caption = (data / "phase.md").read_text("utf-8").strip()
+    title = TITLES["phase"]
+    return [f"## {title}", f"![{title}](reproduction/phase.svg)", caption, told]
 
 
 def claims_of(data: Path) -> str:

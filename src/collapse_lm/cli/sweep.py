@@ -27,6 +27,8 @@ from collapse_lm.cli.options import (
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.errors import UserError
 from collapse_lm.printable import one_line, printable
+from collapse_lm.records import RunReader
+from collapse_lm.records.directory import holds_run
 from collapse_lm.sweep import (
     Plan,
     SweepFolder,
@@ -80,8 +82,21 @@ def sweep(
         failed = do_plan(plan, folder, start, stop)
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
+    _report(plan, folder)
     if failed:
         sys.exit(1)
+
+
+def _report(plan: Plan, folder: SweepFolder) -> None:
+    """Draw and tabulate what the runs of a plan show, and say where it is."""
+    from collapse_lm.report.reproduction import write_sweep
+
+    places = [folder.run_path(run) for run in plan.runs]
+    readers = [RunReader(place) for place in places if holds_run(place)]
+    has_figures = write_sweep(plan.varied, readers, folder.path)
+    told = f"tables {folder.path / 'tables'}"
+    more = f"figures {folder.path / 'figures'}  {folder.path / 'claims.md'}  "
+    print(printable(more + told if has_figures else told))
 
 
 def choose_engine(

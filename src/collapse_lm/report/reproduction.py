@@ -1,10 +1,10 @@
-"""Everything a reproduction leaves behind: figures, tables, Table 1 and the claims.
+"""What a reproduction or a sweep leaves behind: figures, tables, Table 1 and the claims.
 
 Reads finished runs only. Equal runs give equal files.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from collapse_lm.analysis.claims import judge_claims, main_runs
@@ -28,6 +28,41 @@ _FIGURES = (
     ("survival", LEARNING_RATE, survival_figure),
     ("phase", PHASE, phase_figure),
 )
+
+# What a sweep may vary for its runs to be such a group; the first that fits is taken.
+_VARIES = {
+    LEARNING_RATE: {"training.learning_rate"},
+    SIZE: {"model"},
+    PHASE: {"training.learning_rate", "sampling.temperature", "sampling.max_new_tokens"},
+}
+_OTHER = "sweep"  # runs that differ in something else
+
+
+def write_sweep(varied: Collection[str], runs: Sequence[RunReader], out: Path) -> bool:
+    """Write what finished runs of a sweep show; return whether that is more than tables.
+
+    Runs that differ in learning rate, in model, or in learning rate, temperature and
+    sample length give what `write_reproduction` writes; others tables of the runs and
+    of their updates, as no figure of ours knows what sets them apart.
+
+    Args:
+        varied: dotted configuration keys in which the runs differ, the seed aside.
+        runs: run directories.
+        out: made where it does not exist.
+
+    Raises:
+        MachineError: where the disk does not take a file.
+    """
+    group = next((name for name, keys in _VARIES.items() if keys.issuperset(varied)), None)
+    if group:
+        write_reproduction({group: runs}, out)
+        return True
+    found, left_out = _measure({_OTHER: runs})
+    with writing(out):
+        (out / "tables").mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "tables" / "runs.csv", runs_table(found, left_out))
+    write_atomically(out / "tables" / "updates.csv", updates_table(found))
+    return False
 
 
 def write_reproduction(groups: Mapping[str, Sequence[RunReader]], out: Path) -> list[Claim]:

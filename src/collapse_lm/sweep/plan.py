@@ -35,6 +35,12 @@ class Plan:
 
     runs: tuple[PlannedRun, ...]
 
+    @property
+    def varied(self) -> set[str]:
+        """Dotted keys, the seed aside, in which runs differ."""
+        keys = {key for run in self.runs for key in run.values}
+        return {key for key in keys if len({repr(run.values.get(key)) for run in self.runs}) > 1}
+
 
 def plan_sweep(spec: SweepSpec) -> Plan:
     """Return every run that a sweep stands for.
