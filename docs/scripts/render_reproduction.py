@@ -29,6 +29,7 @@ PARTS = (
     *("tables/runs.csv", "tables/survival.csv", "figures/captions.md"),
 )
 ALIKE = ("device", "threads", "platform", "python", "versions", "precision", "git_commit")
+CORPUS = ("name", "form", "tokens", "scored_tokens", "windows", "context")
 TITLES = {
     "figure2": "Figure 2: losses by learning rate",
     "figure3": "Figure 3: onset of collapse by size",
@@ -80,13 +81,17 @@ def write_facts(source: Path, place: Path) -> None:
     """Write what the manifests of all runs below a folder say, each value once."""
     found = [reader.manifest() for reader in find_runs(source)]
     known = {name: distinct(manifest[name] for manifest in found) for name in ALIKE}
-    corpora = {c["name"]: c for manifest in found for c in manifest["corpora"]}
+    corpora = distinct(
+        {name: corpus[name] for name in CORPUS}
+        for manifest in found
+        for corpus in manifest["corpora"]
+    )
     models = distinct(Path(manifest["model"]["reference"]).name for manifest in found)
     times = sorted(manifest["started"] for manifest in found)
     facts = {
         **{"runs": len(found), "models": models, "started": [times[0], times[-1]]},
         **known,
-        "corpora": list(corpora.values()),
+        "corpora": corpora,
     }
     place.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
@@ -173,15 +178,18 @@ def onset(claims: Sequence[Row]) -> str:
     head = ("learning rate, or model", "runs collapsed", "median update", "from", "to (95 %)")
     hazards = [
         [
-            *(claim["effect"]["name"], number(claim["effect"]["value"])),
-            *(number(claim["effect"]["lower"]), number(claim["effect"]["upper"])),
+            claim["effect"]["name"],
+            *(number(claim["effect"][name], absent) for name in ("value", "lower", "upper")),
+            number(claim["details"]["firth_hazard_ratio"], "undefined"),
             *(number(claim["p_value"]), number(claim["details"]["concordance"])),
             "yes" if claim["details"]["medians_never_rise"] else "no",
         ]
         for claim in chosen
+        for absent in ["∞" if claim["details"]["separated"] else "undefined"]
     ]
-    more = ("Cox, all runs", "value", "from", "to (95 %)", "permutation p", "concordance")
-    return "\n\n".join([table(head, rows), table((*more, "medians never rise"), hazards)])
+    more = ("Cox, all runs", "value", "from", "to (95 %)", "Firth's estimate", "permutation p")
+    last = ("concordance", "medians never rise")
+    return "\n\n".join([table(head, rows), table((*more, *last), hazards)])
 
 
 def reach(claims: Sequence[Row]) -> str:
@@ -264,9 +272,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def number(value: float | None) -> str:
-    """Three digits; null is what was not reached or has no number."""
-    return "not reached" if value is None else f"{value:.3g}"
+def number(value: float | None, absent: str = "not reached") -> str:
+    """Three digits; JSON has null for what was not reached, and for infinity."""
+    return absent if value is None else f"{value:.3g}"
 
 
 if __name__ == "__main__":

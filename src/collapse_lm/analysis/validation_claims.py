@@ -94,7 +94,7 @@ def each_update_claim(group: str, runs: Sequence[Measured]) -> Claim:
     found = _trend(runs)
     if found is None:
         return Claim(EACH, Finding("not tested", "no finished run with validation losses"))
-    reason = f"the loss rises at {found.rises.value:.0%} of the updates, on average over runs"
+    reason = f"the loss rises at {found.rises.value:.1%} of the updates, on average over runs"
     effect = as_effect("mean share of updates at which the loss rises", found.rises)
     verdict = decide((found.rises, EVERY_UPDATE))
     few = too_few(found.rises.runs, _seeds(runs))
