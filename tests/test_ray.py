@@ -14,6 +14,8 @@ from collapse_lm.engines import run_locally
 from collapse_lm.engines.on_ray import run_on_ray
 from collapse_lm.errors import UserError
 
+from commands import call
+
 ray = pytest.importorskip("ray")
 __all__ = ["spec_file"]
 RUNS = int(os.environ.get("COLLAPSE_LM_RAY_RUNS", "4"))  # full size: 12
@@ -86,3 +88,36 @@ def test_an_address_where_nothing_answers_is_told(spec_file, tmp_path, monkeypat
     _, _, tasks = tasks_of(spec_file, tmp_path)
     with pytest.raises(UserError, match="a Ray cluster that answers"):
         list(run_on_ray(tasks, threads=1, address="auto"))
+
+
+def test_a_stop_ends_runs_after_their_update_with_a_checkpoint(cluster, spec_file, tmp_path):
+    changes = ("run.max_updates=100000", "collapse.stop=false")
+    _, folder, tasks = tasks_of(spec_file, tmp_path, *changes)
+
+    def has_begun():
+        return any(path.stat().st_size > 5000 for path in folder.path.glob("runs/*/updates.jsonl"))
+
+    ended = list(run_on_ray(tasks, threads=1, address=cluster.address, should_stop=has_begun))
+    assert {e.status for e in ended} == {"stopped"}
+    assert len(ended) == len(tasks)
+    assert list(folder.path.glob("runs/*/checkpoints/u*"))
+    assert not list(folder.path.glob("runs/.stop*"))
+
+
+def test_a_run_that_fits_no_node_is_told(cluster, spec_file, tmp_path, caplog):
+    _, _, tasks = tasks_of(spec_file, tmp_path, "run.max_updates=1", seeds=1)
+    ended = run_on_ray(
+        tasks, threads=64, address=cluster.address, should_stop=lambda: bool(caplog.text)
+    )
+    with pytest.raises(StopIteration):
+        next(ended)
+    assert "no node of the cluster has the 64 processors" in caplog.text
+
+
+def test_the_command_runs_on_a_ray_of_its_own(spec_file, tmp_path):
+    words = ("--engine", "ray", "--threads", 1, "--out", tmp_path / "out")
+    done = call("sweep", spec_file, *words, "--set", "run.max_updates=1", RAY_AUTH_MODE="disabled")
+    assert done.returncode == 0, done.stderr
+    assert "this time: 4 done" in done.stdout
+    refused = call("sweep", spec_file, *words, "--jobs", 2)
+    assert (refused.returncode, "--threads says" in refused.stderr) == (2, True)

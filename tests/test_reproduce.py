@@ -103,9 +103,33 @@ def test_figure_2_at_paper_scale_with_gpt2s_tokenizer_and_the_papers_corpora(tmp
     assert (out / "figures" / "figure2.svg").is_file()
 
 
-def test_a_model_that_is_missing_is_told_and_fails_only_its_runs(prose_file, tmp_path):
+def tiny_paper(models, out, prose_file, *changes):
+    small = ["run.max_updates=1", f"evaluation.corpora=[text:{prose_file}]", "precision=float32"]
+    small += ["sampling.max_new_tokens=40", "sampling.block_size=32", "training.window=32"]
+    words = ["--scale", "paper", "--models", models, "--seeds", 1, "--out", out]
+    return [*words, *settings([*small, "evaluation.context=64", *changes])]
+
+
+def test_a_model_that_is_missing_fails_only_its_runs(prose_file, tmp_path):
     save(tiny_gpt2(), tmp_path / "models" / "gpt2")
-    wrong = ["--models", tmp_path / "models", "--seeds", 1, "--out", tmp_path / "out"]
-    done = call("reproduce", "fig2", "--scale", "paper", *wrong, "--set", "sampling.top_k=x")
-    assert done.returncode == 2
+    out = tmp_path / "out"
+    done = call("reproduce", "fig3", *tiny_paper(tmp_path / "models", out, prose_file))
+    assert done.returncode == 1, done.stderr
+    assert "this time: 1 done, 3 failed" in done.stdout
+    assert (out / "tables" / "runs.csv").read_text().count("finished") == 1
+
+
+def test_bad_settings_leave_nothing(prose_file, tmp_path):
+    words = tiny_paper(tmp_path, tmp_path / "out", prose_file)
+    assert call("reproduce", "fig2", *words, "--set", "sampling.top_k=x").returncode == 2
+    assert call("reproduce", "fig2", *words, "--address", "here").returncode == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_do_not_compare_are_kept_out_of_one_folder(prose_file, tmp_path):
+    save(tiny_gpt2(), tmp_path / "models" / "gpt2")
+    words = tiny_paper(tmp_path / "models", tmp_path / "out", prose_file)
+    assert call("reproduce", "fig2", *words).returncode == 0
+    other = call("reproduce", "fig2", *words, "--set", "sampling.temperature=1")
+    assert other.returncode == 2
+    assert "set.sampling.temperature: got 1" in other.stderr.replace("\n  got      ", ": got ")

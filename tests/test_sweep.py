@@ -1,6 +1,8 @@
 """Sweeps: what a file stands for, that only what is missing is done, and what can go wrong."""
 
+import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,9 +10,11 @@ import time
 
 import pytest
 import yaml
+from rich.console import Console
 from test_resume import wait_for_rows
 from test_run import untimed
 
+from collapse_lm.cli.sweep import Board
 from collapse_lm.config import load_config
 from collapse_lm.engines import Task, run_locally
 from collapse_lm.engines.share import share_machine
@@ -76,6 +80,26 @@ def test_names_stay_the_same_and_do_not_depend_on_the_length():
     assert names[0].startswith("learning_rate=1e-05-seed0-")
 
 
+def test_names_do_not_depend_on_how_a_value_is_spelled():
+    spelled = [["1e-5"], [1e-05], ["0.00001"]]
+    specs = [SweepSpec(grid={"training.learning_rate": values}) for values in spelled]
+    assert len({plan_sweep(spec).runs[0].name for spec in specs}) == 1
+
+
+def test_text_values_are_kept_as_they_are(tmp_path):
+    (tmp_path / "s.yaml").write_text('grid: {sampling.prompt: [2024-01-01, "\U0001f600 \\n"]}')
+    prompts = [
+        run.config.sampling.prompt for run in plan_sweep(load_sweep(str(tmp_path / "s.yaml"))).runs
+    ]
+    assert prompts == ["2024-01-01", "\U0001f600 \n"]
+
+
+def test_a_sweep_without_seeds_has_the_seed_of_its_base(tmp_path):
+    (tmp_path / "base.yaml").write_text("extends: quickstart\nseed: 7")
+    (tmp_path / "s.yaml").write_text("base: base.yaml")
+    assert [run.config.seed for run in plan_sweep(load_sweep(str(tmp_path / "s.yaml"))).runs] == [7]
+
+
 def test_a_value_that_is_a_path_stays_inside_the_folder():
     spec = SweepSpec(grid={"model": ["../../evil", "a/b/../c d"]})
     assert all("/" not in run.name and ".." not in run.name for run in plan_sweep(spec).runs)
@@ -98,6 +122,12 @@ def test_every_packaged_sweep_plans(name):
         ("seeds: 0", ["seeds"]),
         ("grids: {}\nbase: [1]", ["base", "grids"]),
         ("base: nowhere", ["preset or YAML file"]),
+        (f"base: {'x' * 5000}", ["preset or YAML file"]),
+        ("grid: {seed: [7]}", ["grid.seed"]),
+        ("set: {seed: 7}", ["set.seed"]),
+        ("set: {sampling.top_k: 5}\ngrid: {sampling.top_k: [6, 7]}", ["set.sampling.top_k"]),
+        ("grid: {sampling.top_k: [6]}\nruns: [{sampling.top_k: 7}]", ["grid.sampling.top_k"]),
+        ("seeds: 999999", ["sweep"]),
     ],
 )
 def test_a_bad_sweep_is_told_with_all_its_mistakes(text, wheres, tmp_path):
@@ -131,6 +161,21 @@ def test_a_folder_of_something_else_is_refused(spec_file, tmp_path):
     (tmp_path / "out" / "thesis.tex").write_text("years of work")
     done = call("sweep", spec_file, "--out", tmp_path / "out")
     assert (done.returncode, "a folder of something else" in done.stderr) == (2, True)
+    onto_itself = call("sweep", spec_file, "--out", spec_file)
+    assert (onto_itself.returncode, "a file" in onto_itself.stderr) == (2, True)
+
+
+def test_a_sweep_may_grow_and_not_become_another(tmp_path):
+    folder = SweepFolder(tmp_path / "out")
+    spec = SweepSpec(set={"sampling.top_k": 5}, grid={"training.learning_rate": [1e-5]})
+    folder.open(spec)
+    longer = {"sampling.top_k": 5, "run.max_updates": 9}
+    folder.open(spec.model_copy(update={"set": longer, "seeds": [0, 1]}))
+    assert len(folder.plan().runs) == 2
+    for change in ({"set": {"sampling.top_k": 6}}, {"set": {}}, {"base": "paper"}):
+        with pytest.raises(UserError, match="choose another --out"):
+            folder.open(spec.model_copy(update=change))
+    assert folder.plan().runs[0].config.sampling.top_k == 5
 
 
 # --- doing ------------------------------------------------------------------------------------
@@ -270,6 +315,59 @@ def test_a_worker_that_dies_takes_nothing_with_it(spec_file, tmp_path):
     assert {state_of(r, folder.run_path(r)).progress for r in plan.runs} == {"done"}
 
 
+def test_a_worker_that_dies_before_it_takes_its_run_is_replaced(spec_file, tmp_path):
+    _, folder, tasks = tasks_of(spec_file, tmp_path, seeds=1)
+    killed = []
+
+    def kill_the_first():
+        for child in multiprocessing.active_children():
+            if not killed:
+                killed.append(child.pid)
+                child.kill()
+                child.join()
+        return False
+
+    ended = list(
+        run_locally(tasks, jobs=1, threads=1, logs=folder.logs, should_stop=kill_the_first)
+    )
+    assert killed
+    assert [e.status for e in ended] == ["done", "done"]
+
+
+def test_a_worker_that_never_lives_fails_its_runs(spec_file, tmp_path, monkeypatch):
+    _, folder, tasks = tasks_of(spec_file, tmp_path, seeds=1)
+
+    def kill_all():
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+        return False
+
+    ended = list(run_locally(tasks, jobs=1, threads=1, logs=folder.logs, should_stop=kill_all))
+    assert [e.status for e in ended] == ["failed", "failed"]
+    assert "its process died 3 times" in ended[0].told
+
+
+def test_the_live_table_shows_every_state(spec_file, tmp_path):
+    plan, folder, tasks = tasks_of(spec_file, tmp_path, seeds=1)
+    assert [e.status for e in run_locally(tasks[:1], jobs=1, threads=1, logs=folder.logs)] == [
+        "done"
+    ]
+    console = Console(file=io.StringIO(), width=160)
+    console.print(Board(plan, folder).table())
+    shown = console.file.getvalue()
+    assert all(run.name in shown for run in plan.runs)
+    assert "3/3" in shown
+    assert "1 done, 1 missing" in shown
+
+
+def test_a_run_longer_than_asked_for_is_done(spec_file, tmp_path):
+    _, folder, tasks = tasks_of(spec_file, tmp_path, seeds=1)
+    assert all(e.status == "done" for e in run_locally(tasks, jobs=1, threads=1, logs=folder.logs))
+    shorter, _, _ = tasks_of(spec_file, tmp_path, "run.max_updates=2", seeds=1)
+    assert {state.progress for _, state in folder.states(shorter)} == {"done"}
+
+
 def test_a_run_that_fails_does_not_stop_the_rest(spec_file, tmp_path):
     _, folder, tasks = tasks_of(spec_file, tmp_path)
     tasks[1].path.parent.mkdir(parents=True)
@@ -287,3 +385,13 @@ def test_the_machine_is_divided(monkeypatch):
     one, four = share_machine(None), share_machine(4)
     assert (one.jobs, one.threads) == (max(1, len(one.devices)), 8 // max(1, len(one.devices)))
     assert (four.jobs, four.threads) == (4, 2)
+
+
+def test_gpus_are_those_that_this_process_may_use(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert share_machine(None).devices == ("5", "7")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert share_machine(None).devices == ("0", "1")

@@ -231,9 +231,9 @@ class _Session:
             keeper.after_update(is_last=is_asked)
             if is_asked:
                 return "interrupted"
-        keeper.after_run(can_go_on=status == "finished" and not self._stopped_by_collapse())
-        if settings.export_model:
+        if settings.export_model:  # while there is a checkpoint to come back to
             _export(self.parts, self.directory.path)
+        keeper.after_run(can_go_on=status == "finished" and not self._stopped_by_collapse())
         return status
 
     def _stopped_by_collapse(self) -> bool:

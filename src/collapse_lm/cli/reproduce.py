@@ -63,12 +63,14 @@ def reproduce(
         is_built = all((ladder / size).is_dir() for size in LADDER)
         for group, plan in plans.items():
             may_measure = group != SIZE or not needs_ladder or is_built
-            show_plan(plan, folders[group], jobs or 1, may_measure=may_measure)
+            show_plan(plan, folders[group], jobs, threads, may_measure=may_measure)
         return
     starts = {
         group: choose_engine(engine, jobs, threads, address, gpus, folder)
         for group, folder in folders.items()
     }
+    for group, folder in folders.items():
+        folder.open(asked[group])
     began, clock = datetime.now(UTC), time.monotonic()
     missing = sum(s.progress != "done" for g, p in plans.items() for _, s in folders[g].states(p))
     if needs_ladder:
@@ -78,14 +80,15 @@ def reproduce(
     failed = 0
     with stop:
         for group, plan in plans.items():
-            folders[group].open(asked[group])
             if not stop.signal_number:
                 failed += do_plan(plan, folders[group], starts[group], stop)
+    if not stop.signal_number:
+        _write(out)
+    runs = {"runs": sum(len(plan.runs) for plan in plans.values()), "missing_before": missing}
+    ended = {"failed": failed, "signal": stop.signal_number or None}
+    _note_call(out, {"what": what, "scale": scale, **runs, **ended}, began, clock)
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
-    _write(out)
-    runs = {"runs": sum(len(plan.runs) for plan in plans.values()), "missing_before": missing}
-    _note_call(out, {"what": what, "scale": scale, **runs, "failed": failed}, began, clock)
     if failed:
         sys.exit(1)
 
@@ -113,11 +116,11 @@ def _pretrain(ladder: Path) -> None:
 
 def _write(out: Path) -> None:
     """Draw and judge what this call and earlier ones measured, and say where it is."""
-    from collapse_lm.records import find_runs
     from collapse_lm.report.reproduction import write_reproduction
 
-    places = {group: _folder(out, group).path / "runs" for group in groups_of(Target.all)}
-    groups = {group: find_runs(place) for group, place in places.items() if place.is_dir()}
+    folders = {group: _folder(out, group) for group in groups_of(Target.all)}
+    known = {group: folder for group, folder in folders.items() if folder.path.is_dir()}
+    groups = {group: folder.readers(folder.plan()) for group, folder in known.items()}
     for claim in write_reproduction(groups, out):
         print(printable(f"{claim.verdict:>13}  {claim.statement.sentence}"))
     print(printable(f"figures {out / 'figures'}  tables {out / 'tables'}  {out / 'claims.md'}"))

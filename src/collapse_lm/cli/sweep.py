@@ -27,17 +27,18 @@ from collapse_lm.cli.options import (
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.errors import UserError
 from collapse_lm.printable import one_line, printable
-from collapse_lm.records import RunReader
-from collapse_lm.records.directory import holds_run
 from collapse_lm.sweep import (
     Plan,
+    PlannedRun,
+    RunState,
     SweepFolder,
     load_sweep,
     plan_sweep,
+    state_of,
     sweep_names,
     with_overrides,
 )
-from collapse_lm.sweep.plan import MANY
+from collapse_lm.sweep.plan import MANY, check_size
 
 if TYPE_CHECKING:
     from collapse_lm.engines import Ended
@@ -65,15 +66,13 @@ def sweep(
 ) -> None:
     """Do a set of runs; the same command again finishes only what is missing."""
     asked = with_overrides(load_sweep(spec), settings or [])
+    if not (yes or dry_run):
+        check_size(asked, MANY)
     plan = plan_sweep(asked)
     folder = SweepFolder(out or Path("sweeps") / Path(spec).stem)
     if dry_run:
-        show_plan(plan, folder, jobs or 1)
+        show_plan(plan, folder, jobs, threads)
         return
-    if len(plan.runs) > MANY and not yes:
-        raise UserError.single(
-            "sweep", f"{len(plan.runs)} runs", f"at most {MANY} without --yes", "--dry-run, --yes"
-        )
     start = choose_engine(engine, jobs, threads, address, gpus, folder)
     folder.open(asked)
     stop = StopRequest()
@@ -91,9 +90,7 @@ def _report(plan: Plan, folder: SweepFolder) -> None:
     """Draw and tabulate what the runs of a plan show, and say where it is."""
     from collapse_lm.report.reproduction import write_sweep
 
-    places = [folder.run_path(run) for run in plan.runs]
-    readers = [RunReader(place) for place in places if holds_run(place)]
-    has_figures = write_sweep(plan.varied, readers, folder.path)
+    has_figures = write_sweep(plan.varied, folder.readers(plan), folder.path)
     told = f"tables {folder.path / 'tables'}"
     more = f"figures {folder.path / 'figures'}  {folder.path / 'claims.md'}  "
     print(printable(more + told if has_figures else told))
@@ -114,6 +111,9 @@ def choose_engine(
     """
     if engine is Engine.local and (address or gpus):
         raise UserError.single("--address, --gpus", "--engine local", "--engine ray")
+    if engine is Engine.ray and jobs:
+        fix = "--threads says how many fit on a node"
+        raise UserError.single("--jobs", "--engine ray", "--engine local", fix)
     from collapse_lm.engines.share import share_machine
 
     share = share_machine(jobs)
@@ -139,7 +139,8 @@ def do_plan(plan: Plan, folder: SweepFolder, start: "Start", stop: StopRequest) 
     ]
     console, statuses = Console(), Counter[str]()
     print(f"{len(plan.runs)} runs, {len(plan.runs) - len(tasks)} done before; {folder.path}")
-    live = Live(get_renderable=lambda: _live_table(plan, folder), console=console)
+    board = Board(plan, folder)
+    live = Live(get_renderable=board.table, console=console, refresh_per_second=0.5)
     with live if console.is_terminal else nullcontext():
         for ended in start(tasks, should_stop=stop):
             statuses[ended.status] += 1
@@ -151,22 +152,44 @@ def do_plan(plan: Plan, folder: SweepFolder, start: "Start", stop: StopRequest) 
     return statuses["failed"] + statuses["busy"]
 
 
-def _live_table(plan: Plan, folder: SweepFolder) -> Table:
-    """What is running, then what is next; the last line counts all."""
-    states = folder.states(plan)
-    table = Table("run", "state", "update", "told", box=None, expand=True)
-    rank = {"running": 0, "unfinished": 1, "damaged": 2, "missing": 3, "done": 4}
-    for run, state in sorted(states, key=lambda pair: rank[pair[1].progress])[:_ROWS]:
-        cells = (run.name, state.progress, f"{state.update}/{run.config.run.max_updates}")
-        table.add_row(*map(Text, (*map(printable, cells), one_line(state.told, 60))))
-    counts = Counter(state.progress for _, state in states)
-    table.add_row(Text(", ".join(f"{n} {name}" for name, n in sorted(counts.items())), "bold"))
-    return table
+class Board:
+    """The live table; what is done is read once."""
+
+    def __init__(self, plan: Plan, folder: SweepFolder) -> None:
+        self._plan, self._folder = plan, folder
+        self._done: dict[str, RunState] = {}
+
+    def table(self) -> Table:
+        """Show what is running, then what is next; the last line counts all."""
+        states = [(run, self._state(run)) for run in self._plan.runs]
+        table = Table("run", "state", "update", "told", box=None, expand=True)
+        rank = {"running": 0, "unfinished": 1, "damaged": 2, "missing": 3, "done": 4}
+        for run, state in sorted(states, key=lambda pair: rank[pair[1].progress])[:_ROWS]:
+            cells = (run.name, state.progress, f"{state.update}/{run.config.run.max_updates}")
+            table.add_row(*map(Text, (*map(printable, cells), one_line(state.told, 60))))
+        counts = Counter(state.progress for _, state in states)
+        table.add_row(Text(", ".join(f"{n} {name}" for name, n in sorted(counts.items())), "bold"))
+        return table
+
+    def _state(self, run: PlannedRun) -> RunState:
+        state = self._done.get(run.name) or state_of(run, self._folder.run_path(run))
+        if state.progress == "done":
+            self._done[run.name] = state
+        return state
 
 
-def show_plan(plan: Plan, folder: SweepFolder, jobs: int, *, may_measure: bool = True) -> None:
-    """Print every run with its state, and how long what is missing takes at most."""
+def show_plan(
+    plan: Plan,
+    folder: SweepFolder,
+    jobs: int | None,
+    threads: int | None,
+    *,
+    may_measure: bool = True,
+) -> None:
+    """Print every run with its state, and how long what is missing takes here at most."""
+    from collapse_lm.engines.base import use_threads
     from collapse_lm.engines.estimate import longest_seconds
+    from collapse_lm.engines.share import share_machine
 
     states = folder.states(plan)
     for run, state in states:
@@ -175,6 +198,8 @@ def show_plan(plan: Plan, folder: SweepFolder, jobs: int, *, may_measure: bool =
         print(f"{len(states)} runs; their models are made first (`collapse-lm pretrain`)")
         return
     left = [(run.config, state.update) for run, state in states if state.progress != "done"]
-    hours, rest = divmod(round(longest_seconds(left) / jobs / 60), 60)
+    share = share_machine(jobs)
+    use_threads(threads or share.threads)
+    hours, rest = divmod(round(longest_seconds(left) / min(share.jobs, len(left) or 1) / 60), 60)
     print(f"{len(states)} runs, {len(left)} to do: at most about {hours} h {rest:02} min")
-    print("(measured on this machine now; a run that collapses ends before run.max_updates)")
+    print("(measured here now, for one run alone; one that collapses ends before run.max_updates)")

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -100,13 +101,15 @@ class _Pool:
     def look(self) -> Iterator[Ended]:
         """Give jobs to free workers, replace dead ones, and take what has ended."""
         for index, worker in enumerate(self._workers):
-            if worker.job is None and self._waiting:
-                _give(worker, self._waiting)
-            elif worker.job is not None and not worker.process.is_alive():
+            if not worker.process.is_alive():
                 ended = _after_death(worker, self._waiting, may_retry=not self._is_stopping)
-                self._workers[index] = self._start(index)
                 if ended:
                     yield ended
+                if self._waiting:  # with a job from the start, so that every death counts
+                    self._workers[index] = self._start(index)
+                    _give(self._workers[index], self._waiting)
+            elif worker.job is None and self._waiting:
+                _give(worker, self._waiting)
         yield from _collect(self._workers, self._waiting)
 
     def close(self) -> None:
@@ -125,7 +128,8 @@ def _give(worker: _Worker, waiting: deque[_Job]) -> None:
         job = waiting.popleft()
         if job.not_before <= time.monotonic():
             worker.job = job
-            worker.pipe.send(job.task)
+            with suppress(OSError):  # it has just died; the next look finds that out
+                worker.pipe.send(job.task)
             return
         waiting.append(job)
 
@@ -139,7 +143,7 @@ def _collect(workers: Sequence[_Worker], waiting: deque[_Job]) -> Iterator[Ended
         worker = pipes[pipe]  # type: ignore[index]
         try:
             ended: Ended = worker.pipe.recv()
-        except EOFError:  # it died; the next look finds that out
+        except (EOFError, OSError):  # it died; the next look finds that out
             continue
         job, worker.job = worker.job, None
         if ended.status == "busy" and job is not None and job.refusals < _PATIENCE:

@@ -4,13 +4,22 @@ The folder of the sweep must be shared by all nodes. Ray starts the task of a wo
 node that died again elsewhere, where the run goes on from its newest checkpoint.
 """
 
+import logging
+import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from collapse_lm.data.corpus import DATA_VARIABLE
 from collapse_lm.engines.base import Ended, Task, start_or_resume, use_threads
 from collapse_lm.errors import UserError
+from collapse_lm.records import has_writer
 
+_LOG = logging.getLogger(__name__)
 INSTALL = "pip install 'collapse-lm[ray]'"
 _RETRIES = 5  # of a task whose worker or node dies
 _LOOK = 0.5  # seconds
@@ -33,21 +42,27 @@ def run_on_ray(
         threads: processors that a run asks for, and its threads.
         gpus: GPUs that a run asks for; a fraction lets runs share one.
         address: of a running cluster; None starts Ray on this machine.
-        should_stop: asked twice a second; once true, running tasks are ended at once
-            (each resumes from its newest checkpoint), and no other is begun.
+        should_stop: asked twice a second; once true, running tasks end after their
+            update with a checkpoint, and no other is begun.
 
     Raises:
         UserError: when Ray is not installed or nothing answers at the address.
     """
+    if not tasks:
+        return
     ray = _connect(address)
+    _tell_if_nothing_fits(ray, threads, gpus)
     remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=_RETRIES)(_do)
-    going = {remote.remote(task, threads): task for task in map(_absolute, tasks)}
+    stop = tasks[0].path.resolve().parent / f".stop-{uuid.uuid4().hex}"
+    place = _Place(threads, gpus > 0, os.getcwd(), os.environ.get(DATA_VARIABLE), stop)  # noqa: PTH109
+    going = {remote.remote(task, place): task for task in map(_absolute, tasks)}
     refusals: dict[str, int] = {}
     try:
         while going:
-            if should_stop():
-                yield from _cancel(ray, going)
-                return
+            if should_stop() and not stop.exists():
+                stop.parent.mkdir(parents=True, exist_ok=True)
+                stop.touch()
+                _cancel_what_has_not_begun(ray, going)
             ready, _ = ray.wait(list(going), num_returns=1, timeout=_LOOK)
             for reference in ready:
                 task = going.pop(reference)
@@ -55,11 +70,31 @@ def run_on_ray(
                 refusals[task.name] = refusals.get(task.name, 0) + (ended.status == "busy")
                 if ended.status == "busy" and refusals[task.name] < _PATIENCE:
                     time.sleep(_BUSY)
-                    going[remote.remote(task, threads)] = task
+                    going[remote.remote(task, place)] = task
                 else:
                     yield ended
     finally:
+        stop.unlink(missing_ok=True)
         ray.shutdown()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a task needs to find the same world in a worker of another node.
+
+    Attributes:
+        threads: of torch.
+        may_use_gpu: false hides the GPUs of the node.
+        folder: where the sweep was started, for paths that are relative to it.
+        data: folder of WikiText-2 and PTB, if any.
+        stop: a file in the shared folder that asks every task to end.
+    """
+
+    threads: int
+    may_use_gpu: bool
+    folder: str
+    data: str | None
+    stop: Path
 
 
 def _connect(address: str | None) -> Any:
@@ -71,7 +106,8 @@ def _connect(address: str | None) -> Any:
         ) from None
     try:
         dashboard = None if address else False  # none for a Ray of this sweep's own
-        ray.init(address=address, log_to_driver=False, include_dashboard=dashboard)
+        where = address or "local"  # never a cluster that happens to run here
+        ray.init(address=where, log_to_driver=False, include_dashboard=dashboard)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError.single(
             "--address", str(address), "a Ray cluster that answers", f"`ray start --head`: {error}"
@@ -79,29 +115,50 @@ def _connect(address: str | None) -> Any:
     return ray
 
 
+def _tell_if_nothing_fits(ray: Any, threads: int, gpus: float) -> None:
+    """Say why nothing begins, where no node is large enough for a run."""
+    have = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(r.get("CPU", 0) >= threads and r.get("GPU", 0) >= gpus for r in have):
+        known = ", ".join(f"{r.get('CPU', 0):g} and {r.get('GPU', 0):g}" for r in have)
+        message = (
+            "no node of the cluster has the %d processors and %g GPUs that a run asks for "
+            "(they have %s): runs wait until one joins; see --threads, --gpus"
+        )
+        _LOG.warning(message, threads, gpus, known)
+
+
+def _cancel_what_has_not_begun(ray: Any, going: dict[Any, Task]) -> None:
+    for reference, task in going.items():
+        if not has_writer(task.path):
+            ray.cancel(reference)
+
+
 def _absolute(task: Task) -> Task:
     return Task(task.name, task.config, task.path.resolve())
 
 
-def _do(task: Task, threads: int) -> Ended:
+def _do(task: Task, place: _Place) -> Ended:
     """The work of a task, in a worker of the cluster."""
-    use_threads(threads)
-    return start_or_resume(task, lambda: False)
+    if place.stop.exists():
+        return Ended(task.name, "stopped", "not begun")
+    if not place.may_use_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if place.data is not None:
+        os.environ.setdefault(DATA_VARIABLE, place.data)
+    with suppress(OSError):  # a node may lack the folder, and nothing be relative to it
+        os.chdir(place.folder)
+    use_threads(place.threads)
+    return start_or_resume(task, place.stop.exists)
 
 
 def _result(ray: Any, reference: Any, task: Task) -> Ended:
     """How a task ended, also where its workers died once too often."""
     try:
         ended: Ended = ray.get(reference)
+    except ray.exceptions.TaskCancelledError:
+        return Ended(task.name, "stopped", "not begun")
     except ray.exceptions.RayTaskError as error:  # a bug of ours, with its traceback
         return Ended(task.name, "failed", str(error))
     except ray.exceptions.RayError as error:
         return Ended(task.name, "failed", f"its worker died {_RETRIES + 1} times: {error}")
     return ended
-
-
-def _cancel(ray: Any, going: dict[Any, Task]) -> Iterator[Ended]:
-    for reference, task in going.items():
-        ray.cancel(reference)  # as Ctrl-C: the run is marked interrupted
-        yield Ended(task.name, "stopped", "ended at once")
-    ray.wait(list(going), num_returns=len(going), timeout=30)

@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 from collapse_lm.errors import UserError
 from collapse_lm.records.directory import LOCK, writing
 
+_GLANCE = 0.5  # seconds, in which a look of `has_writer` is over
+
 
 @contextmanager
 def only_writer(path: Path) -> Iterator[None]:
@@ -21,7 +23,7 @@ def only_writer(path: Path) -> Iterator[None]:
     Raises:
         UserError: when another process holds it.
     """
-    lock = FileLock(path / LOCK, timeout=0)
+    lock = FileLock(path / LOCK, timeout=_GLANCE)
     with writing(path / LOCK):
         try:
             lock.acquire()

@@ -7,11 +7,14 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from collapse_lm.errors import UserError
-from collapse_lm.records.directory import write_atomically, writing
+from collapse_lm.config import LENGTH
+from collapse_lm.errors import Problem, UserError
+from collapse_lm.records import RunReader
+from collapse_lm.records.directory import holds_run, write_atomically, writing
 from collapse_lm.sweep.plan import Plan, PlannedRun, plan_sweep
 from collapse_lm.sweep.spec import SweepSpec, parse_sweep
 from collapse_lm.sweep.state import RunState, state_of
@@ -42,19 +45,54 @@ class SweepFolder:
         """Make the folder, or check that it is of the same sweep (which may have grown).
 
         Raises:
-            UserError: for a folder of something else.
+            UserError: for a folder of something else, or of a sweep with another base or
+                other fixed values than `run.max_updates`.
         """
+        where = f"--out {self.path}"
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError.single(where, "a file", "a new folder, or a sweep's")
         if self.path.exists() and not (self.path / SPEC).is_file() and any(self.path.iterdir()):
             raise UserError.single(
-                f"--out {self.path}", "a folder of something else", "a new folder, or a sweep's"
+                where, "a folder of something else", "a new folder, or a sweep's"
             )
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        base = Path(spec.base)
         tree = spec.model_dump(mode="json")
-        tree["base"] = str(base.resolve()) if base.is_file() else spec.base
+        tree["base"] = os.path.realpath(spec.base) if os.path.isfile(spec.base) else spec.base  # noqa: PTH113
+        self._refuse_another(tree)
         text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
         write_atomically(self.path / SPEC, text)
+
+    def _refuse_another(self, tree: dict[str, Any]) -> None:
+        """Keep runs that do not compare out of one folder."""
+        try:
+            before = parse_sweep(str(self.path / SPEC)).model_dump(mode="json")
+        except UserError:  # no sweep yet, or a damaged file, which is written anew
+            return
+        fixed = {"base": (before["base"], tree["base"])} | {
+            f"set.{key}": (before["set"].get(key), tree["set"].get(key))
+            for key in sorted({*before["set"], *tree["set"]} - {LENGTH})
+        }
+        problems = [
+            Problem(where, repr(new), f"{old!r}, as in {self.path / SPEC}", "choose another --out")
+            for where, (old, new) in fixed.items()
+            if old != new
+        ]
+        if problems:
+            raise UserError(problems)
+
+    def plan(self) -> Plan:
+        """The runs of the sweep as it was last asked for.
+
+        Raises:
+            UserError: for a folder without a sweep, or with a damaged one.
+        """
+        return plan_sweep(parse_sweep(str(self.path / SPEC)))
+
+    def readers(self, plan: Plan) -> list[RunReader]:
+        """Those runs of a plan that have begun."""
+        places = (self.run_path(run) for run in plan.runs)
+        return [RunReader(place) for place in places if holds_run(place)]
 
 
 def tell_sweeps(folder: Path) -> list[str]:
@@ -69,7 +107,7 @@ def tell_sweeps(folder: Path) -> list[str]:
 
 def _tell(place: Path) -> str:
     try:
-        plan = plan_sweep(parse_sweep(str(place / SPEC)))
+        plan = SweepFolder(place).plan()
     except UserError as error:
         return f"damaged: {error.problems[0].where}: {error.problems[0].got}"
     counts = Counter(state.progress for _, state in SweepFolder(place).states(plan))

@@ -10,14 +10,15 @@
 Knows nothing of the runs that this stands for (see `plan`).
 """
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from collapse_lm.config.load import parse_value, read_yaml
+from collapse_lm.config.load import load_config, parse_value, read_yaml
 from collapse_lm.errors import Problem, UserError
 
 _SWEEPS = resources.files("collapse_lm") / "presets" / "sweeps"
@@ -42,7 +43,7 @@ class SweepSpec(BaseModel):
     runs: list[dict[str, Any]] = []
     """Single runs by their values, beside or instead of a grid; each is crossed with it."""
     seeds: Annotated[list[int], Field(min_length=1), BeforeValidator(_as_seeds)] = [0]
-    """Seeds, or how many."""
+    """Seeds, or how many. Without this key a file means the seed of its base."""
 
 
 def with_overrides(spec: SweepSpec, overrides: Iterable[str]) -> SweepSpec:
@@ -81,13 +82,21 @@ def load_sweep(reference: str) -> SweepSpec:
     """
     if reference in sweep_names():
         return parse_sweep(str(_SWEEPS / f"{reference}.yaml"))
-    if not Path(reference).is_file():
+    if not os.path.isfile(reference):  # noqa: PTH113 (Path.is_file raises for a name too long)
         raise UserError.single(
             "sweep", reference, f"a YAML file, or one of {', '.join(sweep_names())}"
         )
     spec = parse_sweep(reference)
-    beside = Path(reference).parent / spec.base
-    return spec.model_copy(update={"base": str(beside)}) if beside.is_file() else spec
+    beside = os.path.join(os.path.dirname(reference), spec.base)  # noqa: PTH118, PTH120
+    base = beside if os.path.isfile(beside) else spec.base  # noqa: PTH113
+    spec = spec.model_copy(update={"base": base})
+    return spec if "seeds" in spec.model_fields_set else _with_seed_of_base(spec)
+
+
+def _with_seed_of_base(spec: SweepSpec) -> SweepSpec:
+    with suppress(UserError):  # told when the runs are planned
+        return spec.model_copy(update={"seeds": [load_config(spec.base).seed]})
+    return spec
 
 
 def parse_sweep(path: str) -> SweepSpec:

@@ -28,7 +28,9 @@ def state_of(run: PlannedRun, path: Path) -> RunState:
     if not holds_run(path):
         return RunState("missing")
     try:
-        found = read_run(path, [f"{LENGTH}={run.config.run.max_updates}"])
+        found, length = read_run(path), run.config.run.max_updates
+        if length > found.config.run.max_updates:  # a longer run than asked for will do
+            found = read_run(path, [f"{LENGTH}={length}"])
         rows = RunReader(path).updates()
     except (UserError, OSError, ValueError) as error:
         return RunState("damaged", told=str(error))
