@@ -13,7 +13,7 @@ from scipy.stats import beta
 from collapse_lm.analysis.claims import judge_claims, main_runs
 from collapse_lm.analysis.curves import mean_curve
 from collapse_lm.analysis.levels import name_parameters, name_rate, sort_group
-from collapse_lm.analysis.ordered import concordance, trend_p
+from collapse_lm.analysis.ordered import concordance, smallest_trend_p, trend_p
 from collapse_lm.analysis.outcomes import measure_runs
 from collapse_lm.analysis.tables import runs_table, survival_table, updates_table
 from collapse_lm.analysis.trend import Interval
@@ -24,6 +24,7 @@ SLOWER = {8e-5: [26, 28, 24], 4e-5: [17, 20, 15], 2e-5: [9, 11, 12]}
 NO_EFFECT = {2e-5: [12, 20, 16], 4e-5: [13, 17, 21], 8e-5: [14, 18, 15]}
 NEVER = {2e-5: [None] * 3, 8e-5: [None] * 3}
 SIZES = {("a", 10**5): [26, 28, 24], ("b", 10**6): [17, 20, 15], ("c", 10**7): [9, 11, 12]}
+FIVE = SIZES | {("d", 3 * 10**7): [6, 7, 8], ("e", 10**8): [3, 4, 5]}
 RISES, TREND, RATE, ZERO, SIZE, ALIKE, CONSISTENT = range(7)
 
 
@@ -335,6 +336,28 @@ def test_concordance_by_hand():
     assert math.isnan(concordance([1, 2], [0, 0], [2, 1], [0] * 2))
 
 
+def test_the_smallest_p_for_trend_is_reached_by_ordered_levels():
+    times, x = [1, 2, 3, 4, 5, 6], [3, 3, 2, 2, 1, 1]
+    assert smallest_trend_p([[2, 2, 2]]) == pytest.approx(2 / 90)
+    assert exact_trend_p(times, [1] * 6, x) == pytest.approx(2 / 90)
+    assert smallest_trend_p([[3, 3], [3, 3]]) == pytest.approx(2 / 400)
+    assert smallest_trend_p([[1]]) == 1
+
+
+def test_runs_of_one_unit_are_dealt_together():
+    times, x = [1, 2, 11, 12, 21, 22], [3, 3, 2, 2, 1, 1]
+    alone = trend_p(times, [1] * 6, x, [0] * 6, seed=0)
+    together = trend_p(times, [1] * 6, x, [0] * 6, seed=0, units=list("aabbcc"))
+    assert alone == pytest.approx(2 / 90, abs=0.006)
+    assert together == pytest.approx(2 / 6, abs=0.02)  # of 3! orders two are as extreme
+
+
+def test_an_update_that_a_running_run_lacks_is_left_out_of_the_mean():
+    found = mean_curve([{0: 1.0, 5: 2.0, 7: 9.0}, {0: 3.0, 5: 4.0, 10: 6.0}])
+    assert found.update.tolist() == [0, 5, 10]
+    assert found.mean.tolist() == [2, 3, 6]
+
+
 def test_the_mean_curve_by_hand():
     found = mean_curve([{0: 1.0, 1: 2.0, 2: 3.0}, {0: 3.0, 1: math.nan}, {0: 2.0}])
     assert found.update.tolist() == [0]  # later fewer than half are left
@@ -386,9 +409,10 @@ def test_the_numbers_behind_a_separated_rate(tmp_path):
         "median_lower": 15,
         "median_upper": None,
     }
-    # 9!/(3!)^3 = 1680 assignments, of which 3! are as extreme.
+    # 9!/(3!)^3 = 1680 assignments: 3! as extreme without the order of levels, 2 with it.
     assert row["details"]["log_rank"]["permutation_p"] == pytest.approx(6 / 1680)
-    assert "0.0036" in row["limits"]
+    assert "0.0012" in row["limits"]
+    assert row["details"]["collapsed_and_repetitive_at_the_end"] == 9
     assert judged(tmp_path / "b", SLOWER)[RATE].row()["details"]["medians_never_rise"] is False
 
 
@@ -406,8 +430,10 @@ def test_rates_of_two_temperatures_are_compared_within_each(tmp_path):
 @pytest.mark.parametrize(
     ("times", "verdict"),
     [
-        (SIZES, "supported"),
-        (dict(zip(SIZES, reversed(list(SIZES.values())), strict=True)), "not supported"),
+        (FIVE, "supported"),
+        (dict(zip(FIVE, reversed(list(FIVE.values())), strict=True)), "not supported"),
+        (SIZES, "undecided"),  # three models cannot decide, however many seeds
+        ({("a", 10**5): [28, 26, 24, 25, 27], ("b", 10**7): [9, 11, 12, 8, 10]}, "undecided"),
         (dict(zip(SIZES, NO_EFFECT.values(), strict=True)), "undecided"),
         ({("a", 10**5): [5, 6]}, "not tested"),
         ({("a", None): [5, 6], ("b", 10**6): [3, 4]}, "not tested"),
@@ -499,12 +525,17 @@ def high(update, collapse):
 
 
 @pytest.mark.parametrize(
-    ("train", "verdict"), [(low, "supported"), (high, "not supported"), (None, "undecided")]
+    ("train", "length", "verdict"),
+    [
+        (low, {}, "supported"),
+        (high, {}, "undecided"),  # stopped at the collapse: it might have fallen further
+        (high, {"horizon": 1000, "stop": False}, "not supported"),
+        (None, {}, "undecided"),
+    ],
 )
-def test_whether_the_train_loss_nears_zero(train, verdict, tmp_path):
-    claim = judged(tmp_path, FASTER if train else NEVER, **({"train": train} if train else {}))[
-        ZERO
-    ]
+def test_whether_the_train_loss_nears_zero(train, length, verdict, tmp_path):
+    options = {"train": train, **length} if train else {}
+    claim = judged(tmp_path, FASTER if train else NEVER, **options)[ZERO]
     assert claim.verdict == verdict
     if train:
         median = claim.finding.details["median_lowest_train_loss"]
@@ -547,8 +578,9 @@ def test_penn_treebank_is_preferred_to_the_second_corpus(tmp_path):
 
 
 def test_consistent_collapse_needs_repetition(tmp_path):
-    claims = judged(tmp_path / "a", FASTER)
-    assert claims[CONSISTENT].verdict == "supported"
+    many = {rate: [*times, *times] for rate, times in FASTER.items()}
+    assert judged(tmp_path / "a", many)[CONSISTENT].verdict == "supported"
+    assert judged(tmp_path / "few", FASTER)[CONSISTENT].verdict == "undecided"
     low_loss_only = judged(tmp_path / "b", FASTER, repetitive=False)[CONSISTENT]
     assert low_loss_only.verdict == "not supported"
     assert low_loss_only.finding.details["share_collapsed"]["value"] == 1
@@ -581,6 +613,23 @@ def test_without_any_run_nothing_is_tested():
     assert {claim.verdict for claim in claims} == {"not tested"}
     assert len({claim.id for claim in claims}) == 7
     assert all(json.dumps(claim.row(), allow_nan=False) for claim in claims)
+
+
+def test_evaluations_apart_say_nothing_of_each_update(tmp_path):
+    assert judged(tmp_path / "each", FASTER)[RISES].verdict == "supported"
+    thinned = measured(sweep(tmp_path / "fifth", FASTER, every=5))
+    sparse = judge_claims({"learning rate": thinned})
+    assert (sparse[RISES].verdict, sparse[TREND].verdict) == ("not tested", "supported")
+    both = judge_claims({"learning rate": thinned, "size": measured(sizes(tmp_path / "s", SIZES))})
+    assert (both[RISES].verdict, both[RISES].finding.group) == ("supported", "size")
+
+
+def test_a_group_that_misses_runs_decides_nothing(tmp_path):
+    groups = {"learning rate": measured(sweep(tmp_path, FASTER))}
+    whole, part = judge_claims(groups), judge_claims(groups, {"learning rate": 2, "size": 9})
+    assert whole[RATE].verdict == "supported"
+    assert {claim.verdict for claim in part} == {"undecided", "not tested"}
+    assert part[RATE].finding.reason.startswith("2 of the runs have not ended")
 
 
 def test_claims_on_one_sweep_fall_back_on_another_group(tmp_path):

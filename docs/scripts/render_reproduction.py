@@ -171,7 +171,8 @@ def onset(claims: Sequence[Row]) -> str:
     rows = [
         [
             *(level, f"{found['collapses']} of {found['runs']}"),
-            *(number(found[name]) for name in ("median", "median_lower", "median_upper")),
+            number(found["median"]),
+            *(number(found[name], "none") for name in ("median_lower", "median_upper")),
         ]
         for claim in chosen
         for level, found in claim["levels"].items()
@@ -182,14 +183,16 @@ def onset(claims: Sequence[Row]) -> str:
             claim["effect"]["name"],
             *(number(claim["effect"][name], absent) for name in ("value", "lower", "upper")),
             number(claim["details"]["firth_hazard_ratio"], "undefined"),
-            *(number(claim["p_value"]), number(claim["details"]["concordance"])),
-            "yes" if claim["details"]["medians_never_rise"] else "no",
+            *(number(claim["p_value"], "undefined"),),
+            number(claim["details"]["concordance"], "undefined"),
+            {True: "yes", False: "no", None: "undefined"}[claim["details"]["medians_never_rise"]],
+            "{collapsed_and_repetitive_at_the_end} of {collapsed}".format(**claim["details"]),
         ]
         for claim in chosen
         for absent in ["∞" if claim["details"]["separated"] else "undefined"]
     ]
     more = ("Cox, all runs", "value", "from", "to (95 %)", "Firth's estimate", "permutation p")
-    last = ("concordance", "medians never rise")
+    last = ("concordance", "medians never rise", "collapses still repetitive at the end")
     return "\n\n".join([table(head, rows), table((*more, *last), hazards)])
 
 
@@ -197,12 +200,16 @@ def reach(claims: Sequence[Row]) -> str:
     """What tests of this size can show, as the claims say it."""
     words = [c["limits"] for c in claims if c["details"].get("log_rank") is not None]
     tests = [
-        f"`{c['id']}`: log-rank without order, p = {number(c['details']['log_rank']['p_value'])} "
-        f"(by permutation {number(c['details']['log_rank']['permutation_p'])})"
+        f"`{c['id']}`: log-rank without order, p = {_log_rank(c, 'p_value')} "
+        f"(by permutation of runs {_log_rank(c, 'permutation_p')})"
         for c in claims
         if c["details"].get("log_rank")
     ]
     return "\n".join(f"- {line}" for line in (*tests, *words))
+
+
+def _log_rank(claim: Row, name: str) -> str:
+    return number(claim["details"]["log_rank"][name], "undefined")
 
 
 def figures(data: Path) -> list[str]:

@@ -19,7 +19,8 @@ FEW = 5  # below this number of runs a standard error is too rough, and the band
 class MeanCurve:
     """The mean of several runs at each update, over those that are still running.
 
-    It ends where fewer than half of the runs are left.
+    It ends where fewer than half of the runs are left. An update at which a run was not
+    evaluated that was evaluated later is left out: a mean without it would jump.
 
     Columns have shape (updates,), in nats per token; the band is NaN where one run is left.
 
@@ -51,7 +52,13 @@ def mean_curve(series: Sequence[Mapping[int, float]]) -> MeanCurve:
         for update, value in run.items():
             if math.isfinite(value):
                 values.setdefault(update, []).append(value)
-    updates = [update for update in sorted(values) if 2 * len(values[update]) >= len(series)]
+    ends = [max((u for u, y in run.items() if math.isfinite(y)), default=-1) for run in series]
+    running = {update: sum(end >= update for end in ends) for update in values}
+    updates = [
+        update
+        for update in sorted(values)
+        if 2 * len(values[update]) >= len(series) and len(values[update]) == running[update]
+    ]
     band = "" if len(series) < 2 else "range" if len(series) < FEW else "standard error"
     limits = [_limits(np.array(values[update]), band) for update in updates]
     lower, upper = np.array(limits, dtype=np.float64).reshape(-1, 2).T

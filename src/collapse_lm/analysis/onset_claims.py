@@ -1,6 +1,7 @@
 """Claims on when runs collapse: earlier at a higher learning rate, earlier for a larger model?"""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -13,12 +14,13 @@ from collapse_lm.analysis.levels import (
     describe_levels,
     sort_group,
 )
-from collapse_lm.analysis.log_rank import log_rank, smallest_p
-from collapse_lm.analysis.ordered import PERMUTATIONS, concordance, trend_p
+from collapse_lm.analysis.log_rank import log_rank
+from collapse_lm.analysis.ordered import PERMUTATIONS, concordance, smallest_trend_p, trend_p
 from collapse_lm.analysis.outcomes import Measured, Outcome
 from collapse_lm.analysis.verdicts import (
     CONFIDENCE,
     FEWEST_SEEDS,
+    HALF,
     SEED,
     SIGNIFICANT,
     Claim,
@@ -38,7 +40,7 @@ _RULE = (
 _TEST = (
     "Cox regression of the time to collapse on the base-10 logarithm of the {what} (Efron's ties, "
     "profile-likelihood interval, stratified by the other settings), with a permutation test of "
-    "the log-rank trend, as the interval alone is too sure of itself for few runs"
+    "the log-rank trend, as the interval alone is too sure of itself for few runs{more}"
 )
 
 RATE = Statement(
@@ -49,12 +51,13 @@ RATE = Statement(
         "tokens quickly."
     ),
     supports="a hazard of collapse that grows with the learning rate",
-    test=_TEST.format(what=_AMOUNT[LEARNING_RATE]),
+    test=_TEST.format(what=_AMOUNT[LEARNING_RATE], more=""),
     rule=_RULE,
     limits=(
         "The hazard ratio is a mean over the rates tried and assumes that it is the same at every "
         "update; it says nothing of rates outside them. Runs of one seed share their random "
-        "numbers. A run that diverged counts as censored."
+        "numbers. A collapse need not last: the details count the runs whose last samples are "
+        "repetitive. A run that diverged counts as censored."
     ),
 )
 LARGER = Statement(
@@ -62,12 +65,16 @@ LARGER = Statement(
     section="A.2",
     sentence="larger models tend to exhibit more rapid onset of model collapse.",
     supports="a hazard of collapse that grows with the number of parameters",
-    test=_TEST.format(what=_AMOUNT[SIZE]),
+    test=_TEST.format(
+        what=_AMOUNT[SIZE],
+        more="; it deals sizes to whole models, as seeds of one model are no second model",
+    ),
     rule=_RULE,
     limits=(
-        "Each size is one trained model, so a difference between sizes may be one between these "
-        "models; seeds repeat the self-training, not the training. All sizes share one learning "
-        "rate, which need not be equally apt for each. A size outside the range is not tested."
+        "Each size is one trained model; seeds repeat the self-training, not the training, so the "
+        "interval of the hazard ratio is one for these models, and only the permutation test "
+        "speaks of others. All sizes share one learning rate, which need not be equally apt for "
+        "each. A size outside the range is not tested."
     ),
 )
 
@@ -79,7 +86,8 @@ def rate_claim(groups: Groups) -> Claim:
     def others(outcome: Outcome) -> Hashable:
         return outcome.model, outcome.temperature, outcome.sample_length
 
-    return Claim(RATE, _onset(LEARNING_RATE, runs, lambda o: o.learning_rate, others))
+    units = [run.outcome.run for run in runs]
+    return Claim(RATE, _onset(LEARNING_RATE, runs, lambda o: o.learning_rate, others, units))
 
 
 def size_claim(groups: Groups) -> Claim:
@@ -89,7 +97,8 @@ def size_claim(groups: Groups) -> Claim:
     def others(outcome: Outcome) -> Hashable:
         return outcome.learning_rate, outcome.temperature, outcome.sample_length
 
-    found = _onset(SIZE, runs, lambda o: float(o.parameters or 0), others)
+    units = [run.outcome.model for run in runs]
+    found = _onset(SIZE, runs, lambda o: float(o.parameters or 0), others, units)
     return Claim(LARGER, found)
 
 
@@ -98,6 +107,7 @@ def _onset(
     runs: Sequence[Measured],
     amount: Callable[[Outcome], float],
     others: Callable[[Outcome], Hashable],
+    units: Sequence[str],
 ) -> Finding:
     """Test whether runs with ten times the amount collapse earlier, other settings equal."""
     outcomes = [run.outcome for run in runs]
@@ -108,7 +118,7 @@ def _onset(
     times, observed = [o.time for o in outcomes], [o.observed for o in outcomes]
     decades = [math.log10(amount(outcome)) for outcome in outcomes]
     found = cox(times, observed, [[x] for x in decades], [group], strata, CONFIDENCE).covariates[0]
-    p = trend_p(times, observed, decades, strata, seed=SEED)
+    p = trend_p(times, observed, decades, strata, seed=SEED, units=units)
     verdict, reason = _judge(found, p, len({outcome.seed for outcome in outcomes}))
     levels = sort_group(group, runs)
     return Finding(
@@ -128,8 +138,12 @@ def _onset(
             "strata": len(set(strata)),
             "log_rank": _log_rank(levels) if len(set(strata)) == 1 else None,
             "diverged": sum(o.status == "diverged" for o in outcomes),
+            "collapsed": sum(observed),
+            "collapsed_and_repetitive_at_the_end": sum(
+                o.observed and o.repetitive > HALF for o in outcomes
+            ),
         },
-        _reach(group, [len(found) for found in levels.values()]),
+        _reach(group, list(zip(strata, decades, units, strict=True))),
     )
 
 
@@ -137,7 +151,10 @@ def _judge(found: Covariate, p: float, seeds: int) -> tuple[Verdict, str]:
     if found.note and math.isnan(found.profile_lower):
         return "undecided", found.note
     if seeds < FEWEST_SEEDS:
-        return "undecided", f"{seeds} seed: chance and effect cannot be told apart"
+        return (
+            "undecided",
+            f"{seeds} seeds: fewer than {FEWEST_SEEDS} cannot tell an effect from chance",
+        )
     ends = (_told(found.estimate), _told(found.profile_lower), _told(found.profile_upper))
     interval = "hazard ratio {} per tenfold increase ({} to {})".format(*ends)
     interval += f", permutation p = {p:.2g}"
@@ -171,9 +188,14 @@ def _exp(value: float) -> float:
     return math.exp(value) if not value > 700 else math.inf
 
 
-def _never_rise(levels: dict[str, dict[str, Any]]) -> bool:
-    """True where no median is later than that of the level below; one not reached is the latest."""
+def _never_rise(levels: dict[str, dict[str, Any]]) -> bool | None:
+    """True where no median is later than that of the level below; one not reached is the latest.
+
+    None where no level reaches its median.
+    """
     medians = [level["median"] for level in levels.values()]
+    if medians.count(None) == len(medians):
+        return None
     known = [math.inf if median is None else median for median in medians]
     return all(later >= earlier for later, earlier in pairwise(known))
 
@@ -191,17 +213,15 @@ def _log_rank(levels: dict[str, list[Measured]]) -> dict[str, Any]:
     return {name: getattr(found, name) for name in fields}
 
 
-def _reach(group: str, sizes: Sequence[int]) -> str:
-    least = max(smallest_p(sizes), 1 / (1 + PERMUTATIONS))
-    words = (
-        f"With {', '.join(map(str, sizes))} runs per level, a permutation test that ignores the "
-        f"order of levels cannot show a p-value below {least:.2g}."
-    )
+def _reach(group: str, runs: Sequence[tuple[Hashable, float, str]]) -> str:
+    """Say how small a p-value the permutation test can show; runs are (stratum, amount, unit)."""
+    strata: dict[Hashable, Counter[float]] = {}
+    for stratum, amount, _ in dict.fromkeys(runs):
+        strata.setdefault(stratum, Counter())[amount] += 1
+    least = max(smallest_trend_p([list(c.values()) for c in strata.values()]), 1 / PERMUTATIONS)
+    units = len({unit for *_, unit in runs})
     if group == SIZE:
-        # Seeds of one model are no second model; between models only their order counts.
-        order = min(2 / math.factorial(len(sizes)), 1.0)
-        words += (
-            f" As evidence on models in general these are {len(sizes)} models, not "
-            f"{sum(sizes)} runs: their order alone cannot show a p-value below {order:.2g}."
-        )
-    return words
+        what = f"As evidence on models in general these are {units} models, not {len(runs)} runs"
+    else:
+        what = f"With {units} runs at {len({amount for _, amount, _ in runs})} levels"
+    return f"{what}: the permutation test cannot show a p-value below {least:.2g}."

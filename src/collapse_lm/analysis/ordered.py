@@ -6,10 +6,12 @@ which holds for few, and a rank correlation that knows of censored runs.
 
 import math
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
 from collapse_lm import rng
+from collapse_lm.analysis.log_rank import count_assignments
 from collapse_lm.analysis.survival import Flags, Floats, check_runs, count_at_times
 
 PERMUTATIONS = 10_000
@@ -22,13 +24,14 @@ def trend_p(
     strata: Sequence[Hashable],
     *,
     seed: int,
+    units: Sequence[Hashable] | None = None,
     permutations: int = PERMUTATIONS,
 ) -> float:
     """Return the two-sided p-value of the log-rank test for trend, by permutation.
 
     The statistic is the score of Cox's likelihood at no effect, the sum over runs of
     covariate times (collapses - expected collapses) (Tarone 1975). The covariate is
-    dealt anew to the runs of each stratum; the assignment seen is added to those drawn
+    dealt anew to the units of each stratum; the assignment seen is added to those drawn
     (Phipson and Smyth 2010). Runs must be censored alike at every level.
 
     Args:
@@ -37,6 +40,8 @@ def trend_p(
         covariate: one number per run.
         strata: label per run; runs are compared within a stratum only.
         seed: of the draws.
+        units: label per run; runs of one unit share a covariate and are dealt together,
+            as seeds of one model are. By default every run is a unit.
         permutations: number of draws.
 
     Returns:
@@ -46,18 +51,38 @@ def trend_p(
     time, flags = check_runs(times, observed)
     x, numbers = np.asarray(covariate, dtype=np.float64), rng.numpy_stream(seed, "bootstrap")
     labels = np.unique([str(label) for label in strata], return_inverse=True)[1]
+    members = np.arange(len(time)) if units is None else _numbered(units)
     seen, drawn, varies = 0.0, np.zeros(permutations), False
     for stratum in range(labels.max() + 1):
         member = labels == stratum
-        surplus = _surplus(time[member], flags[member])
-        seen += float(x[member] @ surplus)
-        tiled = np.tile(x[member], (permutations, 1))
+        _, first, unit = np.unique(members[member], return_index=True, return_inverse=True)
+        surplus = np.bincount(unit, weights=_surplus(time[member], flags[member]))
+        amount = x[member][first]
+        seen += float(amount @ surplus)
+        tiled = np.tile(amount, (permutations, 1))
         drawn += numbers.permuted(tiled, axis=1) @ surplus
-        varies |= bool(np.ptp(x[member]) > 0 and surplus.any())
+        varies |= bool(np.ptp(amount) > 0 and surplus.any())
     if not varies:
         return math.nan
     slack = 1e-9 * (1 + abs(seen))  # equal statistics may differ in their last bits
     return float((1 + (np.abs(drawn) >= abs(seen) - slack).sum()) / (1 + permutations))
+
+
+def smallest_trend_p(strata: Sequence[Sequence[int]]) -> float:
+    """Return the smallest p-value of an exact two-sided permutation test for trend.
+
+    Of all ways to deal levels to units only the order seen and its reverse are as
+    extreme, where the units of each stratum are fully separated in the same direction.
+
+    Args:
+        strata: number of units at each level, for each stratum.
+    """
+    return min(1.0, 2 / math.prod(count_assignments(sizes) for sizes in strata))
+
+
+def _numbered(labels: Sequence[Hashable]) -> Any:
+    known = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    return np.array([known[label] for label in labels])
 
 
 def _surplus(times: Floats, observed: Flags) -> Floats:

@@ -30,8 +30,9 @@ _SENTENCE = "Our observations show that the validation loss increases with each 
 _FEW = f"undecided otherwise, and with fewer than {FEWEST_RUNS} runs or {FEWEST_SEEDS} seeds"
 _PER_RUN = (
     "Losses of one run are no independent observations: the run is the unit. Bootstrap intervals "
-    "over few runs are too short. The runs differ in their learning rate and share random numbers "
-    "where they share a seed, so they are no sample of one population."
+    "over few runs are too short, and have no width where all runs agree. Intervals hold for the "
+    "windows that were evaluated, not for all text. The runs differ in their learning rate and "
+    "share random numbers where they share a seed, so they are no sample of one population."
 )
 
 EACH = Statement(
@@ -45,9 +46,10 @@ EACH = Statement(
     ),
     rule=(
         f"supported if the interval of the mean share lies above {EVERY_UPDATE}, not supported if "
-        f"below; {_FEW}"
+        f"below; {_FEW}; not tested where evaluations lie further apart than one update, which "
+        "hides single falls"
     ),
-    limits=f"{_PER_RUN} Evaluations further apart than one update hide single falls.",
+    limits=_PER_RUN,
 )
 TREND = Statement(
     id="validation-loss-rises",
@@ -94,6 +96,9 @@ def each_update_claim(group: str, runs: Sequence[Measured]) -> Claim:
     found = _trend(runs)
     if found is None:
         return Claim(EACH, Finding("not tested", "no finished run with validation losses"))
+    if not is_seen_each_update(runs):
+        reason = "not every run was evaluated at each update"
+        return Claim(EACH, Finding("not tested", reason, group=group, runs=len(runs)))
     reason = f"the loss rises at {found.rises.value:.1%} of the updates, on average over runs"
     effect = as_effect("mean share of updates at which the loss rises", found.rises)
     verdict = decide((found.rises, EVERY_UPDATE))
@@ -172,6 +177,14 @@ def alike_claim(group: str, runs: Sequence[Measured]) -> Claim:
         },
     )
     return Claim(ALIKE, finding)
+
+
+def is_seen_each_update(runs: Sequence[Measured]) -> bool:
+    """True where every run was evaluated at each of its updates."""
+    corpus = _first_corpus(runs)
+    return bool(runs) and all(
+        run.outcome.updates + 1 == len(run.validation_loss(corpus)) for run in runs
+    )
 
 
 def _trend(runs: Sequence[Measured]) -> Trend | None:

@@ -20,12 +20,13 @@ Verdict = Literal["supported", "not supported", "undecided", "not tested"]
 SEED = 0  # of every permutation and bootstrap: equal runs give equal claims
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05  # largest p-value of a verdict
-FEWEST_SEEDS = 2  # with one seed an effect cannot be told from its chance
+FEWEST_SEEDS = 3  # fewer are too few to tell an effect from their chance
 FEWEST_RUNS = 6  # with 5 runs that all agree, the interval of their share reaches below 1/2
 HALF = 0.5
 EVERY_UPDATE = 0.95  # share of updates that counts as "each"
 ALMOST_ZERO = 0.1  # nats per token
 CONSISTENT = 0.9  # share of runs that counts as "consistently"
+SURELY = 0.75  # above which the interval of that share must lie
 PAPER_UPDATES = 1000  # horizon of the paper's runs (section 3)
 
 
@@ -156,7 +157,7 @@ def decide(*tests: tuple[Interval, float]) -> Verdict:
 def too_few(runs: int, seeds: int) -> str:
     """Say why a number of runs cannot carry a verdict about runs; empty if it can."""
     if seeds < FEWEST_SEEDS:
-        return f"{seeds} seed: chance and effect cannot be told apart"
+        return f"{seeds} seeds: fewer than {FEWEST_SEEDS} cannot tell an effect from chance"
     if runs < FEWEST_RUNS:
         return f"{runs} runs: fewer than {FEWEST_RUNS} cannot carry a verdict"
     return ""

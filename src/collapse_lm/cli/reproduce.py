@@ -120,8 +120,10 @@ def _write(out: Path) -> None:
 
     folders = {group: _folder(out, group) for group in groups_of(Target.all)}
     known = {group: folder for group, folder in folders.items() if folder.path.is_dir()}
-    groups = {group: folder.readers(folder.plan()) for group, folder in known.items()}
-    for claim in write_reproduction(groups, out):
+    plans = {group: folder.plan() for group, folder in known.items()}
+    groups = {group: known[group].readers(plan) for group, plan in plans.items()}
+    planned = {group: len(plan.runs) for group, plan in plans.items()}
+    for claim in write_reproduction(groups, out, planned):
         print(printable(f"{claim.verdict:>13}  {claim.statement.sentence}"))
     print(printable(f"figures {out / 'figures'}  tables {out / 'tables'}  {out / 'claims.md'}"))
 

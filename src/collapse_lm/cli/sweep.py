@@ -90,7 +90,7 @@ def _report(plan: Plan, folder: SweepFolder) -> None:
     """Draw and tabulate what the runs of a plan show, and say where it is."""
     from collapse_lm.report.reproduction import write_sweep
 
-    has_figures = write_sweep(plan.varied, folder.readers(plan), folder.path)
+    has_figures = write_sweep(plan.varied, folder.readers(plan), folder.path, len(plan.runs))
     told = f"tables {folder.path / 'tables'}"
     more = f"figures {folder.path / 'figures'}  {folder.path / 'claims.md'}  "
     print(printable(more + told if has_figures else told))

@@ -90,7 +90,7 @@ class Recipe(BaseModel):
     held_out: str | None = None
     """Corpus of the held-out loss. null: sotu for sotu-train; of any other corpus its last
     twentieth, which is then not learned."""
-    sizes: SizeNames = ("32x2", "64x3", "128x4", "256x5")
+    sizes: SizeNames = ("32x2", "64x3", "128x4", "192x4", "256x5")
     """WIDTHxDEPTH of each model, widths in multiples of 32 (the width of an attention head)."""
     vocabulary: Int = Field(default=4096, ge=_BYTES_AND_END, le=65536)
     """Tokens of the byte-level BPE that is trained on the same text, its end-of-text token

@@ -44,10 +44,11 @@ def figure_3(runs: Sequence[Measured], folder: Path) -> str:
         save_figure(figure, folder, "figure3")
     return (
         f"Left: update of the collapse by number of parameters, {len(sized)} runs; an open "
-        "triangle is a run that had not collapsed at that update. Black: Kaplan-Meier median with "
-        "its 95 % interval (Brookmeyer-Crowley); an arrow where there is no upper limit, no mark "
-        f"where the median is not reached. Right: validation loss on {shown(corpus)} by size, "
-        f"thin lines runs, thick their mean while at least half are running{band_words(bands)}."
+        "triangle is a run that had not collapsed at that update. Black: Kaplan-Meier median, no "
+        "mark where it is not reached; a line is its 95 % interval (Brookmeyer-Crowley), left out "
+        "where it has no upper limit, as with six runs or fewer. Right: validation loss on "
+        f"{shown(corpus)} by size, thin lines runs, thick their mean while at least half are "
+        f"running{band_words(bands)}."
     )
 
 
@@ -91,21 +92,19 @@ def _onset_panel(axes: Any, levels: Levels) -> None:
                 alpha=0.8,
                 zorder=3,
             )
-        _median_mark(axes, parameters * beside, _estimate(runs), top)
+        _median_mark(axes, parameters * beside, _estimate(runs))
     _size_axis(axes, levels)
     axes.set_ylabel("onset of collapse (updates)")
 
 
-def _median_mark(axes: Any, x: float, found: KaplanMeier, top: float) -> None:
-    """Draw median and interval; an interval without upper limit ends in an arrow."""
+def _median_mark(axes: Any, x: float, found: KaplanMeier) -> None:
+    """Draw the median, and its interval where that has both limits."""
     if found.median is None:
         return
-    low = found.median if found.median_lower is None else found.median_lower
-    high = top if found.median_upper is None else found.median_upper
-    axes.plot([x, x], [low, high], color="black", linewidth=0.9, zorder=4)
+    if found.median_lower is not None and found.median_upper is not None:
+        limits = [found.median_lower, found.median_upper]
+        axes.plot([x, x], limits, color="black", linewidth=0.9, zorder=4)
     axes.plot([x], [found.median], marker="D", markersize=3.5, color="black", zorder=5)
-    if found.median_upper is None:
-        axes.plot([x], [0.985 * top], marker=6, markersize=5, color="black", zorder=5)
 
 
 def _size_axis(axes: Any, levels: Levels) -> None:

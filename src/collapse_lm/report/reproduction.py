@@ -38,7 +38,9 @@ _VARIES = {
 _OTHER = "sweep"  # runs that differ in something else
 
 
-def write_sweep(varied: Collection[str], runs: Sequence[RunReader], out: Path) -> bool:
+def write_sweep(
+    varied: Collection[str], runs: Sequence[RunReader], out: Path, planned: int
+) -> bool:
     """Write what finished runs of a sweep show; return whether that is more than tables.
 
     Runs that differ in learning rate, in model, or in learning rate, temperature and
@@ -49,13 +51,14 @@ def write_sweep(varied: Collection[str], runs: Sequence[RunReader], out: Path) -
         varied: dotted configuration keys in which the runs differ, the seed aside.
         runs: run directories.
         out: made where it does not exist.
+        planned: number of runs of the sweep.
 
     Raises:
         MachineError: where the disk does not take a file.
     """
     group = next((name for name, keys in _VARIES.items() if keys.issuperset(varied)), None)
     if group:
-        write_reproduction({group: runs}, out)
+        write_reproduction({group: runs}, out, {group: planned})
         return True
     found, left_out = _measure({_OTHER: runs})
     with writing(out):
@@ -65,7 +68,11 @@ def write_sweep(varied: Collection[str], runs: Sequence[RunReader], out: Path) -
     return False
 
 
-def write_reproduction(groups: Mapping[str, Sequence[RunReader]], out: Path) -> list[Claim]:
+def write_reproduction(
+    groups: Mapping[str, Sequence[RunReader]],
+    out: Path,
+    planned: Mapping[str, int] | None = None,
+) -> list[Claim]:
     """Analyse finished runs and write all results into a folder.
 
     figures/ (each as .svg, .pdf and .png, with captions.md), tables/ (runs.csv,
@@ -75,6 +82,8 @@ def write_reproduction(groups: Mapping[str, Sequence[RunReader]], out: Path) -> 
     Args:
         groups: "learning rate", "size" and "phase" -> run directories; any may be missing.
         out: made where it does not exist.
+        planned: group -> number of runs that it shall have, where that is known; claims
+            are undecided until all have ended.
 
     Raises:
         UserError: for a group of another name.
@@ -90,7 +99,8 @@ def write_reproduction(groups: Mapping[str, Sequence[RunReader]], out: Path) -> 
     _write_tables(found, left_out, out / "tables")
     _write_figures(found, out / "figures")
     _write_table1(found, out)
-    claims = judge_claims(found)
+    wanted = {group: len(readers) for group, readers in groups.items()} | dict(planned or {})
+    claims = judge_claims(found, {g: n - len(found.get(g, ())) for g, n in wanted.items()})
     rows = [claim.row() for claim in claims]
     write_atomically(out / "claims.json", json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     without = [run for runs in left_out.values() for run in runs]

@@ -86,7 +86,7 @@ def _embedded_sizes(ladder: Path) -> SweepSpec:
             "run.max_updates": 600,
             "training.learning_rate": 2e-5,
             "evaluation.context": 256,
-            "evaluation.every": 10,
+            "evaluation.every": 1,
             "collapse.aftermath": 5,
             "run.checkpoints_kept": 0,
         },
