@@ -503,7 +503,7 @@ def test_controls_at_learning_rate_0_belong_to_no_claim(tmp_path):
 
 
 def test_the_share_of_rises_by_hand(tmp_path):
-    claim = judged(tmp_path, {1e-4: [None, None]}, horizon=6, validation=saw)[RISES]
+    claim = judged(tmp_path, {1e-4: [None] * 3}, horizon=6, validation=saw)[RISES]
     assert claim.finding.effect.value == pytest.approx(2 / 3)
     assert claim.verdict == "undecided"
     assert "fewer than 6" in claim.finding.reason
