@@ -155,7 +155,17 @@ def provenance(data: Path) -> str:
         [
             table(head, rows),
             "\n".join(f"- {name}: {value}" for name, value in told.items()),
-            table(("corpus", "form", "tokens", "of them scored", "windows", "context"), corpora),
+            table(
+                (
+                    "corpus",
+                    "form",
+                    "tokens (by each tokenizer)",
+                    "of them scored",
+                    "windows",
+                    "context",
+                ),
+                corpora,
+            ),
         ]
     )
 

@@ -71,13 +71,16 @@ def trend_p(
 def smallest_trend_p(strata: Sequence[Sequence[int]]) -> float:
     """Return the smallest p-value of an exact two-sided permutation test for trend.
 
-    Of all ways to deal levels to units only the order seen and its reverse are as
-    extreme, where the units of each stratum are fully separated in the same direction.
+    Of all ways to deal levels to units the one seen is always as extreme as itself. Its
+    reverse is so too for two levels of equal size, where the score only changes its
+    sign; otherwise it need not be.
 
     Args:
         strata: number of units at each level, for each stratum.
     """
-    return min(1.0, 2 / math.prod(count_assignments(sizes) for sizes in strata))
+    is_symmetric = all(len(sizes) == 2 and len(set(sizes)) == 1 for sizes in strata)
+    dealt = math.prod(count_assignments(sizes) for sizes in strata)
+    return min(1.0, (2 if is_symmetric else 1) / dealt)
 
 
 def _numbered(labels: Sequence[Hashable]) -> Any:
