@@ -132,7 +132,7 @@ def _apart(sizes: Sequence[int], span: float) -> list[int]:
     """Leave out sizes whose labels would touch those before them."""
     kept: list[int] = []
     for number in sizes:
-        if not kept or math.log(number / kept[-1]) > 0.14 * math.log(span):
+        if not kept or math.log(number / kept[-1]) > 0.2 * math.log(span):
             kept.append(number)
     return kept
 
