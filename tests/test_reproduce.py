@@ -132,4 +132,6 @@ def test_runs_that_do_not_compare_are_kept_out_of_one_folder(prose_file, tmp_pat
     assert call("reproduce", "fig2", *words).returncode == 0
     other = call("reproduce", "fig2", *words, "--set", "sampling.temperature=1")
     assert other.returncode == 2
-    assert "set.sampling.temperature: got 1" in other.stderr.replace("\n  got      ", ": got ")
+    assert "set.sampling.temperature" in other.stderr
+    assert "not set, as in" in other.stderr
+    assert "choose another --out" in other.stderr

@@ -74,7 +74,9 @@ class SweepFolder:
             for key in sorted({*before["set"], *tree["set"]} - {LENGTH})
         }
         problems = [
-            Problem(where, repr(new), f"{old!r}, as in {self.path / SPEC}", "choose another --out")
+            Problem(
+                where, _told(new), f"{_told(old)}, as in {self.path / SPEC}", "choose another --out"
+            )
             for where, (old, new) in fixed.items()
             if old != new
         ]
@@ -93,6 +95,10 @@ class SweepFolder:
         """Those runs of a plan that have begun."""
         places = (self.run_path(run) for run in plan.runs)
         return [RunReader(place) for place in places if holds_run(place)]
+
+
+def _told(value: Any) -> str:
+    return "not set" if value is None else repr(value)
 
 
 def tell_sweeps(folder: Path) -> list[str]:
