@@ -16,7 +16,7 @@ from test_run import do, untimed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import collapse_lm
-from collapse_lm import checkpoints
+from collapse_lm import checkpoints, runner
 from collapse_lm.checkpoints import Schedule
 from collapse_lm.config import load_config
 from collapse_lm.errors import MachineError, UserError
@@ -420,6 +420,28 @@ def test_under_auto_a_run_too_short_for_a_checkpoint_gets_none(tiny_overrides, t
 def test_a_censored_run_keeps_its_last_checkpoint(kept, left, tiny_overrides, tmp_path):
     do(tiny_overrides, tmp_path / "r", *EVERY_2, f"run.checkpoints_kept={kept}")
     assert [p.name for p in (tmp_path / "r").glob("checkpoints/*")] == left
+
+
+def test_a_collapsed_run_whose_export_fails_goes_on_from_its_checkpoint(
+    tiny_overrides, tmp_path, monkeypatch
+):
+    certain = ("collapse.train_loss=99", "collapse.patience=2", "run.export_model=true", *EVERY_2)
+    whole = do(tiny_overrides, tmp_path / "whole", *certain)
+    assert whole.summary["collapsed"]
+
+    def full_disk(*_):
+        raise MachineError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_export", full_disk)
+        with pytest.raises(MachineError):
+            do(tiny_overrides, tmp_path / "r", *certain)
+    assert list((tmp_path / "r" / "checkpoints").glob("u*"))
+    again = collapse_lm.resume(tmp_path / "r")
+    assert again.summary["collapsed"]
+    assert json.loads((again.directory / "manifest.json").read_text())["resumed_after"]
+    assert untimed(again.directory) == untimed(whole.directory)
+    assert (again.directory / "model" / "config.json").is_file()
 
 
 def test_the_exported_model_is_the_final_one(tiny_overrides, tmp_path):
