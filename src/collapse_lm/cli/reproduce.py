@@ -9,16 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from collapse_lm.cli.options import (
-    Address,
-    ChosenEngine,
-    DryRun,
-    Engine,
-    Gpus,
-    Jobs,
-    SettingsOfAll,
-    Threads,
-)
+from collapse_lm.cli import options
+from collapse_lm.cli.options import Engine
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import choose_engine, do_plan, show_plan
 from collapse_lm.data.corpus import list_corpora
@@ -41,13 +33,13 @@ def reproduce(
         int | None, typer.Option(min=1, help="Seeds of each group of runs, from 0.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("reproduction"),
-    jobs: Jobs = None,
-    threads: Threads = None,
-    engine: ChosenEngine = Engine.local,
-    address: Address = None,
-    gpus: Gpus = 0,
-    settings: SettingsOfAll = None,
-    dry_run: DryRun = False,
+    jobs: options.Jobs = None,
+    threads: options.Threads = None,
+    engine: options.ChosenEngine = Engine.local,
+    address: options.Address = None,
+    gpus: options.Gpus = 0,
+    settings: options.SettingsOfAll = None,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Do every run that a figure or table of the paper needs, draw it, and judge the claims."""
     ladder = models or out / "ladder"

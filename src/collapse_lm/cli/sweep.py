@@ -14,16 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from collapse_lm.cli.options import (
-    Address,
-    ChosenEngine,
-    DryRun,
-    Engine,
-    Gpus,
-    Jobs,
-    SettingsOfAll,
-    Threads,
-)
+from collapse_lm.cli import options
+from collapse_lm.cli.options import Engine
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.errors import UserError
 from collapse_lm.printable import one_line, printable
@@ -55,13 +47,13 @@ def sweep(
         typer.Argument(metavar="SPEC", help=f"One of {', '.join(sweep_names())}; or a YAML file"),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep, new or its own.")] = None,
-    jobs: Jobs = None,
-    threads: Threads = None,
-    engine: ChosenEngine = Engine.local,
-    address: Address = None,
-    gpus: Gpus = 0,
-    settings: SettingsOfAll = None,
-    dry_run: DryRun = False,
+    jobs: options.Jobs = None,
+    threads: options.Threads = None,
+    engine: options.ChosenEngine = Engine.local,
+    address: options.Address = None,
+    gpus: options.Gpus = 0,
+    settings: options.SettingsOfAll = None,
+    dry_run: options.DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", help=f"Start more than {MANY} runs.")] = False,
 ) -> None:
     """Do a set of runs; the same command again finishes only what is missing."""
