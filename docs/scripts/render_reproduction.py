@@ -193,7 +193,7 @@ def onset(claims: Sequence[Row]) -> str:
             claim["effect"]["name"],
             *(number(claim["effect"][name], absent) for name in ("value", "lower", "upper")),
             number(claim["details"]["firth_hazard_ratio"], "undefined"),
-            *(number(claim["p_value"], "undefined"),),
+            number(claim["p_value"], "undefined"),
             number(claim["details"]["concordance"], "undefined"),
             {True: "yes", False: "no", None: "undefined"}[claim["details"]["medians_never_rise"]],
             "{collapsed_and_repetitive_at_the_end} of {collapsed}".format(**claim["details"]),
