@@ -16,7 +16,8 @@ from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.fast import Architecture, Block, FastNetwork, Positions
 from collapse_lm.inference.kernels import NUMBERS
-from collapse_lm.inference.kernels import whole_pass as w
+from collapse_lm.inference.kernels import arguments as at
+from collapse_lm.inference.kernels import bulk_pass, whole_pass
 from collapse_lm.inference.linear import CopyLinear
 
 
@@ -48,6 +49,7 @@ class CompiledNetwork:
         self._scratch = torch.empty(0, **NUMBERS)
         self._eps = torch.tensor([architecture.norm_f.eps], **NUMBERS)
         addresses = [_addresses(part) for part in architecture.blocks]
+        self._takes_many = kernels.takes_many_rows(architecture.head_width)
         self._table = torch.tensor(addresses, dtype=torch.int64, device="cpu")
 
     @staticmethod
@@ -81,49 +83,76 @@ class CompiledNetwork:
         Raises:
             IndexError: where a token would stand past the capacity of the cache.
         """
+        batch, new = ids_BR.shape
         if cache is None:
-            return self._eager.hidden(ids_BR)
+            if not self._takes_many:
+                return self._eager.hidden(ids_BR)
+            return self._pass_over_many(ids_BR)
         assert isinstance(cache, PassCache)
-        arch, (batch, new) = self._arch, ids_BR.shape
         positions = Positions(cache.lengths, new, ids_BR.device)
         if positions.end > cache.capacity or batch != cache.batch:
             raise IndexError(
                 f"{batch} sequences of {positions.end} tokens do not fit a cache of "
                 f"{cache.batch} sequences of {cache.capacity}"
             )
-        x_ND = arch.embed(ids_BR, positions, torch.float32)
-        rows, width = x_ND.shape
-        cos_Nr, sin_Nr = positions.rope or (self._eps, self._eps)
+        x_ND = self._arch.embed(ids_BR, positions, torch.float32)
+        a = self._arguments(x_ND, positions)
         sequence_N = torch.arange(batch, device="cpu").repeat_interleave(new)
         position_N = positions.index_BR.flatten()
-
-        part, threads = arch.blocks[0], torch.get_num_threads()
-        attended, joined, inner = part.out.inputs, part.qkv.outputs, part.down.inputs
-        private = w.private_size(rows, width, inner, arch.head_width, cache.capacity)
-        shared = rows * (joined + attended + inner)
-        if self._scratch.numel() < shared + threads * private:
-            self._scratch = torch.empty(shared + threads * private, **NUMBERS)
-        qkv = self._scratch.data_ptr()
-        mixed = qkv + 4 * rows * joined
-        active = mixed + 4 * rows * attended
-        norm_weight, norm_bias = _norm_addresses(arch.norm_f.masters)
-
-        a = [0] * w.ARGUMENTS
-        a[w.ROWS], a[w.BATCH], a[w.WIDTH], a[w.INNER] = rows, batch, width, inner
-        a[w.HEADS], a[w.KV_HEADS] = attended // arch.head_width, arch.kv_heads
-        a[w.HEAD_WIDTH], a[w.LAYERS] = arch.head_width, len(arch.blocks)
-        a[w.CAPACITY], a[w.IS_GATED] = cache.capacity, int(positions.rope is not None)
-        a[w.EPS], a[w.X] = self._eps.data_ptr(), x_ND.data_ptr()
-        a[w.QKV], a[w.MIXED], a[w.ACTIVE] = qkv, mixed, active
-        a[w.PRIVATE], a[w.PRIVATE_SIZE] = active + 4 * rows * inner, private
-        a[w.SEQUENCE], a[w.POSITION] = sequence_N.data_ptr(), position_N.data_ptr()
-        a[w.COS], a[w.SIN] = cos_Nr.data_ptr(), sin_Nr.data_ptr()
-        a[w.KEYS], a[w.VALUES] = cache.keys.data_ptr(), cache.values.data_ptr()
-        a[w.NORM_WEIGHT], a[w.NORM_BIAS] = norm_weight, norm_bias
-        a[w.TABLE] = self._table.data_ptr()
+        rows, width = x_ND.shape
+        inner, head_width = a[at.INNER], a[at.HEAD_WIDTH]
+        private = whole_pass.private_size(rows, width, inner, head_width, cache.capacity)
+        self._lend(a, private, {at.QKV: 1, at.MIXED: 1, at.ACTIVE: 1})
+        a[at.CAPACITY] = cache.capacity
+        a[at.SEQUENCE], a[at.POSITION] = sequence_N.data_ptr(), position_N.data_ptr()
+        a[at.KEYS], a[at.VALUES] = cache.keys.data_ptr(), cache.values.data_ptr()
         kernels.run_pass(a)
         cache.rewind([length + new for length in cache.lengths])
         return x_ND.view(batch, new, width)
+
+    def _pass_over_many(self, ids_BR: Tensor) -> Tensor:
+        batch, new = ids_BR.shape
+        positions = Positions([0] * batch, new, ids_BR.device)
+        x_ND = self._arch.embed(ids_BR, positions, torch.float32)
+        a = self._arguments(x_ND, positions)
+        part, (_, width) = self._arch.blocks[0], x_ND.shape
+        sizes = (new, width, part.out.inputs, part.down.inputs, self._arch.head_width)
+        normed_ND = torch.empty_like(x_ND, dtype=torch.bfloat16)
+        a[at.NORMED] = normed_ND.data_ptr()
+        self._lend(a, bulk_pass.private_size(*sizes), {at.QKV: 2, at.MIXED: 2, at.ACTIVE: 2})
+        kernels.run_bulk_pass(a)
+        return normed_ND.view(batch, new, width)
+
+    def _arguments(self, x_ND: Tensor, positions: Positions) -> list[int]:
+        """What both kinds of pass need to know, for rows x."""
+        arch, (rows, width) = self._arch, x_ND.shape
+        part = arch.blocks[0]
+        cos_Nr, sin_Nr = positions.rope or (self._eps, self._eps)
+        a = [0] * at.ARGUMENTS
+        a[at.ROWS], a[at.NEW], a[at.BATCH] = rows, positions.new, rows // positions.new
+        a[at.WIDTH], a[at.INNER] = width, part.down.inputs
+        a[at.HEADS], a[at.KV_HEADS] = part.out.inputs // arch.head_width, arch.kv_heads
+        a[at.HEAD_WIDTH], a[at.LAYERS] = arch.head_width, len(arch.blocks)
+        a[at.IS_GATED] = int(positions.rope is not None)
+        a[at.EPS], a[at.X] = self._eps.data_ptr(), x_ND.data_ptr()
+        a[at.COS], a[at.SIN] = cos_Nr.data_ptr(), sin_Nr.data_ptr()
+        a[at.NORM_WEIGHT], a[at.NORM_BIAS] = _norm_addresses(arch.norm_f.masters)
+        a[at.TABLE] = self._table.data_ptr()
+        return a
+
+    def _lend(self, a: list[int], private: int, parts: dict[int, int]) -> None:
+        """Give a pass its scratch, which is kept from pass to pass."""
+        part, rows = self._arch.blocks[0], a[at.ROWS]
+        widths = {at.QKV: part.qkv.outputs, at.MIXED: part.out.inputs, at.ACTIVE: part.down.inputs}
+        shared = sum(rows * width for width in widths.values())
+        threads = torch.get_num_threads()
+        if self._scratch.numel() < shared + threads * private:
+            self._scratch = torch.empty(shared + threads * private, **NUMBERS)
+        address = self._scratch.data_ptr()
+        for name, width in widths.items():
+            a[name] = address
+            address += 4 * rows * width // parts[name]
+        a[at.PRIVATE], a[at.PRIVATE_SIZE] = address, private
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Return the logits (N, V) in float32."""

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from collapse_lm.inference.kernels import bulk, team, whole_pass
+from collapse_lm.inference.kernels import bulk, bulk_pass, dots, many_rows, team, whole_pass
 from collapse_lm.inference.kernels.tile import LANES, MULTIPLE, compiled, product
 
 __all__ = [
@@ -59,6 +59,16 @@ def run_pass(arguments: list[int]) -> None:
     team.run(whole_pass.run_part, arguments)
 
 
+def takes_many_rows(head_width: int) -> bool:
+    """True where passes and products of many rows run here, for heads of this width."""
+    return are_available() and dots.is_available() and head_width % MULTIPLE == 0
+
+
+def run_bulk_pass(arguments: list[int]) -> None:
+    """Run a whole pass over many rows; see `bulk_pass`."""
+    team.run(bulk_pass.run_part, arguments)
+
+
 def matrix_product(x_NK: Tensor, weight_OK: Tensor) -> Tensor:
     """Return x W^T (N, O) in float32, for few rows."""
     rows, inputs = x_NK.shape
@@ -82,6 +92,8 @@ def negative_log_likelihood(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Ten
     The logits of a block of the vocabulary are made at a time (rounded to bfloat16, as
     torch's product returns them) and go into running sums.
     """
+    if dots.is_available():
+        return _loss(hidden_NK, weight_VK, targets_N)
     rows = len(hidden_NK)
     hidden_NK, targets_N = hidden_NK.to(weight_VK.dtype), targets_N.contiguous()
     largest_N = torch.full((rows,), -torch.inf, dtype=torch.float64, device="cpu")
@@ -97,6 +109,27 @@ def negative_log_likelihood(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Ten
         addresses = [out_Nb.data_ptr(), *(tensor.data_ptr() for tensor in tensors)]
         team.run(bulk.block_nll_part, [rows, len(block_bK), start, *addresses])
     return largest_N + sum_N.log() - wanted_N
+
+
+def _loss(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Tensor) -> Tensor:
+    rows, inputs = hidden_NK.shape
+    threads = torch.get_num_threads()
+    hidden_NK, targets_N = hidden_NK.to(weight_VK.dtype).contiguous(), targets_N.contiguous()
+    sums_T3N = torch.zeros(threads, 3, rows, dtype=torch.float64, device="cpu")
+    sums_T3N[:, 0] = -torch.inf
+    size = many_rows.linear_scratch(inputs)
+    scratch = torch.empty(threads, size, **NUMBERS)
+    tensors = (hidden_NK, weight_VK, targets_N, sums_T3N, scratch)
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    team.run(_loss_part, [rows, inputs, len(weight_VK), size, *addresses])
+    largest_TN, sum_TN, wanted_TN = sums_T3N.unbind(1)
+    return (largest_TN + sum_TN.log()).logsumexp(0) - wanted_TN.sum(0)
+
+
+@compiled
+def _loss_part(a: Any, thread: Any, threads: Any) -> None:
+    scratch = a[8] + 4 * thread * a[3]
+    many_rows.loss(a[0], a[1], a[2], a[4], a[5], a[6], a[7], scratch, thread, threads)
 
 
 def gelu_(x: Tensor) -> Tensor:

@@ -9,39 +9,13 @@ Shapes: N rows, D width, F width of the MLP, V columns of a block of logits.
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic
+from numba import carray
 
+from collapse_lm.inference.kernels.halves import narrow, widen
 from collapse_lm.inference.kernels.pointers import doubles_at, floats_at, halves_at, integers_at
 from collapse_lm.inference.kernels.rows import exponential, gelu_of, mean, silu_of
 from collapse_lm.inference.kernels.team import share
 from collapse_lm.inference.kernels.tile import LANES, compiled
-
-
-@intrinsic
-def _widen(typing: Any, half: Any) -> Any:
-    """Return the float32 of a bfloat16's bits."""
-
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-        word = b.zext(arguments[0], ir.IntType(32))
-        return b.bitcast(b.shl(word, ir.IntType(32)(16)), ir.FloatType())
-
-    return types.float32(types.uint16), generate
-
-
-@intrinsic
-def _narrow(typing: Any, number: Any) -> Any:
-    """Return the bits of the nearest bfloat16, ties to even."""
-
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-        word = ir.IntType(32)
-        bits = b.bitcast(arguments[0], word)
-        odd = b.and_(b.lshr(bits, word(16)), word(1))
-        rounded = b.add(bits, b.add(odd, word(0x7FFF)))
-        return b.trunc(b.lshr(rounded, word(16)), ir.IntType(16))
-
-    return types.uint16(types.float32), generate
 
 
 @compiled
@@ -50,7 +24,7 @@ def gelu_part(a: Any, thread: Any, threads: Any) -> None:
     first, last = share(a[0], thread, threads)
     x = carray(halves_at(a[1]), (a[0],))[first:last]
     for i in range(x.shape[0]):
-        x[i] = _narrow(gelu_of(_widen(x[i])))
+        x[i] = narrow(gelu_of(widen(x[i])))
 
 
 @compiled
@@ -62,7 +36,7 @@ def gated_part(a: Any, thread: Any, threads: Any) -> None:
     out = carray(halves_at(a[3]), (rows, inner))
     for n in range(first, last):
         for i in range(inner):
-            out[n, i] = _narrow(silu_of(_widen(both[n, 0, i])) * _widen(both[n, 1, i]))
+            out[n, i] = narrow(silu_of(widen(both[n, 0, i])) * widen(both[n, 1, i]))
 
 
 @compiled
@@ -76,10 +50,10 @@ def rms_norm_part(a: Any, thread: Any, threads: Any) -> None:
     row, lanes = scratch[:width], scratch[width:]
     for n in range(first, last):
         for i in range(width):
-            row[i] = _widen(x[n, i])
+            row[i] = widen(x[n, i])
         scale = np.float32(1) / np.sqrt(mean(row, lanes, np.float32(0), True) + eps)
         for i in range(width):
-            out[n, i] = _narrow(row[i] * scale * weight[i])
+            out[n, i] = narrow(row[i] * scale * weight[i])
 
 
 @compiled
@@ -99,13 +73,13 @@ def block_nll_part(a: Any, thread: Any, threads: Any) -> None:
     row = carray(floats_at(a[8] + 4 * thread * columns), (columns,))
     for n in range(first, last):
         halves = logits[n]
-        top = max(np.float32(largest[n]), _widen(_largest(halves)))
+        top = max(np.float32(largest[n]), widen(_largest(halves)))
         for i in range(columns):
-            row[i] = exponential(_widen(halves[i]) - top)
+            row[i] = exponential(widen(halves[i]) - top)
         sums[n] = sums[n] * np.exp(largest[n] - top) + _sum(row)
         largest[n] = top
         if start <= targets[n] < start + columns:
-            wanted[n] = _widen(halves[targets[n] - start])
+            wanted[n] = widen(halves[targets[n] - start])
 
 
 def _add_up(row: Any) -> Any:

@@ -12,41 +12,38 @@ from typing import Any
 
 from numba import carray
 
+from collapse_lm.inference.kernels.arguments import (
+    ACTIVE,
+    BATCH,
+    CAPACITY,
+    COS,
+    EPS,
+    HEADS,
+    HEAD_WIDTH,
+    INNER,
+    IS_GATED,
+    KEYS,
+    KV_HEADS,
+    LAYERS,
+    MIXED,
+    NORM_BIAS,
+    NORM_WEIGHT,
+    POSITION,
+    PRIVATE,
+    PRIVATE_SIZE,
+    QKV,
+    ROWS,
+    SEQUENCE,
+    SIN,
+    TABLE,
+    VALUES,
+    WIDTH,
+    X,
+)
 from collapse_lm.inference.kernels.pointers import floats_at, integers_at
 from collapse_lm.inference.kernels.rows import attend, gated, gelu, normalise, split
 from collapse_lm.inference.kernels.team import meet, share
 from collapse_lm.inference.kernels.tile import LANES, compiled, product
-
-# The arguments of a pass: one array of integers, sizes first, then addresses.
-(
-    ROWS,
-    BATCH,
-    WIDTH,
-    INNER,  # width of the MLP
-    HEADS,
-    KV_HEADS,
-    HEAD_WIDTH,
-    LAYERS,
-    CAPACITY,  # of the cache, a multiple of LANES
-    IS_GATED,  # rotary positions and a gated MLP (Llama), or neither (GPT-2)
-    PRIVATE_SIZE,  # numbers of scratch per thread
-    EPS,  # one float32
-    X,  # (N, width): in, the embedded tokens; out, the last hidden states
-    QKV,  # (N, H + 2 G, d), scratch
-    MIXED,  # (N, H d), split, scratch
-    ACTIVE,  # (N, inner), split, scratch
-    PRIVATE,  # (threads, private size), scratch
-    SEQUENCE,  # (N,) int64: the sequence of each row
-    POSITION,  # (N,) int64: its position
-    COS,  # (N, d / 2)
-    SIN,
-    KEYS,  # (layers, B, G, d, capacity)
-    VALUES,  # (layers, B, G, capacity, d)
-    NORM_WEIGHT,  # the last norm
-    NORM_BIAS,
-    TABLE,  # (layers, 12): norm, qkv, out, norm, up, down; weight and bias (or 0) of each
-    ARGUMENTS,
-) = range(27)
 
 _Views = namedtuple(
     "_Views",

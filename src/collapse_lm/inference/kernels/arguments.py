@@ -1,0 +1,37 @@
+"""What the two passes are called with: one array of integers, sizes first, then addresses.
+
+Shapes: N rows (new tokens of all sequences), B sequences, H heads, G key-value heads,
+d width of a head. The row formats of scratch are those of the pass that uses it.
+"""
+
+(
+    ROWS,
+    BATCH,
+    NEW,  # tokens of each sequence, N / B
+    WIDTH,
+    INNER,  # width of the MLP
+    HEADS,
+    KV_HEADS,
+    HEAD_WIDTH,
+    LAYERS,
+    CAPACITY,  # of the cache, a multiple of LANES
+    IS_GATED,  # rotary positions and a gated MLP (Llama), or neither (GPT-2)
+    PRIVATE_SIZE,  # numbers of scratch per thread
+    EPS,  # one float32
+    X,  # (N, width) float32: in, the embedded tokens; out, the last hidden states
+    NORMED,  # (N, width), scratch
+    QKV,  # (N, H + 2 G, d), scratch
+    MIXED,  # (N, H d), scratch
+    ACTIVE,  # (N, inner), scratch
+    PRIVATE,  # (threads, private size), scratch
+    SEQUENCE,  # (N,) int64: the sequence of each row
+    POSITION,  # (N,) int64: its position
+    COS,  # (N, d / 2) float32
+    SIN,
+    KEYS,  # (layers, B, G, d, capacity) float32
+    VALUES,  # (layers, B, G, capacity, d) float32
+    NORM_WEIGHT,  # the last norm
+    NORM_BIAS,
+    TABLE,  # (layers, 12): norm, qkv, out, norm, up, down; weight and bias (or 0) of each
+    ARGUMENTS,
+) = range(29)
