@@ -111,8 +111,13 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(at_least_float32(logits), targets, reduction="none")
 
 
+@torch.no_grad()
 def _copy_joined(target: Tensor, masters: Sequence[Tensor]) -> None:
     start = 0
     for master in masters:
-        target[start : start + len(master)].copy_(master.detach())
+        part = target[start : start + len(master)]
+        if master.dim() == 2 and not master.is_contiguous():  # rounded first, turned then:
+            part.copy_(master.t().to(target.dtype).t())  # a third of the time of both at once
+        else:
+            part.copy_(master)
         start += len(master)

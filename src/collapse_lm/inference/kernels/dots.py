@@ -12,8 +12,8 @@ nor on the threads.
 Shapes: N rows, K inputs, O outputs.
 """
 
-import functools
 from collections.abc import Callable, Sequence
+from functools import cache, partial, reduce
 from itertools import chain
 from typing import Any
 
@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from collapse_lm.inference.kernels.tile import LANES
+from collapse_lm.inference.kernels.tile import LANES, fold
 
 VECTORS = 3
 PANEL = VECTORS * LANES  # outputs of one tile
@@ -48,7 +48,7 @@ class _BFloat(ir.Type):
 _PAIRS = ir.VectorType(_BFloat(), 2 * LANES)
 
 
-@functools.cache
+@cache
 def is_available() -> bool:
     """True where the processor has the instruction, and no unit for whole matrices (AMX).
 
@@ -120,35 +120,39 @@ def dot_tile(typing: Any, panel: Any, x: Any, half: Any, stride: Any, out: Any, 
     return types.void(*[types.intp] * 6), generate
 
 
-@intrinsic
-def linear_tile(
-    typing: Any,
-    panel: Any,
-    x: Any,
-    half: Any,
-    stride: Any,
-    bias: Any,
-    out: Any,
-    out_stride: Any,
-    rows: Any,
-) -> Any:
-    """The same plus a bias, rounded to bfloat16, to out[row * out_stride + output]."""
+def _linear_tile(activate: Callable[[ir.IRBuilder, Any], Any] | None) -> Any:
+    @intrinsic
+    def tile(
+        typing: Any,
+        panel: Any,
+        x: Any,
+        half: Any,
+        stride: Any,
+        bias: Any,
+        out: Any,
+        out_stride: Any,
+        rows: Any,
+    ) -> Any:
+        """Write sums plus bias, activated, as bfloat16 to out[row * out_stride + output]."""
 
-    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-        *read, bias, out, out_stride, rows = arguments
-        bias = b.inttoptr(bias, _F32.as_pointer())
-        out = b.inttoptr(out, ir.IntType(16).as_pointer())
+        def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+            *read, bias, out, out_stride, rows = arguments
+            bias = b.inttoptr(bias, _F32.as_pointer())
+            out = b.inttoptr(out, ir.IntType(16).as_pointer())
 
-        def finish(b: ir.IRBuilder, row: int, sums: Sequence[Any]) -> None:
-            start = b.mul(out_stride, _I64(row))
-            for v, total in enumerate(sums):
-                added = b.fadd(total, _load(b, b.gep(bias, [_I64(v * LANES)]), _FLOATS))
-                _store(b, _narrow(b, added), b.gep(out, [b.add(start, _I64(v * LANES))]))
+            def finish(b: ir.IRBuilder, row: int, sums: Sequence[Any]) -> None:
+                start = b.mul(out_stride, _I64(row))
+                for v, total in enumerate(sums):
+                    added = b.fadd(total, _load(b, b.gep(bias, [_I64(v * LANES)]), _FLOATS))
+                    result = added if activate is None else activate(b, added)
+                    _store(b, _narrow(b, result), b.gep(out, [b.add(start, _I64(v * LANES))]))
 
-        _emit_tiles(b, read, rows, finish)
-        return context.get_dummy_value()
+            _emit_tiles(b, read, rows, finish)
+            return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 8), generate
+        return types.void(*[types.intp] * 8), generate
+
+    return tile
 
 
 def _emit_tiles(b: ir.IRBuilder, read: Sequence[Any], rows: Any, finish: Finish) -> None:
@@ -184,7 +188,7 @@ def _emit_sums(
     weights = [_load(b, b.gep(place, [_I64(v * LANES)]), _INTS) for v in range(VECTORS)]
     totals = []
     for row, start in enumerate(starts):
-        pair = _broadcast(b, b.load(b.gep(x, [b.add(start, k)])))
+        pair = _broadcast(b, b.load(b.gep(x, [b.add(start, k)])), _PAIRS)
         totals.append([_dot(b, *each) for each in zip(sums[row], [pair] * VECTORS, weights)])
     for sum_, total in zip(chain(*sums), chain(*totals), strict=True):
         sum_.add_incoming(_FLOATS([0.0] * LANES), before)
@@ -207,9 +211,10 @@ def _store(b: ir.IRBuilder, value: Any, pointer: Any) -> None:
     b.store(value, b.bitcast(pointer, value.type.as_pointer())).align = 4
 
 
-def _broadcast(b: ir.IRBuilder, word: Any) -> Any:
+def _broadcast(b: ir.IRBuilder, word: Any, kind: ir.VectorType) -> Any:
     empty = ir.Constant(_INTS, ir.Undefined)
-    return b.shuffle_vector(b.insert_element(empty, word, _I32(0)), empty, _INTS([_I32(0)] * LANES))
+    first = b.insert_element(empty, word, _I32(0))
+    return b.bitcast(b.shuffle_vector(first, empty, _INTS([_I32(0)] * LANES)), kind)
 
 
 def _dot(b: ir.IRBuilder, total: Any, x: Any, w: Any) -> Any:
@@ -217,7 +222,7 @@ def _dot(b: ir.IRBuilder, total: Any, x: Any, w: Any) -> Any:
     name = "llvm.x86.avx512bf16.dpbf16ps.512"
     kind = ir.FunctionType(_FLOATS, [_FLOATS, _PAIRS, _PAIRS])
     function = b.module.globals.get(name) or ir.Function(b.module, kind, name)
-    return b.call(function, [total, b.bitcast(x, _PAIRS), b.bitcast(w, _PAIRS)])
+    return b.call(function, [total, x, b.bitcast(w, _PAIRS)])
 
 
 def _narrow(b: ir.IRBuilder, numbers: Any) -> Any:
@@ -226,3 +231,85 @@ def _narrow(b: ir.IRBuilder, numbers: Any) -> Any:
     kind = ir.FunctionType(narrow, [_FLOATS])
     function = b.module.globals.get(name) or ir.Function(b.module, kind, name)
     return b.call(function, [numbers])
+
+
+def _call(b: ir.IRBuilder, name: str, *arguments: Any, extra: Sequence[Any] = ()) -> Any:
+    """Call a function of vectors of float32."""
+    every = [*arguments, *extra]
+    kind = ir.FunctionType(_FLOATS, [argument.type for argument in every])
+    return b.call(b.module.globals.get(name) or ir.Function(b.module, kind, name), every)
+
+
+def _all(number: float) -> Any:
+    return _FLOATS([number] * LANES)
+
+
+def _fma(b: ir.IRBuilder, x: Any, y: Any, z: Any) -> Any:
+    return _call(b, f"llvm.fma.v{LANES}f32", x, y, z)
+
+
+def _exponential(b: ir.IRBuilder, x: Any) -> Any:
+    """e^x to about 2 units in the last place; 0 or infinity far out; NaN stays NaN."""
+    for far, side in ((-140.0, "<"), (140.0, ">")):
+        x = b.select(b.fcmp_ordered(side, x, _all(far)), _all(far), x)
+    n = _call(b, f"llvm.rint.v{LANES}f32", b.fmul(x, _all(1.4426950216293335)))
+    x = _fma(b, n, _all(-0.693359375), x)
+    x = _fma(b, n, _all(2.12194440e-4), x)
+    p = _all(1.9875691500e-4)
+    for coefficient in _COEFFICIENTS:
+        p = _fma(b, p, x, _all(coefficient))
+    p = _fma(b, p, b.fmul(x, x), b.fadd(x, _all(1.0)))
+    rest = [_FLOATS([0.0] * LANES), ir.IntType(16)(-1), _I32(4)]  # every lane, current rounding
+    return _call(b, "llvm.x86.avx512.mask.scalef.ps.512", p, n, extra=rest)
+
+
+_COEFFICIENTS = (  # of (e^x - 1 - x) / x^2, from the highest power down
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
+)
+
+
+def _gelu(b: ir.IRBuilder, x: Any) -> Any:
+    """GELU by tanh: x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 x^3))."""
+    cube = _fma(b, b.fmul(x, x), _all(0.044715 * -1.5957691216), _all(-1.5957691216))
+    return b.fdiv(x, b.fadd(_exponential(b, b.fmul(x, cube)), _all(1.0)))
+
+
+linear_tile, gelu_tile = _linear_tile(None), _linear_tile(_gelu)
+
+
+@intrinsic
+def panel_largest(typing: Any, row: Any) -> Any:
+    """Largest of a panel of float32 numbers; any number where one is not a number."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+        top, *others = _read_panel(b, arguments[0])
+        for other in others:
+            top = _greater(b, top, other)
+        return fold(b, top, partial(_greater, b))
+
+    return types.float32(types.intp), generate
+
+
+@intrinsic
+def panel_exponentials(typing: Any, row: Any, top: Any) -> Any:
+    """Sum of exp(x - top) over a panel of float32 numbers."""
+
+    def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+        top = _broadcast(b, b.bitcast(arguments[1], _I32), _FLOATS)
+        terms = [_exponential(b, b.fsub(x, top)) for x in _read_panel(b, arguments[0])]
+        return fold(b, reduce(b.fadd, terms), b.fadd)
+
+    return types.float32(types.intp, types.float32), generate
+
+
+def _read_panel(b: ir.IRBuilder, address: Any) -> list[Any]:
+    row = b.inttoptr(address, _F32.as_pointer())
+    return [_load(b, b.gep(row, [_I64(v * LANES)]), _FLOATS) for v in range(VECTORS)]
+
+
+def _greater(b: ir.IRBuilder, x: Any, y: Any) -> Any:
+    return b.select(b.fcmp_ordered(">", x, y), x, y)

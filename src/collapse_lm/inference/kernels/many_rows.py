@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from collapse_lm.inference.kernels.dots import PANEL, ROWS, dot_tile, linear_tile, transpose
+from collapse_lm.inference.kernels.dots import (
+    PANEL,
+    ROWS,
+    dot_tile,
+    gelu_tile,
+    linear_tile,
+    panel_exponentials,
+    panel_largest,
+    transpose,
+)
 from collapse_lm.inference.kernels.halves import narrow, widen
 from collapse_lm.inference.kernels.pointers import (
     doubles_at,
@@ -80,11 +89,11 @@ def linear(
             shift[:width] = carray(floats_at(bias), (outputs,))[o : o + width]
         for n in range(tile * ROWS, min(rows, end * ROWS), ROWS):
             here, source = min(ROWS, rows - n), x + 4 * n * half
+            target = out + 2 * (n * outputs + o)
             if kind == STORE and width == PANEL:
-                target = out + 2 * (n * outputs + o)
-                linear_tile(
-                    scratch, source, half, half, shift.ctypes.data, target, outputs, here
-                )
+                linear_tile(scratch, source, half, half, shift.ctypes.data, target, outputs, here)
+            elif kind == GELU and width == PANEL:
+                gelu_tile(scratch, source, half, half, shift.ctypes.data, target, outputs, here)
             else:
                 dot_tile(scratch, source, half, half, sums, here)
                 if kind == GATED:
@@ -273,14 +282,13 @@ def loss(
             here = min(ROWS, rows - n)
             dot_tile(scratch, x + 4 * n * half, half, half, tile_at, here)
             for r in range(n, n + here):
-                row = logits[r - n, :width]
+                row = tile_at + 4 * (r - n) * PANEL
                 if o <= target[r] < o + width:
-                    found[2, r] = row[target[r] - o]
-                top = max(np.float32(found[0, r]), largest_of(row))
-                for j in range(width):
-                    row[j] = exponential(row[j] - top)
+                    found[2, r] = logits[r - n, target[r] - o]
+                logits[r - n, width:] = -np.inf
+                top = max(np.float32(found[0, r]), panel_largest(row))
                 if top != found[0, r]:
                     found[1, r] *= np.exp(found[0, r] - top)
                     found[0, r] = top
-                found[1, r] += sum_of(row)
+                found[1, r] += panel_exponentials(row, top)
         first += end - tile

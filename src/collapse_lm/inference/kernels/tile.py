@@ -7,6 +7,7 @@ those of even index first, then those of odd index.
 
 import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ LANES = 16  # float32 numbers of one vector
 MULTIPLE = 2 * LANES  # what the number of inputs of a product must be a multiple of
 PANEL = 4  # outputs of one tile
 _ROWS = 4  # rows of one tile
+_AHEAD = 512  # 32-bit words between the weights that are read and those that are asked for
 
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _INTS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
@@ -55,12 +57,14 @@ def _tiles_of(outputs: int) -> Any:
     """Build the innermost product: up to 4 split rows times `outputs` rows of weights."""
 
     @intrinsic
-    def tiles(typing: Any, w: Any, x: Any, half: Any, out: Any, out_stride: Any, rows: Any) -> Any:
-        """Write the sums over 2 * half inputs to out[row * out_stride + output]."""
-        signature = types.void(*[types.intp] * 6)
+    def tiles(
+        typing: Any, w: Any, gap: Any, x: Any, half: Any, out: Any, out_stride: Any, rows: Any
+    ) -> Any:
+        """Write the sums over 2 * half inputs to out[row * out_stride + gap * output]."""
+        signature = types.void(*[types.intp] * 7)
 
         def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-            w, x, half, out, out_stride, rows = arguments
+            w, gap, x, half, out, out_stride, rows = arguments
             w = b.inttoptr(w, _I32.as_pointer())
             x = b.inttoptr(x, _F32.as_pointer())
             out = b.inttoptr(out, _F32.as_pointer())
@@ -71,7 +75,7 @@ def _tiles_of(outputs: int) -> Any:
             for size, block in zip(sizes, blocks, strict=True):
                 switch.add_case(_I64(size), block)
                 b.position_at_end(block)
-                _emit_tile(b, size, outputs, w, x, half, out, out_stride)
+                _emit_tile(b, size, outputs, w, gap, x, half, out, out_stride)
                 b.branch(end)
             b.position_at_end(end)
             return context.get_dummy_value()
@@ -82,7 +86,15 @@ def _tiles_of(outputs: int) -> Any:
 
 
 def _emit_tile(
-    b: ir.IRBuilder, rows: int, outputs: int, w: Any, x: Any, half: Any, out: Any, out_stride: Any
+    b: ir.IRBuilder,
+    rows: int,
+    outputs: int,
+    w: Any,
+    gap: Any,
+    x: Any,
+    half: Any,
+    out: Any,
+    out_stride: Any,
 ) -> None:
     """Write the vector code of one tile."""
     before = b.block
@@ -95,8 +107,8 @@ def _emit_tile(
     sums = [[b.phi(_FLOATS) for _ in range(outputs)] for _ in range(rows)]
     pairs = []
     for o in range(outputs):
-        here = b.gep(w, [b.add(b.mul(half, _I64(o)), k)])
-        _prefetch(b, b.gep(here, [b.mul(half, _I64(outputs))]))
+        here = b.gep(w, [b.add(b.mul(b.mul(half, gap), _I64(o)), k)])
+        _prefetch(b, b.gep(here, [_I64(_AHEAD)]))
         word = _load(b, here, _INTS)
         even = b.shl(word, _INTS([16] * LANES))
         odd = b.and_(word, _INTS([0xFFFF0000] * LANES))
@@ -116,8 +128,9 @@ def _emit_tile(
     b.position_at_end(after)
     for r in range(rows):
         for o in range(outputs):
-            total = _sum(b, sums[r][o].incomings[1][0])
-            b.store(total, b.gep(out, [b.add(b.mul(out_stride, _I64(r)), _I64(o))]))
+            total = fold(b, sums[r][o].incomings[1][0], b.fadd)
+            place = b.add(b.mul(out_stride, _I64(r)), b.mul(gap, _I64(o)))
+            b.store(total, b.gep(out, [place]))
 
 
 def _load(b: ir.IRBuilder, pointer: Any, kind: ir.VectorType) -> Any:
@@ -141,8 +154,8 @@ def _prefetch(b: ir.IRBuilder, pointer: Any) -> None:
     b.call(function, [b.bitcast(pointer, byte), _I32(0), _I32(2), _I32(1)])
 
 
-def _sum(b: ir.IRBuilder, vector: Any) -> Any:
-    """Add the lanes, halves to halves."""
+def fold(b: ir.IRBuilder, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """Join the lanes, halves to halves."""
     width = LANES
     while width > 1:
         width //= 2
@@ -150,7 +163,7 @@ def _sum(b: ir.IRBuilder, vector: Any) -> Any:
             b.shuffle_vector(vector, vector, _indices(range(start, start + width)))
             for start in (0, width)
         )
-        vector = b.fadd(low, high)
+        vector = join(low, high)
     return b.extract_element(vector, _I32(0))
 
 
@@ -165,17 +178,19 @@ _one_output, _panel = _tiles_of(1), _tiles_of(PANEL)
 def product(
     w: Any, x: Any, inputs: Any, rows: Any, first: Any, last: Any, out: Any, stride: Any
 ) -> None:
-    """Multiply split rows at address x by the outputs first..last of the weights at w."""
-    half = inputs // 2
-    o = first
-    while o < last:
-        panel = PANEL if o + PANEL <= last else 1
+    """Multiply split rows at address x by the outputs first..last of the weights at w.
+
+    The outputs of a tile lie far apart, so that each is a stream of its own that the
+    processor reads ahead of: one stream alone stays at half of the memory's speed.
+    """
+    half, gap = inputs // 2, (last - first) // PANEL
+    for o in range(first, first + gap):
         weights = w + o * inputs * 2
         for r in range(0, rows, _ROWS):
             source, target = x + r * inputs * 4, out + (r * stride + o) * 4
-            left = min(rows - r, _ROWS)
-            if panel == PANEL:
-                _panel(weights, source, half, target, stride, left)
-            else:
-                _one_output(weights, source, half, target, stride, left)
-        o += panel
+            _panel(weights, gap, source, half, target, stride, min(rows - r, _ROWS))
+    for o in range(first + PANEL * gap, last):
+        weights = w + o * inputs * 2
+        for r in range(0, rows, _ROWS):
+            source, target = x + r * inputs * 4, out + (r * stride + o) * 4
+            _one_output(weights, gap, source, half, target, stride, min(rows - r, _ROWS))
