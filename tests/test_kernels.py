@@ -134,16 +134,16 @@ def test_a_refresh_takes_over_every_weight(master):
     assert torch.equal(found, wanted)
 
 
-def test_negative_log_likelihood_is_that_of_the_logits(threads):
+def test_the_loss_by_blocks_is_that_of_the_logits(threads):
     hidden, weight = normal(21, 32).bfloat16(), (2 * normal(5001, 32, seed=1)).bfloat16()
     targets = torch.randint(5001, (21,), generator=rng.stream(3, "init"))
     blocks = torch.split(weight, 2048)  # products of other sizes may round differently
     logits = torch.cat([hidden @ block.T for block in blocks], dim=-1).double()
     wanted = functional.cross_entropy(logits, targets, reduction="none")
-    found = kernels.negative_log_likelihood(hidden, weight, targets)
+    found = kernels.loss_by_blocks(hidden, weight, targets)
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
     hidden[3] = torch.nan
-    spoiled = kernels.negative_log_likelihood(hidden, weight, targets)
+    spoiled = kernels.loss_by_blocks(hidden, weight, targets)
     assert torch.equal(spoiled.isnan(), torch.arange(21) == 3)
 
 

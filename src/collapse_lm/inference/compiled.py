@@ -1,7 +1,8 @@
-"""Decoding passes of GPT-2 and Llama in one call of machine code each.
+"""Passes of GPT-2 and Llama in one call of machine code each.
 
-Everything else of a `Network` (passes without a cache, the refresh) is that of
-`FastNetwork`, whose bfloat16 copy of the weights is read here in place.
+Decoding passes always; passes without a cache (evaluation, a sliding context) where the
+processor is made for it. Everything else of a `Network` is that of `FastNetwork`, whose
+bfloat16 copy of the weights is read here in place.
 
 Shapes: B sequences, R new tokens, N = B x R rows, D width, V vocabulary.
 """
@@ -15,9 +16,8 @@ from torch import Tensor
 from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.fast import Architecture, Block, FastNetwork, Positions
-from collapse_lm.inference.kernels import NUMBERS
+from collapse_lm.inference.kernels import NUMBERS, bulk_pass, whole_pass
 from collapse_lm.inference.kernels import arguments as at
-from collapse_lm.inference.kernels import bulk_pass, whole_pass
 from collapse_lm.inference.linear import CopyLinear
 
 
@@ -37,7 +37,7 @@ class PassCache:
 
 
 class CompiledNetwork:
-    """A `Network` whose cached passes run on the kernels."""
+    """A `Network` whose passes run on the kernels."""
 
     takes_ragged = True
     can_rewind = True
@@ -49,7 +49,7 @@ class CompiledNetwork:
         self._scratch = torch.empty(0, **NUMBERS)
         self._eps = torch.tensor([architecture.norm_f.eps], **NUMBERS)
         addresses = [_addresses(part) for part in architecture.blocks]
-        self._takes_many = kernels.takes_many_rows(architecture.head_width)
+        self._reads = kernels.takes_many_rows(architecture.head_width)
         self._table = torch.tensor(addresses, dtype=torch.int64, device="cpu")
 
     @staticmethod
@@ -83,12 +83,14 @@ class CompiledNetwork:
         Raises:
             IndexError: where a token would stand past the capacity of the cache.
         """
+        if cache is not None:
+            assert isinstance(cache, PassCache)
+            return self._decode(ids_BR, cache)
+        return self._read(ids_BR) if self._reads else self._eager.hidden(ids_BR)
+
+    def _decode(self, ids_BR: Tensor, cache: PassCache) -> Tensor:
+        """Pass over a few tokens with their past in the cache."""
         batch, new = ids_BR.shape
-        if cache is None:
-            if not self._takes_many:
-                return self._eager.hidden(ids_BR)
-            return self._pass_over_many(ids_BR)
-        assert isinstance(cache, PassCache)
         positions = Positions(cache.lengths, new, ids_BR.device)
         if positions.end > cache.capacity or batch != cache.batch:
             raise IndexError(
@@ -97,31 +99,29 @@ class CompiledNetwork:
             )
         x_ND = self._arch.embed(ids_BR, positions, torch.float32)
         a = self._arguments(x_ND, positions)
+        sizes = (len(x_ND), a[at.WIDTH], a[at.INNER], a[at.HEAD_WIDTH], cache.capacity)
+        self._lend(a, 4, whole_pass.private_size(*sizes))
         sequence_N = torch.arange(batch, device="cpu").repeat_interleave(new)
         position_N = positions.index_BR.flatten()
-        rows, width = x_ND.shape
-        inner, head_width = a[at.INNER], a[at.HEAD_WIDTH]
-        private = whole_pass.private_size(rows, width, inner, head_width, cache.capacity)
-        self._lend(a, private, {at.QKV: 1, at.MIXED: 1, at.ACTIVE: 1})
         a[at.CAPACITY] = cache.capacity
         a[at.SEQUENCE], a[at.POSITION] = sequence_N.data_ptr(), position_N.data_ptr()
         a[at.KEYS], a[at.VALUES] = cache.keys.data_ptr(), cache.values.data_ptr()
         kernels.run_pass(a)
         cache.rewind([length + new for length in cache.lengths])
-        return x_ND.view(batch, new, width)
+        return x_ND.view(*ids_BR.shape, -1)
 
-    def _pass_over_many(self, ids_BR: Tensor) -> Tensor:
-        batch, new = ids_BR.shape
-        positions = Positions([0] * batch, new, ids_BR.device)
+    def _read(self, ids_BR: Tensor) -> Tensor:
+        """Pass over whole sequences; the last hidden states are bfloat16."""
+        positions = Positions([0] * len(ids_BR), ids_BR.shape[1], ids_BR.device)
         x_ND = self._arch.embed(ids_BR, positions, torch.float32)
         a = self._arguments(x_ND, positions)
-        part, (_, width) = self._arch.blocks[0], x_ND.shape
-        sizes = (new, width, part.out.inputs, part.down.inputs, self._arch.head_width)
+        attended = a[at.HEADS] * a[at.HEAD_WIDTH]
+        sizes = (positions.new, a[at.WIDTH], attended, a[at.INNER], a[at.HEAD_WIDTH])
+        self._lend(a, 2, bulk_pass.private_size(*sizes))
         normed_ND = torch.empty_like(x_ND, dtype=torch.bfloat16)
         a[at.NORMED] = normed_ND.data_ptr()
-        self._lend(a, bulk_pass.private_size(*sizes), {at.QKV: 2, at.MIXED: 2, at.ACTIVE: 2})
         kernels.run_bulk_pass(a)
-        return normed_ND.view(batch, new, width)
+        return normed_ND.view(*ids_BR.shape, -1)
 
     def _arguments(self, x_ND: Tensor, positions: Positions) -> list[int]:
         """What both kinds of pass need to know, for rows x."""
@@ -140,18 +140,17 @@ class CompiledNetwork:
         a[at.TABLE] = self._table.data_ptr()
         return a
 
-    def _lend(self, a: list[int], private: int, parts: dict[int, int]) -> None:
-        """Give a pass its scratch, which is kept from pass to pass."""
+    def _lend(self, a: list[int], width: int, private: int) -> None:
+        """Give a pass its scratch, in numbers of `width` bytes; it is kept from pass to pass."""
         part, rows = self._arch.blocks[0], a[at.ROWS]
-        widths = {at.QKV: part.qkv.outputs, at.MIXED: part.out.inputs, at.ACTIVE: part.down.inputs}
-        shared = sum(rows * width for width in widths.values())
-        threads = torch.get_num_threads()
-        if self._scratch.numel() < shared + threads * private:
-            self._scratch = torch.empty(shared + threads * private, **NUMBERS)
+        outputs = {at.QKV: part.qkv.outputs, at.MIXED: part.out.inputs, at.ACTIVE: part.down.inputs}
+        needed = rows * sum(outputs.values()) + torch.get_num_threads() * private
+        if self._scratch.numel() < needed:
+            self._scratch = torch.empty(needed, **NUMBERS)
         address = self._scratch.data_ptr()
-        for name, width in widths.items():
+        for name, size in outputs.items():
             a[name] = address
-            address += 4 * rows * width // parts[name]
+            address += width * rows * size
         a[at.PRIVATE], a[at.PRIVATE_SIZE] = address, private
 
     def logits(self, hidden_ND: Tensor) -> Tensor:

@@ -27,12 +27,16 @@ __all__ = [
     "are_available",
     "gated",
     "gelu_",
+    "loss_by_blocks",
+    "loss_by_tiles",
     "matrix_product",
     "negative_log_likelihood",
     "rms_norm",
+    "run_bulk_pass",
     "run_pass",
     "suits",
     "takes",
+    "takes_many_rows",
 ]
 
 NUMBERS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # what kernels read
@@ -60,8 +64,8 @@ def run_pass(arguments: list[int]) -> None:
 
 
 def takes_many_rows(head_width: int) -> bool:
-    """True where passes and products of many rows run here, for heads of this width."""
-    return are_available() and dots.is_available() and head_width % MULTIPLE == 0
+    """True where whole passes over many rows run here, for heads of this width."""
+    return are_available() and dots.is_fastest() and head_width % MULTIPLE == 0
 
 
 def run_bulk_pass(arguments: list[int]) -> None:
@@ -87,15 +91,38 @@ def _product_part(a: Any, thread: Any, threads: Any) -> None:
 
 
 def negative_log_likelihood(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Tensor) -> Tensor:
-    """Return -log softmax(h W^T)[target] (N,) in float64, without the logits of all rows.
+    """Return -log softmax(h W^T)[target] (N,) in float64, without the logits of all rows."""
+    way = loss_by_tiles if dots.is_fastest() else loss_by_blocks
+    return way(hidden_NK.to(weight_VK.dtype).contiguous(), weight_VK, targets_N.contiguous())
 
-    The logits of a block of the vocabulary are made at a time (rounded to bfloat16, as
-    torch's product returns them) and go into running sums.
+
+def loss_by_tiles(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Tensor) -> Tensor:
+    """The loss by our own product: logits stay in the processor, in float32."""
+    (rows, inputs), threads = hidden_NK.shape, torch.get_num_threads()
+    sums_T3N = torch.zeros(threads, 3, rows, dtype=torch.float64, device="cpu")
+    sums_T3N[:, 0] = -torch.inf
+    private = many_rows.linear_scratch(inputs)
+    scratch = torch.empty(threads, private, **NUMBERS)
+    tensors = (hidden_NK, weight_VK, targets_N, sums_T3N, scratch)
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    team.run(_loss_part, [rows, inputs, len(weight_VK), private, *addresses])
+    largest_TN, sum_TN, wanted_TN = sums_T3N.unbind(1)
+    return (largest_TN + sum_TN.log()).logsumexp(0) - wanted_TN.sum(0)
+
+
+@compiled
+def _loss_part(a: Any, thread: Any, threads: Any) -> None:
+    """One thread's part of a loss: sizes, hidden, weights, targets, sums, scratch."""
+    own = a[8] + 4 * thread * a[3]
+    many_rows.loss(a[0], a[1], a[2], a[4], a[5], a[6], a[7], own, thread, threads)
+
+
+def loss_by_blocks(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Tensor) -> Tensor:
+    """The loss by torch's product, of a block of the vocabulary at a time.
+
+    Its logits are rounded to bfloat16, as torch's product returns them.
     """
-    if dots.is_available():
-        return _loss(hidden_NK, weight_VK, targets_N)
     rows = len(hidden_NK)
-    hidden_NK, targets_N = hidden_NK.to(weight_VK.dtype), targets_N.contiguous()
     largest_N = torch.full((rows,), -torch.inf, dtype=torch.float64, device="cpu")
     sum_N = torch.zeros(rows, dtype=torch.float64, device="cpu")
     wanted_N = torch.zeros(rows, dtype=torch.float64, device="cpu")
@@ -109,27 +136,6 @@ def negative_log_likelihood(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Ten
         addresses = [out_Nb.data_ptr(), *(tensor.data_ptr() for tensor in tensors)]
         team.run(bulk.block_nll_part, [rows, len(block_bK), start, *addresses])
     return largest_N + sum_N.log() - wanted_N
-
-
-def _loss(hidden_NK: Tensor, weight_VK: Tensor, targets_N: Tensor) -> Tensor:
-    rows, inputs = hidden_NK.shape
-    threads = torch.get_num_threads()
-    hidden_NK, targets_N = hidden_NK.to(weight_VK.dtype).contiguous(), targets_N.contiguous()
-    sums_T3N = torch.zeros(threads, 3, rows, dtype=torch.float64, device="cpu")
-    sums_T3N[:, 0] = -torch.inf
-    size = many_rows.linear_scratch(inputs)
-    scratch = torch.empty(threads, size, **NUMBERS)
-    tensors = (hidden_NK, weight_VK, targets_N, sums_T3N, scratch)
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    team.run(_loss_part, [rows, inputs, len(weight_VK), size, *addresses])
-    largest_TN, sum_TN, wanted_TN = sums_T3N.unbind(1)
-    return (largest_TN + sum_TN.log()).logsumexp(0) - wanted_TN.sum(0)
-
-
-@compiled
-def _loss_part(a: Any, thread: Any, threads: Any) -> None:
-    scratch = a[8] + 4 * thread * a[3]
-    many_rows.loss(a[0], a[1], a[2], a[4], a[5], a[6], a[7], scratch, thread, threads)
 
 
 def gelu_(x: Tensor) -> Tensor:

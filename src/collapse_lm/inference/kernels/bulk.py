@@ -1,7 +1,8 @@
 """Passes over many bfloat16 rows between the large products of an evaluation.
 
 torch makes several passes over memory of each of these; here it is one, in float32
-from the first load to the last rounding. Products of this size stay torch's.
+from the first load to the last rounding. For processors whose products of this size are
+torch's (see `dots`); on the others a pass is one call (`bulk_pass`).
 
 Shapes: N rows, D width, F width of the MLP, V columns of a block of logits.
 """
@@ -13,7 +14,7 @@ from numba import carray
 
 from collapse_lm.inference.kernels.halves import narrow, widen
 from collapse_lm.inference.kernels.pointers import doubles_at, floats_at, halves_at, integers_at
-from collapse_lm.inference.kernels.rows import exponential, gelu_of, mean, silu_of
+from collapse_lm.inference.kernels.rows import exponential, gelu_of, mean, silu_of, sum_of
 from collapse_lm.inference.kernels.team import share
 from collapse_lm.inference.kernels.tile import LANES, compiled
 
@@ -76,21 +77,10 @@ def block_nll_part(a: Any, thread: Any, threads: Any) -> None:
         top = max(np.float32(largest[n]), widen(_largest(halves)))
         for i in range(columns):
             row[i] = exponential(widen(halves[i]) - top)
-        sums[n] = sums[n] * np.exp(largest[n] - top) + _sum(row)
+        sums[n] = sums[n] * np.exp(largest[n] - top) + sum_of(row)
         largest[n] = top
         if start <= targets[n] < start + columns:
             wanted[n] = widen(halves[targets[n] - start])
-
-
-def _add_up(row: Any) -> Any:
-    """Sum of a row, in whatever order is fastest."""
-    total = np.float32(0)
-    for i in range(row.shape[0]):
-        total += row[i]
-    return total
-
-
-_sum = compiled(_add_up, relaxed=frozenset({"reassoc"}))
 
 
 @compiled

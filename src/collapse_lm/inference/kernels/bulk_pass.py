@@ -34,7 +34,7 @@ from collapse_lm.inference.kernels.tile import LANES, compiled
 def private_size(tokens: Any, width: Any, attended: Any, inner: Any, head_width: Any) -> Any:
     """Numbers of scratch that each thread of a pass needs."""
     product = linear_scratch(max(width, attended, inner))
-    return max(product, attention_scratch(tokens, head_width), LANES + width) + LANES
+    return max(product, attention_scratch(tokens, head_width), LANES + width)
 
 
 @compiled

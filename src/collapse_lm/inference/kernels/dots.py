@@ -12,7 +12,7 @@ nor on the threads.
 Shapes: N rows, K inputs, O outputs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial, reduce
 from itertools import chain
 from typing import Any
@@ -32,7 +32,7 @@ _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _INTS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
 
 
-class _BFloat(ir.Type):
+class _BFloat(ir.Type):  # type: ignore[misc] # llvmlite has no types
     """LLVM's bfloat, which llvmlite has no class for."""
 
     def _to_string(self) -> str:
@@ -48,14 +48,20 @@ class _BFloat(ir.Type):
 _PAIRS = ir.VectorType(_BFloat(), 2 * LANES)
 
 
-@cache
 def is_available() -> bool:
-    """True where the processor has the instruction, and no unit for whole matrices (AMX).
+    """True where the processor has the instruction."""
+    return bool(_features().get("avx512bf16"))
 
-    With such a unit torch's product is faster than any of vectors.
-    """
-    features = llvmlite.binding.get_host_cpu_features()
-    return bool(features.get("avx512bf16")) and not features.get("amx-bf16")
+
+def is_fastest() -> bool:
+    """True where, besides, it has no unit for whole matrices (AMX), which torch makes use of."""
+    return is_available() and not _features().get("amx-bf16")
+
+
+@cache
+def _features() -> Mapping[str, bool]:
+    features: Mapping[str, bool] = llvmlite.binding.get_host_cpu_features()
+    return features
 
 
 @intrinsic
@@ -90,7 +96,7 @@ def _swap(b: ir.IRBuilder, low: Any, high: Any, width: int) -> tuple[Any, Any]:
     lanes = range(LANES)
     kept = [lane if not lane & width else LANES + lane - width for lane in lanes]
     moved = [lane + width if not lane & width else LANES + lane for lane in lanes]
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         b.shuffle_vector(low, high, ir.VectorType(_I32, LANES)([_I32(i) for i in indices]))
         for indices in (kept, moved)
     )
@@ -189,7 +195,7 @@ def _emit_sums(
     totals = []
     for row, start in enumerate(starts):
         pair = _broadcast(b, b.load(b.gep(x, [b.add(start, k)])), _PAIRS)
-        totals.append([_dot(b, *each) for each in zip(sums[row], [pair] * VECTORS, weights)])
+        totals.append([_dot(b, sums[row][v], pair, weights[v]) for v in range(VECTORS)])
     for sum_, total in zip(chain(*sums), chain(*totals), strict=True):
         sum_.add_incoming(_FLOATS([0.0] * LANES), before)
         sum_.add_incoming(total, loop)

@@ -22,7 +22,7 @@ from collapse_lm.inference.kernels.dots import (
     panel_largest,
     transpose,
 )
-from collapse_lm.inference.kernels.halves import narrow, widen
+from collapse_lm.inference.kernels.halves import narrow
 from collapse_lm.inference.kernels.pointers import (
     doubles_at,
     floats_at,
@@ -141,10 +141,19 @@ def _finish(
 @compiled
 def attention_scratch(tokens: Any, width: Any) -> Any:
     """Numbers of scratch that a thread needs for attention over sequences of S tokens."""
+    sums = _attention_parts(0, tokens, width)[4]
+    return sums // 4 + (ROWS + 1) * PANEL
+
+
+@compiled
+def _attention_parts(scratch: Any, tokens: Any, width: Any) -> Any:
+    """Addresses of repacked keys and values, scores, bfloat16 weights, sums."""
     panels, pairs = (tokens + PANEL - 1) // PANEL, (tokens + 1) // 2
     value_panels = (width + PANEL - 1) // PANEL
-    keys, values = panels * PANEL * width // 2, value_panels * PANEL * pairs
-    return keys + values + panels * ROWS * PANEL + ROWS * pairs + ROWS * PANEL + ROWS
+    values = scratch + 2 * panels * PANEL * width
+    scores = values + 4 * value_panels * PANEL * pairs
+    weights = scores + 4 * panels * ROWS * PANEL
+    return scratch, values, scores, weights, weights + 4 * ROWS * pairs
 
 
 @compiled
@@ -164,46 +173,62 @@ def attention(
 
     Reads queries, keys and values (B, S, H + 2 G, d), writes (B, S, H d).
     """
-    stride, pairs = (heads + 2 * groups) * width // 2, (tokens + 1) // 2
-    panels, value_panels = (tokens + PANEL - 1) // PANEL, (width + PANEL - 1) // PANEL
-    values = scratch + 4 * panels * PANEL * width // 2
-    scores = values + 4 * value_panels * PANEL * pairs
-    weights = scores + 4 * panels * ROWS * PANEL
-    sums = weights + 4 * ROWS * pairs
+    stride, share_of = (heads + 2 * groups) * width // 2, heads // groups
     first, last = share(batch * groups, thread, threads)
     for item in range(first, last):
         b, g = item // groups, item % groups
         start = qkv + 4 * b * tokens * stride
-        for p in range(panels):
-            key = start + 4 * p * PANEL * stride + 2 * (heads + g) * width
-            size = min(PANEL, tokens - p * PANEL)
-            repack(key, stride, width // 2, size, scratch + 4 * p * PANEL * width // 2)
-        value = start + 2 * (heads + groups + g) * width
-        for p in range(value_panels):
-            size = min(PANEL, width - p * PANEL)
-            _pair_up(value + 2 * p * PANEL, stride, tokens, size, values + 4 * p * PANEL * pairs)
-        for h in range(g * (heads // groups), (g + 1) * (heads // groups)):
+        key, value = heads + g, heads + groups + g
+        _lay_out(start, key, value, stride, tokens, width, scratch)
+        for h in range(g * share_of, (g + 1) * share_of):
+            query, to = start + 2 * h * width, out + 2 * (b * tokens * heads + h) * width
             for n in range(0, tokens, ROWS):
-                here = min(ROWS, tokens - n)
-                query = start + 4 * n * stride + 2 * h * width
-                for p in range((n + here + PANEL - 1) // PANEL):
-                    keys = scratch + 4 * p * PANEL * width // 2
-                    to = scores + 4 * p * ROWS * PANEL
-                    dot_tile(keys, query, width // 2, stride, to, here)
-                totals = carray(floats_at(sums + 4 * ROWS * PANEL), (ROWS,))
-                for r in range(here):
-                    totals[r] = _softmax(scores, r, n + r + 1, width, weights + 4 * r * pairs, pairs)
-                for p in range(value_panels):
-                    panel = values + 4 * p * PANEL * pairs
-                    dot_tile(panel, weights, (n + here + 1) // 2, pairs, sums, here)
-                    size = min(PANEL, width - p * PANEL)
-                    for r in range(here):
-                        row = carray(floats_at(sums + 4 * r * PANEL), (size,))
-                        to = out + 2 * (((b * tokens + n + r) * heads + h) * width + p * PANEL)
-                        y = carray(halves_at(to), (size,))
-                        scale = np.float32(1) / totals[r]
-                        for j in range(size):
-                            y[j] = narrow(row[j] * scale)
+                _attend(query, n, stride, tokens, width, to, heads * width, scratch)
+
+
+@compiled
+def _lay_out(
+    start: Any, key: Any, value: Any, stride: Any, tokens: Any, width: Any, scratch: Any
+) -> None:
+    """Repack the keys and values of a sequence, those of the given heads."""
+    keys, values, _, _, _ = _attention_parts(scratch, tokens, width)
+    for s in range(0, tokens, PANEL):
+        source = start + 4 * s * stride + 2 * key * width
+        repack(source, stride, width // 2, min(PANEL, tokens - s), keys + 2 * s * width)
+    for i in range(0, width, PANEL):
+        source, panel = start + 2 * (value * width + i), values + 4 * i * ((tokens + 1) // 2)
+        _pair_up(source, stride, tokens, min(PANEL, width - i), panel)
+
+
+@compiled
+def _attend(
+    query: Any,
+    n: Any,
+    stride: Any,
+    tokens: Any,
+    width: Any,
+    out: Any,
+    out_stride: Any,
+    scratch: Any,
+) -> None:
+    """Attend from 8 tokens of a sequence, the first of them n, to all before them."""
+    keys, values, scores, weights, sums = _attention_parts(scratch, tokens, width)
+    here, pairs = min(ROWS, tokens - n), (tokens + 1) // 2
+    totals = carray(floats_at(sums + 4 * ROWS * PANEL), (ROWS,))
+    for s in range(0, n + here, PANEL):
+        source = query + 4 * n * stride
+        dot_tile(keys + 2 * s * width, source, width // 2, stride, scores + 4 * s * ROWS, here)
+    for r in range(here):
+        totals[r] = _softmax(scores, r, n + r + 1, width, weights + 4 * r * pairs, pairs)
+    for i in range(0, width, PANEL):
+        dot_tile(values + 4 * i * pairs, weights, (n + here + 1) // 2, pairs, sums, here)
+        size = min(PANEL, width - i)
+        for r in range(here):
+            row = carray(floats_at(sums + 4 * r * PANEL), (size,))
+            y = carray(halves_at(out + 2 * ((n + r) * out_stride + i)), (size,))
+            scale = np.float32(1) / totals[r]
+            for j in range(size):
+                y[j] = narrow(row[j] * scale)
 
 
 @compiled
