@@ -2,9 +2,9 @@
 
 One instruction (AVX512-BF16's VDPBF16PS) adds 32 products to 16 float32 sums. A panel
 of weights is repacked so that one vector holds a pair of inputs of each of 16 outputs;
-then 8 rows by 48 outputs of sums stay in registers while the inputs go by. torch's
-product of these sizes reaches about four fifths of what the processor can do, and this
-one nearly all of it (docs/performance.md).
+then 8 rows by 48 outputs of sums stay in registers while the inputs go by. That comes
+close to all that the processor can do; what it gains over torch's product is that what
+follows needs no pass over memory (docs/performance.md).
 
 A sum runs in one fixed order, so a row's result does not depend on the rows beside it
 nor on the threads.
