@@ -16,16 +16,16 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from roofline import bytes_per_second, weight_matrices
-from torch.nn.functional import linear
+from roofline import weight_matrices, weight_passes
 from transformers import AutoModelForCausalLM
 from transformers.cache_utils import DynamicCache
 
-from collapse_lm.inference import inference_network, kernels
+from collapse_lm.inference import inference_network
 from collapse_lm.memory import keep_freed_memory
 from collapse_lm.models.load import load_model
 
 CACHED = 100  # tokens in the cache before the pass
+ALONE = "the weights alone: "
 HERE = Path(__file__).parent
 
 
@@ -38,6 +38,8 @@ def main() -> None:
     keep_freed_memory()
     model = load_model(options.model)
     passes = contenders(model.network)
+    weights = weight_passes(weight_matrices(model.network))
+    passes |= {ALONE + name: work for name, (_, work) in weights.items()}
     seconds: dict[str, list[float]] = {name: [] for name in passes}
     for turn in range(options.rounds + 2):
         for name, one_pass in passes.items():
@@ -46,7 +48,10 @@ def main() -> None:
             if turn >= 2:  # the first two warm up
                 seconds[name].append(time.perf_counter() - begin)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    write(options.model, options.rounds, medians, bandwidth(model.network, medians))
+    speeds = {name: size / medians[ALONE + name] for name, (size, _) in weights.items()}
+    size, _ = weights["torch, bfloat16"]
+    speeds["our pass, bfloat16, 1 row"] = size / medians["ours, bfloat16, 1 row"]
+    write(options.model, options.rounds, medians, speeds)
 
 
 def contenders(master: torch.nn.Module) -> dict[str, Callable[[], object]]:
@@ -71,7 +76,6 @@ def contenders(master: torch.nn.Module) -> dict[str, Callable[[], object]]:
         "transformers, bfloat16, 1 row": their_pass(master, torch.bfloat16, 1),
         "transformers, bfloat16, 8 rows": their_pass(master, torch.bfloat16, 8),
         "transformers, float32, 1 row": their_pass(master, torch.float32, 1),
-        "roofline: the same products alone": products_alone(master),
     }
 
 
@@ -91,26 +95,6 @@ def their_pass(master: torch.nn.Module, dtype: torch.dtype, rows: int) -> Callab
     with torch.inference_mode():
         network(input_ids=torch.ones(1, CACHED, dtype=torch.long), past_key_values=cache)
     return one_pass
-
-
-def products_alone(master: torch.nn.Module) -> Callable[[], object]:
-    """Read every weight matrix once, with nothing between the products."""
-    matrices = [matrix.bfloat16().contiguous() for matrix in weight_matrices(master)]
-    inputs = [torch.randn(1, matrix.shape[1]).bfloat16() for matrix in matrices]
-    product = kernels.matrix_product if all(map(kernels.takes, matrices)) else linear
-
-    @torch.inference_mode()
-    def one_pass() -> object:
-        return [product(x, matrix) for x, matrix in zip(inputs, matrices, strict=True)]
-
-    return one_pass
-
-
-def bandwidth(master: torch.nn.Module, medians: dict[str, float]) -> dict[str, float]:
-    """Bytes per second of products of these shapes, and of our pass."""
-    size = 2 * sum(matrix.numel() for matrix in weight_matrices(master))
-    measured = bytes_per_second(weight_matrices(master))
-    return {**measured, "our pass, bfloat16, 1 row": size / medians["ours, bfloat16, 1 row"]}
 
 
 def write(model: str, rounds: int, medians: dict[str, float], speeds: dict[str, float]) -> None:

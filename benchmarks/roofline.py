@@ -23,26 +23,34 @@ def median_seconds(work: Callable[[], object], rounds: int = 7) -> float:
     return statistics.median(seconds)
 
 
-@torch.inference_mode()
 def bytes_per_second(matrices: list[torch.Tensor]) -> dict[str, float]:
     """Stream weights of a model's own shapes through one row, by every product at hand."""
+    passes = weight_passes(matrices)
+    return {name: size / median_seconds(work) for name, (size, work) in passes.items()}
+
+
+def weight_passes(
+    matrices: list[torch.Tensor],
+) -> dict[str, tuple[int, Callable[[], object]]]:
+    """Return the bytes of all weights and a pass over them, by every product at hand."""
     halves = [matrix.detach().bfloat16().contiguous() for matrix in matrices]
     rows = [torch.randn(1, matrix.shape[1]) for matrix in matrices]
     half_rows = [row.bfloat16() for row in rows]
     size = sum(matrix.numel() for matrix in matrices)
     linear = torch.nn.functional.linear
 
+    @torch.inference_mode()
     def pass_over(product: Callable[..., object], inputs: object, weights: object) -> object:
         return [product(x, w) for x, w in zip(inputs, weights, strict=True)]
 
     contenders = {
-        "torch, bfloat16": (2, lambda: pass_over(linear, half_rows, halves)),
-        "torch, float32": (4, lambda: pass_over(linear, rows, matrices)),
+        "torch, bfloat16": (2 * size, lambda: pass_over(linear, half_rows, halves)),
+        "torch, float32": (4 * size, lambda: pass_over(linear, rows, matrices)),
     }
     if all(kernels.takes(half) for half in halves):
         ours = kernels.matrix_product
-        contenders["our kernel, bfloat16"] = (2, lambda: pass_over(ours, rows, halves))
-    return {name: width * size / median_seconds(work) for name, (width, work) in contenders.items()}
+        contenders["our kernel, bfloat16"] = (2 * size, lambda: pass_over(ours, rows, halves))
+    return contenders
 
 
 @torch.inference_mode()

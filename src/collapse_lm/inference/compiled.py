@@ -129,7 +129,7 @@ class CompiledNetwork:
         part = arch.blocks[0]
         cos_Nr, sin_Nr = positions.rope or (self._eps, self._eps)
         a = [0] * at.ARGUMENTS
-        a[at.ROWS], a[at.NEW], a[at.BATCH] = rows, positions.new, rows // positions.new
+        a[at.ROWS], a[at.NEW], a[at.BATCH] = rows, positions.new, len(positions.starts)
         a[at.WIDTH], a[at.INNER] = width, part.down.inputs
         a[at.HEADS], a[at.KV_HEADS] = part.out.inputs // arch.head_width, arch.kv_heads
         a[at.HEAD_WIDTH], a[at.LAYERS] = arch.head_width, len(arch.blocks)
@@ -144,14 +144,15 @@ class CompiledNetwork:
         """Give a pass its scratch, in numbers of `width` bytes; it is kept from pass to pass."""
         part, rows = self._arch.blocks[0], a[at.ROWS]
         outputs = {at.QKV: part.qkv.outputs, at.MIXED: part.out.inputs, at.ACTIVE: part.down.inputs}
-        needed = rows * sum(outputs.values()) + torch.get_num_threads() * private
+        shared = -(-width * rows * sum(outputs.values()) // 4)
+        needed = shared + 1 + torch.get_num_threads() * private
         if self._scratch.numel() < needed:
             self._scratch = torch.empty(needed, **NUMBERS)
         address = self._scratch.data_ptr()
         for name, size in outputs.items():
             a[name] = address
             address += width * rows * size
-        a[at.PRIVATE], a[at.PRIVATE_SIZE] = address, private
+        a[at.PRIVATE], a[at.PRIVATE_SIZE] = -(-address // 4) * 4, private
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Return the logits (N, V) in float32."""

@@ -59,7 +59,7 @@ def suits(x: Tensor) -> bool:
 
 
 def run_pass(arguments: list[int]) -> None:
-    """Run a whole pass; the arguments are listed in `whole_pass`."""
+    """Run a decoding pass over a few tokens; for its arguments see `arguments`."""
     team.run(whole_pass.run_part, arguments)
 
 
@@ -69,7 +69,7 @@ def takes_many_rows(head_width: int) -> bool:
 
 
 def run_bulk_pass(arguments: list[int]) -> None:
-    """Run a whole pass over many rows; see `bulk_pass`."""
+    """Run a pass over whole sequences; for its arguments see `arguments`."""
     team.run(bulk_pass.run_part, arguments)
 
 

@@ -18,8 +18,8 @@ d width of a head. The row formats of scratch are those of the pass that uses it
     IS_GATED,  # rotary positions and a gated MLP (Llama), or neither (GPT-2)
     PRIVATE_SIZE,  # numbers of scratch per thread
     EPS,  # one float32
-    X,  # (N, width) float32: in, the embedded tokens; out, the last hidden states
-    NORMED,  # (N, width), scratch
+    X,  # (N, width) float32: in, the embedded tokens; out of a decoding pass, the hidden states
+    NORMED,  # (N, width) bfloat16: scratch; out of a bulk pass, the last hidden states
     QKV,  # (N, H + 2 G, d), scratch
     MIXED,  # (N, H d), scratch
     ACTIVE,  # (N, inner), scratch

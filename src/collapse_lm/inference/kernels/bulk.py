@@ -2,7 +2,7 @@
 
 torch makes several passes over memory of each of these; here it is one, in float32
 from the first load to the last rounding. For processors whose products of this size are
-torch's (see `dots`); on the others a pass is one call (`bulk_pass`).
+torch's (see `dots`), and heads of unusual width; else a pass is one call (`bulk_pass`).
 
 Shapes: N rows, D width, F width of the MLP, V columns of a block of logits.
 """

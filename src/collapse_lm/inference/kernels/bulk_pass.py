@@ -5,7 +5,7 @@ product reads is rounded to bfloat16. The threads meet after each step whose res
 next one reads.
 
 Shapes: N rows (tokens of all sequences), H heads, G key-value heads, d width of a head.
-Scratch (normed, qkv, mixed, active) is bfloat16.
+Scratch (qkv, mixed, active) and the hidden states (normed) are bfloat16.
 """
 
 from typing import Any

@@ -6,8 +6,7 @@ then 8 rows by 48 outputs of sums stay in registers while the inputs go by. That
 close to all that the processor can do; what it gains over torch's product is that what
 follows needs no pass over memory (docs/performance.md).
 
-A sum runs in one fixed order, so a row's result does not depend on the rows beside it
-nor on the threads.
+A sum runs in one fixed order, so a row's result does not depend on the rows beside it.
 
 Shapes: N rows, K inputs, O outputs.
 """
@@ -151,7 +150,8 @@ def _linear_tile(activate: Callable[[ir.IRBuilder, Any], Any] | None) -> Any:
                 for v, total in enumerate(sums):
                     added = b.fadd(total, _load(b, b.gep(bias, [_I64(v * LANES)]), _FLOATS))
                     result = added if activate is None else activate(b, added)
-                    _store(b, _narrow(b, result), b.gep(out, [b.add(start, _I64(v * LANES))]))
+                    place = b.gep(out, [b.add(start, _I64(v * LANES))])
+                    _store(b, _narrow(b, result), place, align=2)
 
             _emit_tiles(b, read, rows, finish)
             return context.get_dummy_value()
@@ -213,8 +213,8 @@ def _load(b: ir.IRBuilder, pointer: Any, kind: ir.VectorType) -> Any:
     return value
 
 
-def _store(b: ir.IRBuilder, value: Any, pointer: Any) -> None:
-    b.store(value, b.bitcast(pointer, value.type.as_pointer())).align = 4
+def _store(b: ir.IRBuilder, value: Any, pointer: Any, align: int = 4) -> None:
+    b.store(value, b.bitcast(pointer, value.type.as_pointer())).align = align
 
 
 def _broadcast(b: ir.IRBuilder, word: Any, kind: ir.VectorType) -> Any:
@@ -289,7 +289,7 @@ linear_tile, gelu_tile = _linear_tile(None), _linear_tile(_gelu)
 
 @intrinsic
 def panel_largest(typing: Any, row: Any) -> Any:
-    """Largest of a panel of float32 numbers; any number where one is not a number."""
+    """Largest of a panel of float32 numbers; anything where one of them is not a number."""
 
     def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
         top, *others = _read_panel(b, arguments[0])

@@ -20,7 +20,7 @@ def widen(typing: Any, half: Any) -> Any:
 
 @intrinsic
 def narrow(typing: Any, number: Any) -> Any:
-    """Return the bits of the nearest bfloat16, ties to even."""
+    """Return the bits of the nearest bfloat16, ties to even; of NaN the usual ones only."""
 
     def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
         word = ir.IntType(32)

@@ -1,8 +1,9 @@
 """Products, attention and losses of passes over many bfloat16 rows; sums in float32.
 
 What follows a product (bias, activation, addition, the loss) is done to each tile of 8
-rows by 48 outputs while it is in the processor's cache. A row's result does not depend
-on the rows beside it nor on the threads.
+rows by 48 outputs while it is in the processor's cache. With finite numbers the result
+of a row depends on nothing beside it, and but for the last bits of its loss not on the
+number of threads.
 
 Shapes: N rows, K inputs, O outputs, S tokens of a sequence, d width of a head.
 """
@@ -169,7 +170,7 @@ def attention(
     thread: Any,
     threads: Any,
 ) -> None:
-    """One thread's part of causal attention of whole sequences.
+    """One thread's part of causal attention of whole sequences, shared out by key-value head.
 
     Reads queries, keys and values (B, S, H + 2 G, d), writes (B, S, H d).
     """
@@ -296,14 +297,11 @@ def loss(
     target = carray(integers_at(targets), (rows,))
     tile_at = scratch + 4 * PANEL * half
     logits = carray(floats_at(tile_at), (ROWS, PANEL))
-    tiles = (rows + ROWS - 1) // ROWS
-    first, last = share((outputs + PANEL - 1) // PANEL * tiles, thread, threads)
-    while first < last:
-        o, tile = first // tiles * PANEL, first % tiles
-        end = min(tiles, tile + last - first)
+    first, last = share((outputs + PANEL - 1) // PANEL, thread, threads)
+    for o in range(first * PANEL, min(outputs, last * PANEL), PANEL):
         width = min(PANEL, outputs - o)
         repack(w + 4 * o * half, half, half, width, scratch)
-        for n in range(tile * ROWS, min(rows, end * ROWS), ROWS):
+        for n in range(0, rows, ROWS):
             here = min(ROWS, rows - n)
             dot_tile(scratch, x + 4 * n * half, half, half, tile_at, here)
             for r in range(n, n + here):
@@ -316,4 +314,3 @@ def loss(
                     found[1, r] *= np.exp(found[0, r] - top)
                     found[0, r] = top
                 found[1, r] += panel_exponentials(row, top)
-        first += end - tile

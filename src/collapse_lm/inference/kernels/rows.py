@@ -50,7 +50,7 @@ def _add_up(row: Any) -> Any:
 
 
 def _find_largest(row: Any) -> Any:
-    """Largest of a row; any number where one is not a number."""
+    """Largest of a row; anything where one of them is not a number."""
     top = row[0]
     for i in range(row.shape[0]):
         top = max(top, row[i])

@@ -12,34 +12,7 @@ from typing import Any
 
 from numba import carray
 
-from collapse_lm.inference.kernels.arguments import (
-    ACTIVE,
-    BATCH,
-    CAPACITY,
-    COS,
-    EPS,
-    HEAD_WIDTH,
-    HEADS,
-    INNER,
-    IS_GATED,
-    KEYS,
-    KV_HEADS,
-    LAYERS,
-    MIXED,
-    NORM_BIAS,
-    NORM_WEIGHT,
-    POSITION,
-    PRIVATE,
-    PRIVATE_SIZE,
-    QKV,
-    ROWS,
-    SEQUENCE,
-    SIN,
-    TABLE,
-    VALUES,
-    WIDTH,
-    X,
-)
+from collapse_lm.inference.kernels import arguments as at
 from collapse_lm.inference.kernels.pointers import floats_at, integers_at
 from collapse_lm.inference.kernels.rows import attend, gated, gelu, normalise, split
 from collapse_lm.inference.kernels.team import meet, share
@@ -61,7 +34,7 @@ def private_size(rows: int, width: int, inner: int, head_width: int, capacity: i
 def run_part(a: Any, thread: Any, threads: Any) -> None:
     """Run one thread's part of a pass."""
     v = _views(a, thread)
-    for layer in range(a[LAYERS]):
+    for layer in range(a[at.LAYERS]):
         part = v.table[layer]
         _project(a, v, part[0], part[1], part[2], part[3], thread, threads)
         meet()
@@ -69,14 +42,14 @@ def run_part(a: Any, thread: Any, threads: Any) -> None:
         meet()
         _mix(a, v, layer, thread, threads)
         meet()
-        _add(v, part[4], part[5], a[MIXED], v.mixed.shape[1], thread, threads)
+        _add(v, part[4], part[5], a[at.MIXED], v.mixed.shape[1], thread, threads)
         meet()
         _expand(a, v, part[6], part[7], part[8], part[9], thread, threads)
         meet()
-        _add(v, part[10], part[11], a[ACTIVE], v.active.shape[1], thread, threads)
+        _add(v, part[10], part[11], a[at.ACTIVE], v.active.shape[1], thread, threads)
         meet()
-    first, last = share(a[ROWS], thread, threads)
-    weight, bias = _vector(a[NORM_WEIGHT], a[WIDTH]), _vector(a[NORM_BIAS], a[WIDTH])
+    first, last = share(a[at.ROWS], thread, threads)
+    weight, bias = _vector(a[at.NORM_WEIGHT], a[at.WIDTH]), _vector(a[at.NORM_BIAS], a[at.WIDTH])
     for n in range(first, last):
         normalise(v.x[n], weight, bias, v.eps[0], v.normed, v.lanes)
         v.x[n, :] = v.normed
@@ -85,29 +58,29 @@ def run_part(a: Any, thread: Any, threads: Any) -> None:
 @compiled
 def _views(a: Any, thread: Any) -> Any:
     """Make arrays of the addresses; the last ones are this thread's own."""
-    rows, width, inner, d = a[ROWS], a[WIDTH], a[INNER], a[HEAD_WIDTH]
-    heads, groups, layers = a[HEADS], a[KV_HEADS], a[LAYERS]
-    capacity, batch = a[CAPACITY], a[BATCH]
-    lanes = a[PRIVATE] + 4 * thread * a[PRIVATE_SIZE]
+    rows, width, inner, d = a[at.ROWS], a[at.WIDTH], a[at.INNER], a[at.HEAD_WIDTH]
+    heads, groups, layers = a[at.HEADS], a[at.KV_HEADS], a[at.LAYERS]
+    capacity, batch = a[at.CAPACITY], a[at.BATCH]
+    lanes = a[at.PRIVATE] + 4 * thread * a[at.PRIVATE_SIZE]
     scores = lanes + 4 * LANES
     head = scores + 4 * capacity
     normed = head + 4 * d
     mine = normed + 4 * width
     sums = mine + 4 * rows * width
     return _Views(
-        carray(floats_at(a[X]), (rows, width)),
-        carray(floats_at(a[QKV]), (rows, heads + 2 * groups, d)),
-        carray(floats_at(a[QKV]), (rows, (heads + 2 * groups) * d)),
-        carray(floats_at(a[MIXED]), (rows, heads * d)),
-        carray(floats_at(a[ACTIVE]), (rows, inner)),
-        carray(integers_at(a[SEQUENCE]), (rows,)),
-        carray(integers_at(a[POSITION]), (rows,)),
-        carray(floats_at(a[COS]), (rows, d // 2)),
-        carray(floats_at(a[SIN]), (rows, d // 2)),
-        carray(floats_at(a[KEYS]), (layers, batch, groups, d, capacity)),
-        carray(floats_at(a[VALUES]), (layers, batch, groups, capacity, d)),
-        carray(integers_at(a[TABLE]), (layers, 12)),
-        carray(floats_at(a[EPS]), (1,)),
+        carray(floats_at(a[at.X]), (rows, width)),
+        carray(floats_at(a[at.QKV]), (rows, heads + 2 * groups, d)),
+        carray(floats_at(a[at.QKV]), (rows, (heads + 2 * groups) * d)),
+        carray(floats_at(a[at.MIXED]), (rows, heads * d)),
+        carray(floats_at(a[at.ACTIVE]), (rows, inner)),
+        carray(integers_at(a[at.SEQUENCE]), (rows,)),
+        carray(integers_at(a[at.POSITION]), (rows,)),
+        carray(floats_at(a[at.COS]), (rows, d // 2)),
+        carray(floats_at(a[at.SIN]), (rows, d // 2)),
+        carray(floats_at(a[at.KEYS]), (layers, batch, groups, d, capacity)),
+        carray(floats_at(a[at.VALUES]), (layers, batch, groups, capacity, d)),
+        carray(integers_at(a[at.TABLE]), (layers, 12)),
+        carray(floats_at(a[at.EPS]), (1,)),
         carray(floats_at(lanes), (LANES,)),
         carray(floats_at(scores), (capacity,)),
         carray(floats_at(head), (d,)),
@@ -140,7 +113,7 @@ def _project(
     _norm_rows(v, norm, shift)
     rows, joined = v.qkv_flat.shape
     first, last = share(joined, thread, threads)
-    product(weight, v.mine.ctypes.data, a[WIDTH], rows, first, last, a[QKV], joined)
+    product(weight, v.mine.ctypes.data, a[at.WIDTH], rows, first, last, a[at.QKV], joined)
     _add_bias(v.qkv_flat, bias, first, last)
 
 
@@ -148,15 +121,15 @@ def _project(
 def _store(a: Any, v: Any, layer: Any, thread: Any, threads: Any) -> None:
     """Write the new keys and values to the cache."""
     keys, values = v.keys[layer], v.values[layer]
-    groups = a[KV_HEADS]
-    first, last = share(a[ROWS] * groups, thread, threads)
+    groups = a[at.KV_HEADS]
+    first, last = share(a[at.ROWS] * groups, thread, threads)
     for item in range(first, last):
         n, g = item // groups, item % groups
         b, position = v.sequence[n], v.position[n]
-        key, value = v.qkv[n, a[HEADS] + g], v.qkv[n, a[HEADS] + groups + g]
-        if a[IS_GATED]:
+        key, value = v.qkv[n, a[at.HEADS] + g], v.qkv[n, a[at.HEADS] + groups + g]
+        if a[at.IS_GATED]:
             _rotate(key, v.cos[n], v.sin[n])
-        for i in range(a[HEAD_WIDTH]):
+        for i in range(a[at.HEAD_WIDTH]):
             keys[b, g, i, position] = key[i]
             values[b, g, position, i] = value[i]
 
@@ -175,12 +148,12 @@ def _rotate(vector: Any, cos: Any, sin: Any) -> None:
 def _mix(a: Any, v: Any, layer: Any, thread: Any, threads: Any) -> None:
     """Attend with every head of every row."""
     keys, values = v.keys[layer], v.values[layer]
-    heads, d, half = a[HEADS], a[HEAD_WIDTH], v.mixed.shape[1] // 2
-    first, last = share(a[ROWS] * heads, thread, threads)
+    heads, d, half = a[at.HEADS], a[at.HEAD_WIDTH], v.mixed.shape[1] // 2
+    first, last = share(a[at.ROWS] * heads, thread, threads)
     for item in range(first, last):
         n, h = item // heads, item % heads
-        b, g = v.sequence[n], h // (heads // a[KV_HEADS])
-        if a[IS_GATED]:
+        b, g = v.sequence[n], h // (heads // a[at.KV_HEADS])
+        if a[at.IS_GATED]:
             _rotate(v.qkv[n, h], v.cos[n], v.sin[n])
         attend(v.qkv[n, h], keys[b, g], values[b, g], v.position[n] + 1, v.scores, v.head)
         start = h * d // 2
@@ -199,13 +172,13 @@ def _expand(
     first, last = share(inner // 2, thread, threads)
     first, last = 2 * first, 2 * last
     x, sums, stride = v.mine.ctypes.data, v.sums.ctypes.data, 2 * inner
-    product(weight, x, a[WIDTH], rows, first, last, sums, stride)
-    if a[IS_GATED]:
-        up = weight + 2 * inner * a[WIDTH]
-        product(up, x, a[WIDTH], rows, first, last, sums + 4 * inner, stride)
+    product(weight, x, a[at.WIDTH], rows, first, last, sums, stride)
+    if a[at.IS_GATED]:
+        up = weight + 2 * inner * a[at.WIDTH]
+        product(up, x, a[at.WIDTH], rows, first, last, sums + 4 * inner, stride)
     for n in range(rows):
         row = v.sums[n, 0, first:last]
-        if a[IS_GATED]:
+        if a[at.IS_GATED]:
             gated(row, v.sums[n, 1, first:last], row)
         else:
             gelu(row, _vector(bias, inner)[first:last], row)
