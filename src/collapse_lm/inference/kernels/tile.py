@@ -181,7 +181,7 @@ def product(
     """Multiply split rows at address x by the outputs first..last of the weights at w.
 
     The outputs of a tile lie far apart, so that each is a stream of its own that the
-    processor reads ahead of: one stream alone stays at half of the memory's speed.
+    processor reads ahead of: one stream alone does not keep the memory busy.
     """
     half, gap = inputs // 2, (last - first) // PANEL
     for o in range(first, first + gap):
