@@ -16,10 +16,10 @@ from torch.nn.functional import cross_entropy, softmax
 from transformers import AutoModelForCausalLM
 
 from collapse_lm.config import Config
-from collapse_lm.evaluation import EvaluationSet
+from collapse_lm.corpora.evaluation_set import EvaluationSet
+from collapse_lm.experiment.build import evaluation_sets, prepare, prompt_ids
 from collapse_lm.loop import self_train
 from collapse_lm.models.load import LanguageModel, load_model
-from collapse_lm.parts import evaluation_sets, prepare, prompt_ids
 
 Seconds = dict[str, float]  # of one update by phase; with the counts of tokens and passes
 Contender = Callable[[Config], Iterator[Seconds]]

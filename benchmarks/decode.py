@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from transformers.cache_utils import DynamicCache
 
 from collapse_lm.inference import inference_network
-from collapse_lm.memory import keep_freed_memory
+from collapse_lm.machine.allocator import keep_freed_memory
 from collapse_lm.models.load import load_model
 
 CACHED = 100  # tokens in the cache before the pass

@@ -27,9 +27,9 @@ from contenders import CONTENDERS, Contender, Seconds
 from roofline import bytes_per_second, flop_per_second, weight_matrices
 
 from collapse_lm.config import Config, load_config
-from collapse_lm.memory import keep_freed_memory
+from collapse_lm.experiment.build import evaluation_sets
+from collapse_lm.machine.allocator import keep_freed_memory
 from collapse_lm.models.load import load_model
-from collapse_lm.parts import evaluation_sets
 
 HERE = Path(__file__).parent
 PHASES = ("sample", "train", "evaluate")

@@ -84,7 +84,7 @@ def _serve(library: Path) -> None:
 
     import collapse_lm.cli.main
     import collapse_lm.report.losses
-    import collapse_lm.runner  # noqa: F401 - warm
+    import collapse_lm.rundir.session  # noqa: F401 - warm
 
     faults = ctypes.CDLL(str(library))
     for line in sys.stdin:

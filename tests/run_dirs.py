@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 
 from collapse_lm.config import resolve, to_yaml
-from collapse_lm.records import RunReader
-from collapse_lm.records.schema import to_json
+from collapse_lm.rundir import RunReader
+from collapse_lm.rundir.rows import to_json
 
 HOSTILE = "\x1b[2Jgone <script>alert(1)</script> ```` \u202eabc $x^2$ \u4e2d\U0001f98a --> [a](b)"
 

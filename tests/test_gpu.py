@@ -5,10 +5,10 @@ import torch
 
 from collapse_lm import rng
 from collapse_lm.config import TrainingConfig
+from collapse_lm.experiment.learner import Segment, make_optimizer, train_step
 from collapse_lm.inference import inference_network
-from collapse_lm.precision import Compute
+from collapse_lm.machine.compute import Compute
 from collapse_lm.sampling import Drafter, Filters, sample
-from collapse_lm.training import Segment, make_optimizer, train_step
 
 from conftest import tiny_gpt2, tiny_llama
 

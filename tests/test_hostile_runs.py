@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from collapse_lm.records.directory import CONFIG, MANIFEST, SAMPLES, SUMMARY, UPDATES
-from collapse_lm.runner import run
+from collapse_lm.rundir.layout import CONFIG, MANIFEST, SAMPLES, SUMMARY, UPDATES
+from collapse_lm.rundir.session import run
 
 from hostile import (
     DAMAGED,

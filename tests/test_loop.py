@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from collapse_lm.config import SamplingConfig, TrainingConfig
-from collapse_lm.evaluation import CorpusLoss
+from collapse_lm.experiment.learner import Segment, Step, make_optimizer, train_step
+from collapse_lm.experiment.sources import OwnSamples
 from collapse_lm.inference import inference_network
 from collapse_lm.loop import Experiment, RunState, self_train
-from collapse_lm.metrics import CollapseRule, Observation
-from collapse_lm.precision import Compute
-from collapse_lm.sources import OwnSamples
-from collapse_lm.training import Segment, Step, make_optimizer, train_step
+from collapse_lm.machine.compute import Compute
+from collapse_lm.measures import CollapseRule, Observation
+from collapse_lm.measures.validation import CorpusLoss
 
 from conftest import tiny_gpt2
 

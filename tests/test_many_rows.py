@@ -8,9 +8,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from collapse_lm import rng
 from collapse_lm.inference import inference_network, kernels
-from collapse_lm.inference.fast import FastNetwork
 from collapse_lm.inference.kernels import dots, many_rows, team
 from collapse_lm.inference.kernels.many_rows import ADD, GATED, GELU, STORE
+from collapse_lm.inference.written_out import FastNetwork
 
 pytestmark = pytest.mark.skipif(
     not (kernels.are_available() and dots.is_available()), reason="no AVX512-BF16"

@@ -18,12 +18,13 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from collapse_lm import rng
-from collapse_lm.data.corpus import load_corpus
+from collapse_lm.corpora.corpus import load_corpus
+from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import MachineError, UserError
-from collapse_lm.evaluation import EvaluationSet, evaluate
 from collapse_lm.inference import inference_network
+from collapse_lm.machine.compute import choose_compute
+from collapse_lm.measures.validation import evaluate
 from collapse_lm.models.load import load_model
-from collapse_lm.precision import choose_compute
 from collapse_lm.pretraining import Recipe, Size
 from collapse_lm.pretraining import ladder as ladder_module
 from collapse_lm.pretraining.ladder import pretrain_ladder

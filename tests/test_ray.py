@@ -10,9 +10,9 @@ import pytest
 from test_run import untimed
 from test_sweep import spec_file, tasks_of
 
-from collapse_lm.engines import run_locally
-from collapse_lm.engines.on_ray import run_on_ray
 from collapse_lm.errors import UserError
+from collapse_lm.sweeps.engines import run_locally
+from collapse_lm.sweeps.engines.on_ray import run_on_ray
 
 from commands import call
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from collapse_lm.printable import one_line, printable
-from collapse_lm.records.schema import to_json
+from collapse_lm._util.printable import one_line, printable
 from collapse_lm.report.losses import draw_losses
 from collapse_lm.report.samples import samples_page
+from collapse_lm.rundir.rows import to_json
 
 HOSTILE = "\x1b[2Jgone\x07 <script>alert(1)</script> ```` \u202eabc $x^2$ \udc80 [a](javascript:b)"
 

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from collapse_lm.data.corpus import DATA_VARIABLE
+from collapse_lm.corpora.corpus import DATA_VARIABLE
 from collapse_lm.reproduction import Scale, Target, sweeps_for
 from collapse_lm.reproduction.plan import LADDER
-from collapse_lm.sweep import plan_sweep
+from collapse_lm.sweeps import plan_sweep
 
 from commands import call, settings
 from conftest import save, tiny_gpt2

@@ -16,12 +16,11 @@ from test_run import do, untimed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import collapse_lm
-from collapse_lm import checkpoints, runner
-from collapse_lm.checkpoints import Schedule
 from collapse_lm.config import load_config
 from collapse_lm.errors import MachineError, UserError
-from collapse_lm.parts import prepare
-from collapse_lm.records import RunReader, has_writer, only_writer
+from collapse_lm.experiment.build import prepare
+from collapse_lm.rundir import RunReader, checkpoints, has_writer, only_writer, session
+from collapse_lm.rundir.checkpoints import Schedule
 
 from commands import call, command, settings
 
@@ -433,7 +432,7 @@ def test_a_collapsed_run_whose_export_fails_goes_on_from_its_checkpoint(
         raise MachineError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "_export", full_disk)
+        patch.setattr(session, "_export", full_disk)
         with pytest.raises(MachineError):
             do(tiny_overrides, tmp_path / "r", *certain)
     assert list((tmp_path / "r" / "checkpoints").glob("u*"))
@@ -461,7 +460,7 @@ def test_memory_that_runs_out_names_the_settings_to_lower(tiny_overrides, tmp_pa
     huge = ["sampling.batch_size=2000000", "sampling.top_k=null", "sampling.speculation=off"]
     script = (
         "import resource, torch, sys; from collapse_lm.cli.main import main;"
-        "import collapse_lm.runner, transformers.models.gpt2.modeling_gpt2;"
+        "import collapse_lm.rundir.session, transformers.models.gpt2.modeling_gpt2;"
         "torch.set_num_threads(1); used = int(open('/proc/self/statm').read().split()[0]) * 4096;"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**30,) * 2); main()"
     )

@@ -9,7 +9,7 @@ import yaml
 import collapse_lm
 from collapse_lm.config import load_config
 from collapse_lm.errors import UserError
-from collapse_lm.records import RunReader
+from collapse_lm.rundir import RunReader
 
 
 def do(tiny_overrides, out, *more, **options):

@@ -6,10 +6,10 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from collapse_lm import rng
 from collapse_lm.inference import inference_network
-from collapse_lm.inference.fast import FastNetwork
 from collapse_lm.inference.generic import GenericNetwork
+from collapse_lm.inference.written_out import FastNetwork
 from collapse_lm.sampling import Drafter, Filters, entropy, pick, sample
-from collapse_lm.sampling.decoder import SlidingDecoder
+from collapse_lm.sampling.sliding import SlidingDecoder
 
 from conftest import tiny_gpt2, tiny_llama
 

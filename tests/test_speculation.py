@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from collapse_lm import rng
 from collapse_lm.config import SamplingConfig, load_config
+from collapse_lm.experiment.sources import OwnSamples
 from collapse_lm.inference import inference_network, kernels
 from collapse_lm.inference.compiled import CompiledNetwork
 from collapse_lm.inference.generic import GenericNetwork
-from collapse_lm.records import RunReader
-from collapse_lm.runner import run
+from collapse_lm.rundir import RunReader
+from collapse_lm.rundir.session import run
 from collapse_lm.sampling import Drafter, Filters, sample
-from collapse_lm.sources import OwnSamples
 
 from conftest import tiny_gpt2, tiny_llama
 

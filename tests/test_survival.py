@@ -13,8 +13,8 @@ from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 from survival_data import PLACEBO, SIX_MP, read, runs
 
 from collapse_lm import rng
-from collapse_lm.analysis.log_rank import count_assignments, log_rank, smallest_p
-from collapse_lm.analysis.survival import kaplan_meier
+from collapse_lm.analysis.stats.log_rank import count_assignments, log_rank, smallest_p
+from collapse_lm.analysis.stats.survival import kaplan_meier
 from collapse_lm.errors import UserError
 
 

@@ -16,11 +16,9 @@ from test_run import untimed
 
 from collapse_lm.cli.sweep import Board
 from collapse_lm.config import load_config
-from collapse_lm.engines import Task, run_locally
-from collapse_lm.engines.share import share_machine
 from collapse_lm.errors import UserError
-from collapse_lm.runner import run
-from collapse_lm.sweep import (
+from collapse_lm.rundir.session import run
+from collapse_lm.sweeps import (
     SweepFolder,
     SweepSpec,
     load_sweep,
@@ -29,6 +27,8 @@ from collapse_lm.sweep import (
     sweep_names,
     with_overrides,
 )
+from collapse_lm.sweeps.engines import Task, run_locally
+from collapse_lm.sweeps.engines.share import share_machine
 
 from commands import call, command
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collapse_lm.metrics import find_loop, measure_samples, seq_rep
-from collapse_lm.metrics.text import Loop, compression, distinct
+from collapse_lm.measures import find_loop, measure_samples, seq_rep
+from collapse_lm.measures.text import Loop, compression, distinct
 
 REAL = json.loads((Path(__file__).parent / "data" / "real_samples.json").read_text())
 

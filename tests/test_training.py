@@ -9,9 +9,7 @@ from torch import nn
 
 from collapse_lm import rng
 from collapse_lm.config import TrainingConfig
-from collapse_lm.inference import head_is_plain
-from collapse_lm.precision import Compute
-from collapse_lm.training import (
+from collapse_lm.experiment.learner import (
     Segment,
     choose_segment,
     make_optimizer,
@@ -19,6 +17,8 @@ from collapse_lm.training import (
     segment_nll,
     train_step,
 )
+from collapse_lm.inference import head_is_plain
+from collapse_lm.machine.compute import Compute
 
 from conftest import byte_tokenizer, tiny_gpt2
 
@@ -137,7 +137,7 @@ def test_a_batch_of_samples_weighs_every_token_alike():
 def test_the_loss_in_chunks_is_the_loss_at_once(monkeypatch, clip):
     outcomes = []
     for chunk in (1000, 32):
-        monkeypatch.setattr("collapse_lm.training._CHUNK", chunk)
+        monkeypatch.setattr("collapse_lm.experiment.learner._CHUNK", chunk)
         network = tiny_gpt2().double()
         assert head_is_plain(network)
         optimizer = make_optimizer(network, TrainingConfig())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from collapse_lm import rng
-from collapse_lm.analysis.trend import bootstrap_interval, run_trend, trend
+from collapse_lm.analysis.stats.trend import bootstrap_interval, run_trend, trend
 from collapse_lm.errors import UserError
 
 losses = st.floats(0, 20, allow_nan=False)

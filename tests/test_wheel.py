@@ -24,7 +24,7 @@ def test_the_wheel_holds_code_presets_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     inside = [name for name in names if ".dist-info/" not in name]
     assert {Path(name).suffix for name in inside} == {".py", ".yaml", ".typed"}
-    assert "collapse_lm/presets/paper.yaml" in inside
+    assert "collapse_lm/config/presets/paper.yaml" in inside
     assert wheel.stat().st_size < 300_000
 
 

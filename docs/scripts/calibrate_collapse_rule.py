@@ -29,12 +29,12 @@ from scipy.stats import beta
 from torch.nn import functional
 
 from collapse_lm import rng
-from collapse_lm.data.corpus import DATA_VARIABLE, load_corpus
+from collapse_lm.corpora.corpus import DATA_VARIABLE, load_corpus
 from collapse_lm.inference import Network, inference_network
-from collapse_lm.metrics.collapse import CollapseRule, Observation
-from collapse_lm.metrics.text import find_loop, seq_rep
+from collapse_lm.machine.compute import choose_compute
+from collapse_lm.measures.rule import CollapseRule, Observation
+from collapse_lm.measures.text import find_loop, seq_rep
 from collapse_lm.models.load import LanguageModel, load_model
-from collapse_lm.precision import choose_compute
 from collapse_lm.sampling import Filters, sample
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.records import find_runs
+from collapse_lm.rundir import find_runs
 
 DOCS = Path(__file__).parents[1]
 PAGE, DATA = DOCS / "reproduction.md", DOCS / "reproduction"

@@ -16,24 +16,26 @@ from collapse_lm._version import __version__
 
 if TYPE_CHECKING:
     from collapse_lm.config import Config, load_config
+    from collapse_lm.corpora.evaluation_set import EvaluationSet
     from collapse_lm.errors import CollapseLMError, MachineError, UserError
-    from collapse_lm.evaluation import EvaluationSet, evaluate
     from collapse_lm.loop import Experiment, RunState, self_train
-    from collapse_lm.metrics import CollapseRule, Observation, find_loop, judge, measure_samples
+    from collapse_lm.measures import CollapseRule, Observation, find_loop, judge, measure_samples
+    from collapse_lm.measures.validation import evaluate
     from collapse_lm.models.load import load_model
-    from collapse_lm.records import RunReader
-    from collapse_lm.runner import RunResult, resume, run
+    from collapse_lm.rundir import RunReader
+    from collapse_lm.rundir.session import RunResult, resume, run
     from collapse_lm.sampling import Filters, sample
 
 _HOMES = {
     "config": ("Config", "load_config"),
     "errors": ("CollapseLMError", "MachineError", "UserError"),
-    "evaluation": ("EvaluationSet", "evaluate"),
+    "corpora.evaluation_set": ("EvaluationSet",),
+    "measures.validation": ("evaluate",),
     "loop": ("Experiment", "RunState", "self_train"),
-    "metrics": ("CollapseRule", "Observation", "find_loop", "judge", "measure_samples"),
+    "measures": ("CollapseRule", "Observation", "find_loop", "judge", "measure_samples"),
     "models.load": ("load_model",),
-    "records": ("RunReader",),
-    "runner": ("RunResult", "resume", "run"),
+    "rundir": ("RunReader",),
+    "rundir.session": ("RunResult", "resume", "run"),
     "sampling": ("Filters", "sample"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

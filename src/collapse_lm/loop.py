@@ -18,14 +18,14 @@ from typing import Any, Protocol
 
 import torch
 
-from collapse_lm.evaluation import CorpusLoss
+from collapse_lm.experiment.learner import Step
+from collapse_lm.experiment.sources import Source
 from collapse_lm.inference import Network
-from collapse_lm.metrics.collapse import CollapseRule, Observation, judge
-from collapse_lm.metrics.text import measure_samples
-from collapse_lm.records.schema import UpdateRecord
+from collapse_lm.measures.rule import CollapseRule, Observation, judge
+from collapse_lm.measures.text import measure_samples
+from collapse_lm.measures.validation import CorpusLoss
+from collapse_lm.rundir.rows import UpdateRecord
 from collapse_lm.sampling import Draw
-from collapse_lm.sources import Source
-from collapse_lm.training import Step
 
 
 @dataclass

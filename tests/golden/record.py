@@ -146,7 +146,7 @@ def facts(result) -> dict[str, object]:
 
 def reader_of(directory: Path):
     """The reader of a run's record."""
-    from collapse_lm.records import RunReader
+    from collapse_lm.rundir import RunReader
 
     return RunReader(Path(directory))
 

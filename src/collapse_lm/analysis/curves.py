@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapse_lm.analysis.survival import Floats
+from collapse_lm.analysis.stats.survival import Floats
 
 FEW = 5  # below this number of runs a standard error is too rough, and the band is the range
 

@@ -6,9 +6,9 @@ Pure.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from collapse_lm._util.printable import printable
 from collapse_lm.analysis.outcomes import Measured, Outcome
-from collapse_lm.analysis.survival import kaplan_meier
-from collapse_lm.printable import printable
+from collapse_lm.analysis.stats.survival import kaplan_meier
 
 LEARNING_RATE, SIZE, PHASE = "learning rate", "size", "phase"
 Groups = Mapping[str, Sequence[Measured]]

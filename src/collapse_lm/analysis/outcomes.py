@@ -13,10 +13,10 @@ from pathlib import Path
 
 from collapse_lm.config import Config, load_config
 from collapse_lm.errors import UserError
-from collapse_lm.metrics.collapse import CollapseRule, judge
-from collapse_lm.records import RunReader, observations
-from collapse_lm.records.directory import CONFIG
-from collapse_lm.records.schema import Row
+from collapse_lm.measures.rule import CollapseRule, judge
+from collapse_lm.rundir import RunReader, observations
+from collapse_lm.rundir.layout import CONFIG
+from collapse_lm.rundir.rows import Row
 
 ENDED = ("finished", "diverged")  # other runs stopped for reasons that say nothing of the model
 LAST = 5  # samples that stand for the end of a run

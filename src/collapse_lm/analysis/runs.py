@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from collapse_lm._util.files import read_regular
 from collapse_lm.config.yaml_text import parse_yaml
-from collapse_lm.reading import read_regular
-from collapse_lm.records import RecordError, RunReader, find_runs, has_writer
-from collapse_lm.records.directory import CONFIG, UPDATES
-from collapse_lm.records.shape import naming
+from collapse_lm.rundir import RecordError, RunReader, find_runs, has_writer
+from collapse_lm.rundir.layout import CONFIG, UPDATES
+from collapse_lm.rundir.shape import naming
 
 
 def run_table(folder: Path) -> list[dict[str, Any]]:

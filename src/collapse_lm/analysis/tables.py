@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from collapse_lm._util.printable import printable
 from collapse_lm.analysis.levels import Groups, sort_group
 from collapse_lm.analysis.outcomes import LeftOut, Measured, Outcome
-from collapse_lm.analysis.survival import kaplan_meier
-from collapse_lm.printable import printable
-from collapse_lm.records.schema import Row
+from collapse_lm.analysis.stats.survival import kaplan_meier
+from collapse_lm.rundir.rows import Row
 
 _PLAIN = tuple(f.name for f in fields(Outcome) if f.name not in ("corpora", "validation"))
 _SETTING = ("run", "label", "parameters", "learning_rate", "temperature", "sample_length", "seed")

@@ -19,9 +19,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from collapse_lm._util.printable import printable
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
-from collapse_lm.cli.display import show_resumed, show_run
 from collapse_lm.cli.options import Settings
 from collapse_lm.cli.pretrain import pretrain
 from collapse_lm.cli.reproduce import reproduce
@@ -29,9 +29,9 @@ from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import sweep
 from collapse_lm.config import Config, load_config, preset_names, resolve, to_yaml
 from collapse_lm.errors import CollapseLMError, UserError
-from collapse_lm.printable import printable
-from collapse_lm.records.directory import default_directory, holds_run
-from collapse_lm.sweep import tell_sweeps
+from collapse_lm.observers.display import show_resumed, show_run
+from collapse_lm.rundir.layout import default_directory, holds_run
+from collapse_lm.sweeps import tell_sweeps
 
 app = typer.Typer(
     name="collapse-lm",
@@ -125,7 +125,7 @@ def run(
         raise UserError.single("--resume", "no --out", "the run directory to go on with", "--out")
     path = out or default_directory(Path(preset).stem, config.seed)
     if resume and holds_run(path):
-        from collapse_lm.resumable import overrides_to
+        from collapse_lm.rundir.resume import overrides_to
 
         settings = overrides_to(path, config)
         _until_signal(lambda stop: show_resumed(path, settings, stop))
@@ -169,14 +169,14 @@ def evaluate(
     """Score a model on real text: loss, perplexity, bits per byte, word perplexity."""
     evaluation = {"corpora": corpus, "context": context, "stride": stride, "tokens": tokens}
     config = resolve({"model": model, "evaluation": evaluation})
-    from collapse_lm.manifest import describe_corpus
-    from collapse_lm.parts import (
+    from collapse_lm.experiment.build import (
         check_positions,
         evaluate_all,
         evaluation_lengths,
         evaluation_sets,
         ready_model,
     )
+    from collapse_lm.rundir.manifest import describe_corpus
 
     ready = ready_model(config)
     check_positions(ready.model, evaluation_lengths(config))
@@ -200,7 +200,13 @@ def sample(
 ) -> None:
     """Draw samples from a model, as update 1 of a run would (see `--set sampling.KEY=...`)."""
     config = resolve({"model": model}, settings or [])
-    from collapse_lm.parts import check_positions, decode, own_samples, ready_model, sample_lengths
+    from collapse_lm.experiment.build import (
+        check_positions,
+        decode,
+        own_samples,
+        ready_model,
+        sample_lengths,
+    )
 
     ready = ready_model(config)
     check_positions(ready.model, sample_lengths(config, ready.model))
@@ -221,7 +227,7 @@ def models(as_json: AsJson = False) -> None:
 @app.command()
 def corpora(as_json: AsJson = False) -> None:
     """List the corpora, and which are ready on this machine."""
-    from collapse_lm.data.corpus import list_corpora
+    from collapse_lm.corpora.corpus import list_corpora
 
     found = list_corpora()
     _print([asdict(info) for info in found], as_json, lambda: tables.corpora_table(found))
@@ -247,7 +253,7 @@ def list_runs(
 def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> None:
     """Show hardware, precision, what is missing, and the expected seconds per update."""
     config = load_config(preset, settings or [])
-    from collapse_lm.doctor import examine
+    from collapse_lm.machine.doctor import examine
 
     console = Console()
     for line in examine(config):

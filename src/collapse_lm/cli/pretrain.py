@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from collapse_lm._util.printable import printable
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.pretraining.recipe import Recipe, Size
 from collapse_lm.pretraining.texts import Texts, prepare
-from collapse_lm.printable import printable
 
 if TYPE_CHECKING:
     from collapse_lm.pretraining.ladder import Built

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from collapse_lm._util.files import writing
+from collapse_lm._util.printable import printable
 from collapse_lm.cli import options
 from collapse_lm.cli.options import Engine
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import choose_engine, do_plan, show_plan
-from collapse_lm.data.corpus import list_corpora
-from collapse_lm.printable import printable
-from collapse_lm.records.directory import writing
+from collapse_lm.corpora.corpus import list_corpora
 from collapse_lm.reproduction.plan import LADDER, SIZE, Scale, Target, groups_of, sweeps_for
-from collapse_lm.sweep import SweepFolder, SweepSpec, plan_sweep, with_overrides
+from collapse_lm.sweeps import SweepFolder, SweepSpec, plan_sweep, with_overrides
 
 
 def reproduce(
@@ -122,7 +122,7 @@ def _write(out: Path) -> None:
 
 def _note_call(out: Path, call: dict[str, Any], began: datetime, clock: float) -> None:
     """Add a line to OUT/calls.jsonl: what this call did, when, with which code, how long."""
-    from collapse_lm.manifest import git_commit, package_version
+    from collapse_lm.rundir.manifest import git_commit, package_version
 
     call |= {"words": sys.argv[1:], "started": began.isoformat(timespec="seconds")}
     call |= {"seconds": round(time.monotonic() - clock, 1), "git_commit": git_commit()}

@@ -14,12 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from collapse_lm._util.printable import one_line, printable
 from collapse_lm.cli import options
 from collapse_lm.cli.options import Engine
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.errors import UserError
-from collapse_lm.printable import one_line, printable
-from collapse_lm.sweep import (
+from collapse_lm.sweeps import (
     Plan,
     PlannedRun,
     RunState,
@@ -30,10 +30,10 @@ from collapse_lm.sweep import (
     sweep_names,
     with_overrides,
 )
-from collapse_lm.sweep.plan import MANY, check_size
+from collapse_lm.sweeps.plan import MANY, check_size
 
 if TYPE_CHECKING:
-    from collapse_lm.engines import Ended
+    from collapse_lm.sweeps.engines import Ended
 
     Start = Callable[..., Iterator[Ended]]
 
@@ -106,15 +106,15 @@ def choose_engine(
     if engine is Engine.ray and jobs:
         fix = "--threads says how many fit on a node"
         raise UserError.single("--jobs", "--engine ray", "--engine local", fix)
-    from collapse_lm.engines.share import share_machine
+    from collapse_lm.sweeps.engines.share import share_machine
 
     share = share_machine(jobs)
     count = threads or share.threads
     if engine is Engine.ray:
-        from collapse_lm.engines.on_ray import run_on_ray
+        from collapse_lm.sweeps.engines.on_ray import run_on_ray
 
         return partial(run_on_ray, threads=count, gpus=gpus, address=address)
-    from collapse_lm.engines import run_locally
+    from collapse_lm.sweeps.engines import run_locally
 
     devices, logs = share.devices, folder.logs
     return partial(run_locally, jobs=share.jobs, threads=count, devices=devices, logs=logs)
@@ -122,7 +122,7 @@ def choose_engine(
 
 def do_plan(plan: Plan, folder: SweepFolder, start: "Start", stop: StopRequest) -> int:
     """Do what is missing, show it, and return how many runs failed."""
-    from collapse_lm.engines import Task
+    from collapse_lm.sweeps.engines import Task
 
     tasks = [
         Task(run.name, run.config, folder.run_path(run))
@@ -179,9 +179,9 @@ def show_plan(
     may_measure: bool = True,
 ) -> None:
     """Print every run with its state, and how long what is missing takes here at most."""
-    from collapse_lm.engines.base import use_threads
-    from collapse_lm.engines.estimate import longest_seconds
-    from collapse_lm.engines.share import share_machine
+    from collapse_lm.sweeps.engines.base import use_threads
+    from collapse_lm.sweeps.engines.estimate import longest_seconds
+    from collapse_lm.sweeps.engines.share import share_machine
 
     states = folder.states(plan)
     for run, state in states:

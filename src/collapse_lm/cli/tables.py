@@ -6,10 +6,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from collapse_lm.data.corpus import CorpusInfo
-from collapse_lm.doctor_lines import DoctorLine
+from collapse_lm._util.printable import printable
+from collapse_lm.corpora.corpus import CorpusInfo
+from collapse_lm.machine.doctor_lines import DoctorLine
 from collapse_lm.models.inventory import ModelInfo
-from collapse_lm.printable import printable
 
 Lazy = Callable[[], Table]
 

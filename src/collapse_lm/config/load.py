@@ -16,13 +16,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from collapse_lm._util.printable import printable
 from collapse_lm.config.schema import Config
 from collapse_lm.config.yaml_text import parse_yaml
 from collapse_lm.errors import Problem, UserError
-from collapse_lm.printable import printable
 
 Tree = dict[str, Any]
-_PRESETS = resources.files("collapse_lm") / "presets"
+_PRESETS = resources.files("collapse_lm.config") / "presets"
 _LARGEST_FILE = 1_000_000  # bytes; a configuration is a page of text
 _LONGEST_CHAIN = 10  # files that extend one another
 _DEEPEST_KEY = 8  # parts of a dotted key; the configuration has two

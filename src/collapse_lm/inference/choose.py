@@ -6,10 +6,10 @@ import torch
 
 from collapse_lm.inference.base import Network
 from collapse_lm.inference.compiled import CompiledNetwork
-from collapse_lm.inference.fast import GPT2, FastNetwork, Llama
 from collapse_lm.inference.generic import GenericNetwork
 from collapse_lm.inference.linear import CopyLinear, Linear
-from collapse_lm.precision import Precision
+from collapse_lm.inference.written_out import GPT2, FastNetwork, Llama
+from collapse_lm.machine.compute import Precision
 
 
 def inference_network(master: Any, precision: Precision) -> Network:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
-from collapse_lm.inference.fast import Architecture, Block, FastNetwork, Positions
 from collapse_lm.inference.kernels import NUMBERS, bulk_pass, whole_pass
 from collapse_lm.inference.kernels import arguments as at
 from collapse_lm.inference.linear import CopyLinear
+from collapse_lm.inference.written_out import Architecture, Block, FastNetwork, Positions
 
 
 class PassCache:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.linear import chunked_nll, head_nll
-from collapse_lm.precision import at_least_float32
+from collapse_lm.machine.compute import at_least_float32
 
 
 class GenericCache:

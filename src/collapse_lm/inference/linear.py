@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from collapse_lm.inference import kernels
-from collapse_lm.precision import at_least_float32
+from collapse_lm.machine.compute import at_least_float32
 
 _CHUNK = 256  # positions whose logits exist at a time
 

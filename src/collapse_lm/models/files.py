@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.data.corpus import expanded
+from collapse_lm._util.files import is_inside, read_regular, require_regular
+from collapse_lm._util.hub import require_hub
+from collapse_lm.corpora.corpus import expanded
 from collapse_lm.errors import MachineError, UserError
-from collapse_lm.hub_access import require_hub
-from collapse_lm.reading import is_inside, read_regular, require_regular
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _READ = {".json", ".jsonl", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".gguf", ".py"}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from collapse_lm.data.corpus import expanded
+from collapse_lm.corpora.corpus import expanded
 from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model

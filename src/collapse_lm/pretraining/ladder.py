@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import UserError
-from collapse_lm.evaluation import EvaluationSet, evaluate
 from collapse_lm.inference import inference_network
-from collapse_lm.manifest import describe_corpus, device_name, git_commit, package_version
-from collapse_lm.memory import keep_freed_memory
-from collapse_lm.precision import Compute, choose_compute
-from collapse_lm.pretraining.checkpoint import (
+from collapse_lm.machine.allocator import keep_freed_memory
+from collapse_lm.machine.compute import Compute, choose_compute
+from collapse_lm.measures.validation import evaluate
+from collapse_lm.pretraining.folder import (
     find_conflict,
     read_fingerprint,
     read_provenance,
@@ -32,6 +32,7 @@ from collapse_lm.pretraining.recipe import Recipe, Size
 from collapse_lm.pretraining.texts import Texts, fingerprint, load_texts
 from collapse_lm.pretraining.tokenizer import encode_corpus, train_tokenizer
 from collapse_lm.pretraining.train import Learned, pretrain
+from collapse_lm.rundir.manifest import describe_corpus, device_name, git_commit, package_version
 
 FORMAT_VERSION = 1  # of provenance.json
 _LAST = 50  # steps whose mean is the train loss of the provenance

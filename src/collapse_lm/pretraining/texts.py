@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from collapse_lm.data.corpus import Corpus, load_corpus
+from collapse_lm.corpora.corpus import Corpus, load_corpus
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.pretraining.recipe import Recipe, Size, read_recipe
 

@@ -17,9 +17,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from collapse_lm import rng
 from collapse_lm.config.schema import TrainingConfig
 from collapse_lm.errors import UserError
-from collapse_lm.precision import Compute, at_least_float32
+from collapse_lm.experiment.learner import make_optimizer
+from collapse_lm.machine.compute import Compute, at_least_float32
 from collapse_lm.pretraining.recipe import Recipe, Size
-from collapse_lm.training import make_optimizer
 
 
 @dataclass(frozen=True)

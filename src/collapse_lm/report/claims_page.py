@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from collapse_lm._util.printable import printable
+from collapse_lm.analysis.claims.verdicts import Claim, Effect
 from collapse_lm.analysis.outcomes import LeftOut
-from collapse_lm.analysis.verdicts import Claim, Effect
-from collapse_lm.printable import printable
 from collapse_lm.report.samples import as_code
 
 _HEAD = "| claim | verdict | effect (95 % interval) | p | runs |\n| --- | --- | --- | --- | --- |"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.printable import printable
-from collapse_lm.records.schema import Row
+from collapse_lm._util.printable import printable
 from collapse_lm.report.style import COLOURS, exact, new_figure, save_figure
+from collapse_lm.rundir.rows import Row
 
 
 def draw_losses(rows: Sequence[Row], summary: Row | None, manifest: Row, folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from collapse_lm.analysis.levels import name_parameters, name_rate, rate, size, sort_by
 from collapse_lm.analysis.outcomes import Measured
-from collapse_lm.analysis.survival import KaplanMeier, kaplan_meier
+from collapse_lm.analysis.stats.survival import KaplanMeier, kaplan_meier
 from collapse_lm.report.curve_figures import band_words, draw_level
 from collapse_lm.report.style import (
     WIDTH,

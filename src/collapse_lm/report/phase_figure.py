@@ -8,7 +8,7 @@ import numpy as np
 
 from collapse_lm.analysis.levels import cell, name_rate, sort_by
 from collapse_lm.analysis.outcomes import Measured
-from collapse_lm.analysis.survival import KaplanMeier, kaplan_meier
+from collapse_lm.analysis.stats.survival import KaplanMeier, kaplan_meier
 from collapse_lm.report.style import new_figure, paper_look, save_figure
 
 _OPEN = "#e8e8e8"  # cells whose median is not reached

@@ -7,19 +7,19 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from collapse_lm.analysis.claims import judge_claims, main_runs
+from collapse_lm._util.files import write_atomically, writing
+from collapse_lm.analysis.claims.judge import judge_claims, main_runs
+from collapse_lm.analysis.claims.verdicts import Claim
 from collapse_lm.analysis.levels import LEARNING_RATE, PHASE, SIZE, Groups
 from collapse_lm.analysis.outcomes import LeftOut, Measured, common_folder, measure_runs
 from collapse_lm.analysis.tables import runs_table, survival_table, updates_table
-from collapse_lm.analysis.verdicts import Claim
 from collapse_lm.errors import UserError
-from collapse_lm.records import RunReader
-from collapse_lm.records.directory import write_atomically, writing
 from collapse_lm.report.claims_page import claims_markdown
 from collapse_lm.report.curve_figures import figure_2, figure_4
 from collapse_lm.report.onset_figures import figure_3, survival_figure
 from collapse_lm.report.phase_figure import phase_figure
 from collapse_lm.report.table1 import choose_run, table1_markdown, table1_text
+from collapse_lm.rundir import RunReader
 
 _FIGURES = (
     ("figure2", LEARNING_RATE, figure_2),

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
-from collapse_lm.printable import printable
-from collapse_lm.records.schema import Row
+from collapse_lm._util.printable import printable
+from collapse_lm.rundir.rows import Row
 
 
 def samples_page(

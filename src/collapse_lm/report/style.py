@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.printable import printable
-from collapse_lm.records.directory import writing
+from collapse_lm._util.files import writing
+from collapse_lm._util.printable import printable
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", "--", ":", "-.")

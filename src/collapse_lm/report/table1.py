@@ -7,11 +7,11 @@ run went on.
 
 from collections.abc import Sequence
 
+from collapse_lm._util.printable import printable
 from collapse_lm.analysis.levels import name_rate
 from collapse_lm.analysis.outcomes import Measured, Outcome
-from collapse_lm.printable import printable
-from collapse_lm.records.schema import Row
 from collapse_lm.report.samples import as_code, fenced
+from collapse_lm.rundir.rows import Row
 
 _RULER = "-" * 72
 

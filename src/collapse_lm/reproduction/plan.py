@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from collapse_lm.pretraining.recipe import Recipe
-from collapse_lm.sweep import SweepSpec
+from collapse_lm.sweeps import SweepSpec
 
 LEARNING_RATE, SIZE = "learning rate", "size"  # the groups that the analysis knows
 LADDER = Recipe().sizes  # width x depth of the embedded models of Figure 3

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from collapse_lm.precision import at_least_float32
+from collapse_lm.machine.compute import at_least_float32
 
 
 @dataclass(frozen=True)

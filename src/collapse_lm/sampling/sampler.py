@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from collapse_lm.inference import Network
-from collapse_lm.sampling.decoder import SlidingDecoder
 from collapse_lm.sampling.inverse_cdf import Filters, entropy, pick
+from collapse_lm.sampling.sliding import SlidingDecoder
 from collapse_lm.sampling.speculation import DraftedSequence, Drafter
 
 

@@ -1,0 +1,1 @@
+"""The paper's sentences, each with its test and its verdict."""

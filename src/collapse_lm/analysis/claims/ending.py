@@ -1,0 +1,182 @@
+"""Claims on how runs end: a train loss near 0, and collapse into repetition in run after run."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from collapse_lm.analysis.claims.verdicts import (
+    ALMOST_ZERO,
+    CONFIDENCE,
+    CONSISTENT,
+    FEWEST_RUNS,
+    FEWEST_SEEDS,
+    HALF,
+    PAPER_UPDATES,
+    SEED,
+    SURELY,
+    Claim,
+    Finding,
+    Statement,
+    Verdict,
+    as_effect,
+    decide,
+    share_of,
+    too_few,
+)
+from collapse_lm.analysis.levels import describe_levels
+from collapse_lm.analysis.outcomes import Measured
+from collapse_lm.analysis.stats.trend import Interval, bootstrap_interval
+
+CLOSE_TO_ZERO = Statement(
+    id="train-loss-nears-zero",
+    section="3",
+    sentence=(
+        "This phenomenon is exemplified by a significant decrease in loss on generated (train) "
+        "data, almost reaching 0 loss."
+    ),
+    supports=f"a train loss below {ALMOST_ZERO} nats per token in runs that collapse",
+    test=(
+        "share of the collapsed runs whose lowest train loss is below "
+        f"{ALMOST_ZERO} nats per token, with the interval of Clopper and Pearson; medians over "
+        "runs with a bootstrap interval over runs"
+    ),
+    rule=(
+        f"supported if the interval of the share lies above {HALF}; not supported if it lies below "
+        f"even when each run that ended before {PAPER_UPDATES} updates, the paper's horizon, is "
+        f"counted as one that would have got there; undecided otherwise, without a collapse, and "
+        f"with fewer than {FEWEST_RUNS} collapsed runs or {FEWEST_SEEDS} seeds"
+    ),
+    limits=(
+        "A run that stops at its collapse is not seen to fall further, so the lowest loss is an "
+        "upper bound. A train loss below the same threshold is one of the criteria of collapse: "
+        "claims.json counts the runs in which it fired. Runs at several rates that share a seed "
+        "share random numbers, so the interval is somewhat too short."
+    ),
+)
+CONSISTENTLY = Statement(
+    id="collapse-is-consistent",
+    section="4",
+    sentence=(
+        "extended self-training of the GPT-2 model leads to significant performance degradation, "
+        "with models collapsing into repetitive sequences consistently."
+    ),
+    supports="nearly every run collapses, and its samples are then loops or poor in new 4-grams",
+    test=(
+        "share of runs that collapsed and of whose last five samples more than half are repetitive "
+        "(loop share at least .5 or seq-rep-4 at least .6), as opposed to a low train loss only; "
+        "interval of Clopper and Pearson"
+    ),
+    rule=(
+        f"supported if the share is at least {CONSISTENT} and its interval above {SURELY}; not "
+        f"supported if the interval lies below {CONSISTENT} even when each run that was cut short "
+        f"(censored before {PAPER_UPDATES} updates, the paper's horizon) is counted as a "
+        "collapse into repetition; undecided otherwise"
+    ),
+    limits=(
+        "The share is that of these rates within these numbers of updates; a lower rate or a "
+        "shorter horizon makes it smaller. The runs differ in their learning rate, so they are "
+        "no sample of one population, and share random numbers where they share a seed. That a "
+        "collapse is repetitive is nearly its definition; that it comes in every run is not. "
+        "Degradation of the validation loss is judged by the claims on it."
+    ),
+)
+
+
+def close_to_zero_claim(group: str, runs: Sequence[Measured]) -> Claim:
+    """Judge "a significant decrease in loss on generated data, almost reaching 0 loss"."""
+    collapsed = [run.outcome for run in runs if run.outcome.observed]
+    if not runs:
+        return Claim(CLOSE_TO_ZERO, Finding("not tested", "no finished run"))
+    if not collapsed:
+        finding = Finding("undecided", "no run collapsed", group=group, runs=0)
+        return Claim(CLOSE_TO_ZERO, finding)
+    near = [o for o in collapsed if o.train_lowest < ALMOST_ZERO]
+    short = [o for o in collapsed if o.train_lowest >= ALMOST_ZERO and o.updates < PAPER_UPDATES]
+    share = share_of(len(near), len(collapsed))
+    at_best = share_of(len(near) + len(short), len(collapsed))
+    few = too_few(len(collapsed), len({o.seed for o in collapsed}))
+    reason = (
+        f"the train loss fell below {ALMOST_ZERO} nats per token in "
+        f"{len(near)} of {len(collapsed)} collapsed runs; of the others {len(short)} ended before "
+        f"{PAPER_UPDATES} updates"
+    )
+    finding = Finding(
+        "undecided" if few else _with_horizon(share, at_best, HALF),
+        f"{few}; {reason}" if few else reason,
+        as_effect(f"share of collapsed runs whose train loss falls below {ALMOST_ZERO}", share),
+        group=group,
+        runs=len(collapsed),
+        levels=describe_levels(group, runs),
+        details={
+            "median_first_train_loss": vars(_median([o.train_first for o in collapsed])),
+            "median_lowest_train_loss": vars(_median([o.train_lowest for o in collapsed])),
+            "median_last_train_loss": vars(_median([o.train_last for o in collapsed])),
+            "share_last_below": vars(
+                share_of(sum(o.train_last < ALMOST_ZERO for o in collapsed), len(collapsed))
+            ),
+            "runs_that_end_below_their_start": sum(o.train_last < o.train_first for o in collapsed),
+            "runs_where_train_loss_was_a_criterion": sum(
+                "train_loss" in o.criteria for o in collapsed
+            ),
+        },
+        reach=_reach(len(collapsed)),
+    )
+    return Claim(CLOSE_TO_ZERO, finding)
+
+
+def consistent_claim(group: str, runs: Sequence[Measured]) -> Claim:
+    """Judge "models collapsing into repetitive sequences consistently" on the runs of a group."""
+    if not runs:
+        return Claim(CONSISTENTLY, Finding("not tested", "no finished run"))
+    outcomes = [run.outcome for run in runs]
+    collapsed = [o for o in outcomes if o.observed]
+    repetitive = [o for o in collapsed if o.repetitive > HALF]
+    open_runs = [o for o in outcomes if not o.observed and o.time < PAPER_UPDATES]
+    share = share_of(len(repetitive), len(runs))
+    at_best = share_of(len(repetitive) + len(open_runs), len(runs))
+    verdict: Verdict = "undecided"
+    if share.value >= CONSISTENT and share.lower > SURELY:
+        verdict = "supported"
+    elif at_best.upper < CONSISTENT:
+        verdict = "not supported"
+    reason = (
+        f"{len(collapsed)} of {len(runs)} runs collapsed, {len(repetitive)} of them into "
+        f"repetition; censored before {PAPER_UPDATES} updates: {len(open_runs)}"
+    )
+    few = too_few(len(runs), len({o.seed for o in outcomes}))
+    finding = Finding(
+        "undecided" if few else verdict,
+        f"{few}; {reason}" if few else reason,
+        as_effect("share of runs that collapsed into repetition", share),
+        group=group,
+        runs=len(runs),
+        levels=describe_levels(group, runs),
+        details={
+            "share_collapsed": vars(share_of(len(collapsed), len(runs))),
+            "share_repetitive_of_collapsed": vars(share_of(len(repetitive), len(collapsed))),
+            "share_if_cut_short_runs_collapsed": vars(at_best),
+            "diverged": sum(o.status == "diverged" for o in outcomes),
+            "longest_run": max(o.updates for o in outcomes),
+        },
+        reach=_reach(len(runs)),
+    )
+    return Claim(CONSISTENTLY, finding)
+
+
+def _with_horizon(share: Interval, at_best: Interval, threshold: float) -> Verdict:
+    """Decide so that runs which were cut short cannot speak against a claim."""
+    verdict = decide((share, threshold))
+    return "undecided" if verdict == "not supported" and at_best.upper >= threshold else verdict
+
+
+def _median(values: Sequence[float]) -> Interval:
+    """Median over runs, in nats per token; a run without the number is left out."""
+    known = [value for value in values if not np.isnan(value)]
+    if not known:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    return bootstrap_interval(known, lambda x: float(np.median(x)), CONFIDENCE, seed=SEED)
+
+
+def _reach(runs: int) -> str:
+    least = share_of(runs, runs).lower
+    return f"If all of {runs} runs agree, the interval of their share still reaches to {least:.2f}."

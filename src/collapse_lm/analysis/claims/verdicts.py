@@ -1,0 +1,163 @@
+"""What a claim is, what a test of it found, and the rules that turn numbers to a verdict.
+
+The thresholds are fixed here, before any run is seen, and are written into
+claims.json. Knows nothing of particular claims.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from scipy.stats import binomtest
+
+from collapse_lm.analysis.stats.trend import Interval
+from collapse_lm.rundir.rows import to_json
+
+Verdict = Literal["supported", "not supported", "undecided", "not tested"]
+
+SEED = 0  # of every permutation and bootstrap: equal runs give equal claims
+CONFIDENCE = 0.95
+SIGNIFICANT = 0.05  # largest p-value of a verdict
+FEWEST_SEEDS = 3  # fewer are too few to tell an effect from their chance
+FEWEST_RUNS = 6  # with 5 runs that all agree, the interval of their share reaches below 1/2
+HALF = 0.5
+EVERY_UPDATE = 0.95  # share of updates that counts as "each"
+ALMOST_ZERO = 0.1  # nats per token
+CONSISTENT = 0.9  # share of runs that counts as "consistently"
+SURELY = 0.75  # above which the interval of that share must lie
+PAPER_UPDATES = 1000  # horizon of the paper's runs (section 3)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The number a verdict rests on, with its 95 % interval.
+
+    NaN is undefined; an infinite limit is a limit that the data do not give.
+    """
+
+    name: str
+    value: float
+    lower: float
+    upper: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the paper says, and how it is tested, fixed before the runs.
+
+    Attributes:
+        id: short name.
+        section: of the paper.
+        sentence: the paper's words.
+        supports: what would support it.
+        test: what is computed.
+        rule: the verdict's rule, with its thresholds.
+        limits: what a test of this kind cannot show.
+    """
+
+    id: str
+    section: str
+    sentence: str
+    supports: str
+    test: str
+    rule: str
+    limits: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a test found.
+
+    Attributes:
+        verdict: supported, not supported, undecided or not tested.
+        reason: why, in words.
+        effect: the number it rests on; None without a test.
+        p_value: NaN where the test has none.
+        group: the sweep that was used.
+        runs: runs behind the effect.
+        levels: name -> runs, seeds, collapses and median time of each level compared.
+        details: further numbers, by name.
+        reach: what this number of runs can show at best.
+    """
+
+    verdict: Verdict
+    reason: str
+    effect: Effect | None = None
+    p_value: float = math.nan
+    group: str = ""
+    runs: int = 0
+    levels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    reach: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper with what was found."""
+
+    statement: Statement
+    finding: Finding
+
+    @property
+    def id(self) -> str:
+        """Short name of the claim."""
+        return self.statement.id
+
+    @property
+    def verdict(self) -> Verdict:
+        """supported, not supported, undecided or not tested."""
+        return self.finding.verdict
+
+    @property
+    def limits(self) -> str:
+        """What a test of this kind and size can and cannot show."""
+        return f"{self.statement.limits} {self.finding.reach}".strip()
+
+    def row(self) -> dict[str, Any]:
+        """Return the entry of claims.json; what JSON lacks is null and named in `nonfinite`."""
+        found = {
+            **asdict(self.statement),
+            **asdict(self.finding),
+            "limits": self.limits,
+            "confidence": CONFIDENCE,
+        }
+        del found["reach"]
+        return dict(json.loads(to_json(found)))
+
+
+def share_of(successes: int, runs: int) -> Interval:
+    """Share of runs with the interval of Clopper and Pearson (1934); NaN for no runs."""
+    if not runs:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    limits = binomtest(successes, runs).proportion_ci(CONFIDENCE, method="exact")
+    return Interval(successes / runs, float(limits.low), float(limits.high), runs)
+
+
+def as_effect(name: str, interval: Interval, note: str = "") -> Effect:
+    """Name an interval."""
+    return Effect(name, interval.value, interval.lower, interval.upper, note)
+
+
+def decide(*tests: tuple[Interval, float]) -> Verdict:
+    """Compare intervals with thresholds, each (interval, threshold).
+
+    Supported where every interval lies above its threshold, not supported where any
+    lies below, undecided otherwise. A NaN lies nowhere.
+    """
+    if any(interval.upper < threshold for interval, threshold in tests):
+        return "not supported"
+    if all(interval.lower > threshold for interval, threshold in tests):
+        return "supported"
+    return "undecided"
+
+
+def too_few(runs: int, seeds: int) -> str:
+    """Say why a number of runs cannot carry a verdict about runs; empty if it can."""
+    if seeds < FEWEST_SEEDS:
+        return f"{seeds} seeds: fewer than {FEWEST_SEEDS} cannot tell an effect from chance"
+    if runs < FEWEST_RUNS:
+        return f"{runs} runs: fewer than {FEWEST_RUNS} cannot carry a verdict"
+    return ""

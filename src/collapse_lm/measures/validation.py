@@ -1,0 +1,76 @@
+"""Losses of a model on fixed windows of real text. Touches no random stream.
+
+Shapes: B windows, C positions of a window, V vocabulary.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from collapse_lm.corpora.evaluation_set import EvaluationSet
+from collapse_lm.corpora.windows import Window
+from collapse_lm.inference import Network
+
+_BATCH_TOKENS = 2048  # tokens of one forward pass
+
+
+@dataclass(frozen=True)
+class CorpusLoss:
+    """Validation loss on one corpus, in the units that compare across tokenizers too.
+
+    Attributes:
+        loss: mean -log p in nats per token.
+        perplexity: exp(loss).
+        bits_per_byte: total -log2 p divided by the UTF-8 bytes of the scored text.
+        word_perplexity: exp of the total -log p per whitespace-delimited word.
+        tokens: tokens scored.
+    """
+
+    loss: float
+    perplexity: float
+    bits_per_byte: float
+    word_perplexity: float
+    tokens: int
+
+
+def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:
+    """Score every window of an evaluation set."""
+    total = sum(_batch_nll(network, data.ids, batch) for batch in _batches(data.windows))
+    loss = total / data.tokens
+    return CorpusLoss(
+        loss=loss,
+        perplexity=_exp(loss),
+        bits_per_byte=total / math.log(2) / data.scored_bytes if data.scored_bytes else math.nan,
+        word_perplexity=_exp(total / data.scored_words) if data.scored_words else math.nan,
+        tokens=data.tokens,
+    )
+
+
+@torch.inference_mode()
+def _batch_nll(network: Network, ids: Tensor, batch: Sequence[Window]) -> float:
+    """Total -log p over the targets of windows of one shape."""
+    inputs_BC = torch.stack([ids[w.first_input : w.end] for w in batch]).to(network.device)
+    targets_BC = torch.stack([ids[w.first_target + 1 : w.end + 1] for w in batch])
+    hidden_BCD = network.hidden(inputs_BC)[:, -batch[0].targets :]
+    hidden_ND = hidden_BCD.reshape(-1, hidden_BCD.shape[-1])
+    targets_N = targets_BC.reshape(-1).to(network.device)
+    return float(network.nll(hidden_ND, targets_N).sum())
+
+
+def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
+    """Group neighbouring windows of the same shape into batches of about _BATCH_TOKENS."""
+    for (inputs, _), group in groupby(windows, key=lambda w: (w.inputs, w.targets)):
+        same, size = list(group), max(1, _BATCH_TOKENS // inputs)
+        for start in range(0, len(same), size):
+            yield same[start : start + size]
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

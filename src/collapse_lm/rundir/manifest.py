@@ -1,0 +1,129 @@
+"""The manifest of a run: all that is needed to know what it was, to repeat it or go on."""
+
+import logging
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from collapse_lm.config import Config, identity
+from collapse_lm.corpora.evaluation_set import EvaluationSet
+from collapse_lm.errors import Problem, UserError
+from collapse_lm.experiment.build import Parts
+from collapse_lm.rundir import FORMAT_VERSION
+from collapse_lm.rundir.layout import MANIFEST
+from collapse_lm.rundir.resume import Resumable, damage
+
+_LOG = logging.getLogger(__name__)
+_PACKAGES = ("collapse-lm", "torch", "transformers", "numba")  # what decides a run's numbers
+
+
+def describe(config: Config, parts: Parts) -> dict[str, Any]:
+    """Build the manifest: all that is needed to know what a run was, or to repeat it."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "status": "running",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": config.seed,
+        "config_sha256": identity(config),
+        "model": asdict(parts.model.provenance),
+        "corpora": [describe_corpus(data) for data in parts.evaluation],
+        "precision": parts.compute.precision,
+        **environment(parts.compute.device),
+        "git_commit": git_commit(),
+        "process": os.getpid(),
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Hardware and software, which may change the last digits of a run."""
+    return {
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: package_version(name) for name in _PACKAGES},
+    }
+
+
+def check_same_inputs(run: Resumable, parts: Parts) -> None:
+    """Refuse to go on with another model, text or precision; tell of other software.
+
+    Raises:
+        UserError: naming every input that is not what it was.
+    """
+    now, then = describe(run.config, parts), run.manifest
+    with damage(run.path / MANIFEST):
+        pairs = [
+            ("model weights", then["model"]["sha256"], now["model"]["sha256"]),
+            ("precision", then["precision"], now["precision"]),
+        ]
+        corpora = {corpus["name"]: corpus["sha256"] for corpus in then["corpora"]}
+        for corpus in now["corpora"]:
+            name = corpus["name"]
+            pairs.append((f"corpus {name}", corpora.get(name), corpus["sha256"]))
+    problems = [
+        Problem(where, str(given), f"{before}, as the run began", "resume it where it began")
+        for where, before, given in pairs
+        if before != given
+    ]
+    if problems:
+        raise UserError(problems)
+    for name, value in environment(parts.compute.device).items():
+        if then.get(name) != value:
+            message = "%s was %s and is %s: what follows may differ in the last digits"
+            _LOG.warning(message, name, then.get(name), value)
+
+
+def describe_corpus(data: EvaluationSet) -> dict[str, Any]:
+    """What must be known of a corpus and its windows to compare a loss on it."""
+    corpus = data.corpus
+    return {
+        "name": corpus.name,
+        "source": corpus.source,
+        "sha256": corpus.sha256,
+        "form": corpus.form,
+        "licence": corpus.licence,
+        "tokens": data.split_tokens,
+        "context": data.context,
+        "stride": data.stride,
+        "windows": len(data.windows),
+        "scored_tokens": data.tokens,
+        "scored_bytes": data.scored_bytes,
+        "scored_words": data.scored_words,
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Name the processor that does the work."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU {platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def package_version(package: str) -> str | None:
+    """Installed version of a package, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that this code runs from, None where git does not track it."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        for command in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
+            result = subprocess.run(
+                [*git, *command], capture_output=True, text=True, timeout=5, check=True
+            )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

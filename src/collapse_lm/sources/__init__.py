@@ -1,6 +1,0 @@
-"""Where the text of the next update comes from. One file per source; wrappers compose."""
-
-from collapse_lm.sources.base import Source
-from collapse_lm.sources.own import OwnSamples
-
-__all__ = ["OwnSamples", "Source"]

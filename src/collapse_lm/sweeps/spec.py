@@ -1,0 +1,117 @@
+"""What a sweep file says: a base, values to vary, seeds.
+
+    base: quickstart
+    set: {run.max_updates: 200}
+    grid:
+      training.learning_rate: [1e-5, 1e-4]
+      sampling.temperature: [0.8, 1.0]
+    seeds: 3
+
+Knows nothing of the runs that this stands for (see `plan`).
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib import resources
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from collapse_lm.config.load import load_config, parse_value, read_yaml
+from collapse_lm.errors import Problem, UserError
+
+_SWEEPS = resources.files("collapse_lm.config") / "presets" / "sweeps"
+
+
+def _as_seeds(value: object) -> object:
+    """Let a number stand for that many seeds, from 0."""
+    return list(range(value)) if isinstance(value, int) and 0 < value < 10**6 else value
+
+
+class SweepSpec(BaseModel):
+    """A sweep as it is written. Frozen, closed; keys are dotted configuration keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    base: str = "quickstart"
+    """Preset, or YAML file beside the sweep's, that every run starts from."""
+    set: dict[str, Any] = {}
+    """Values that every run has."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """Lists of values; a run for each combination."""
+    runs: list[dict[str, Any]] = []
+    """Single runs by their values, beside or instead of a grid; each is crossed with it."""
+    seeds: Annotated[list[int], Field(min_length=1), BeforeValidator(_as_seeds)] = [0]
+    """Seeds, or how many. Without this key a file means the seed of its base."""
+
+
+def with_overrides(spec: SweepSpec, overrides: Iterable[str]) -> SweepSpec:
+    """Return the sweep with `key=value` strings added to what every run has.
+
+    Raises:
+        UserError: for a string of another form, and for a key that the sweep varies.
+    """
+    varied = {"seed", *spec.grid, *(key for run in spec.runs for key in run)}
+    values, problems = dict(spec.set), list[Problem]()
+    for override in overrides:
+        key, separator, raw = override.partition("=")
+        if not separator:
+            problems.append(Problem("--set", override, "key=value with a dotted key"))
+        elif key in varied:
+            expected = "a key that the sweep does not vary"
+            problems.append(Problem("--set", key, expected, "change it in the sweep file"))
+        else:
+            values[key] = parse_value(key, raw)
+    if problems:
+        raise UserError(problems)
+    return spec.model_copy(update={"set": values})
+
+
+def sweep_names() -> list[str]:
+    """Names of the sweeps that ship with the package, sorted."""
+    return sorted(item.name.removesuffix(".yaml") for item in _SWEEPS.iterdir())
+
+
+def load_sweep(reference: str) -> SweepSpec:
+    """Read a sweep by name or path.
+
+    Raises:
+        UserError: for a file that is missing, not YAML, or not a sweep; all of its
+            mistakes together.
+    """
+    if reference in sweep_names():
+        return parse_sweep(str(_SWEEPS / f"{reference}.yaml"))
+    if not os.path.isfile(reference):  # noqa: PTH113 (Path.is_file raises for a name too long)
+        raise UserError.single(
+            "sweep", reference, f"a YAML file, or one of {', '.join(sweep_names())}"
+        )
+    spec = parse_sweep(reference)
+    beside = os.path.join(os.path.dirname(reference), spec.base)  # noqa: PTH118, PTH120
+    base = beside if os.path.isfile(beside) else spec.base  # noqa: PTH113
+    spec = spec.model_copy(update={"base": base})
+    return spec if "seeds" in spec.model_fields_set else _with_seed_of_base(spec)
+
+
+def _with_seed_of_base(spec: SweepSpec) -> SweepSpec:
+    with suppress(UserError):  # told when the runs are planned
+        return spec.model_copy(update={"seeds": [load_config(spec.base).seed]})
+    return spec
+
+
+def parse_sweep(path: str) -> SweepSpec:
+    """Read a sweep file as it is."""
+    try:
+        return SweepSpec.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise UserError([_problem(path, details) for details in error.errors()]) from None
+
+
+def _problem(path: str, details: Any) -> Problem:
+    where = ".".join(map(str, details["loc"])) or path
+    if details["type"] == "extra_forbidden":
+        known = ", ".join(SweepSpec.model_fields)
+        return Problem(where, "an unknown key", f"one of {known}")
+    got = repr(details["input"])
+    fix = "name at least one value" if details["type"] == "too_short" else None
+    return Problem(where, got[:80], details["msg"].removeprefix("Input should be "), fix)
