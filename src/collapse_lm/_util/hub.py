@@ -11,8 +11,22 @@ from collapse_lm.errors import UserError
 _TIMEOUT_S = 3.0
 
 
-def require_hub(where: str, repository: str, *, kind: Literal["model", "dataset"], fix: str) -> str:
-    """Return the current revision (commit) of a repository on the hub.
+def require_hub(
+    where: str,
+    repository: str,
+    *,
+    kind: Literal["model", "dataset"],
+    fix: str,
+    revision: str | None = None,
+) -> str:
+    """Return the commit that a revision of a repository on the hub has now.
+
+    Args:
+        where: what the error is about.
+        repository: owner and name.
+        kind: model or dataset.
+        fix: what to do about an error.
+        revision: branch or other reference; None means the main branch.
 
     Raises:
         UserError: when the hub cannot be reached or holds no such repository.
@@ -26,7 +40,7 @@ def require_hub(where: str, repository: str, *, kind: Literal["model", "dataset"
     )
 
     try:
-        info = HfApi().repo_info(repository, repo_type=kind, timeout=_TIMEOUT_S)
+        info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_TIMEOUT_S)
     except HFValidationError:
         raise UserError.single(where, repository, f"the name of a {kind} on the hub", fix) from None
     except GatedRepoError:

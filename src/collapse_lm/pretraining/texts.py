@@ -51,7 +51,9 @@ def load_texts(recipe: Recipe) -> Texts:
     problems: list[Problem] = []
     held_out = recipe.held_out or _PARTNERS.get(recipe.corpus)
     learned = _collecting(problems, lambda: load_corpus(recipe.corpus))
-    other = _collecting(problems, lambda: load_corpus(held_out)) if held_out else None
+    other = learned if held_out == recipe.corpus else None  # read and hashed once
+    if held_out and held_out != recipe.corpus:
+        other = _collecting(problems, lambda: load_corpus(held_out))
     if problems or learned is None:
         raise UserError(problems)
     if other is not None:
