@@ -3,13 +3,10 @@
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
 from collapse_lm.inference import kernels
-from collapse_lm.inference.kernels import dots, many_rows, team
-from collapse_lm.inference.kernels.tile import compiled
 
 
 def median_seconds(work: Callable[[], object], rounds: int = 7) -> float:
@@ -62,26 +59,7 @@ def flop_per_second(size: int = 2048) -> dict[str, float]:
         out = torch.empty_like(x)
         seconds = median_seconds(lambda x=x, y=y, out=out: torch.mm(x, y, out=out))
         result[f"torch, {name}"] = 2 * size**3 / seconds
-    if kernels.are_available() and dots.is_available():
-        result["our kernel, bfloat16"] = 2 * size**3 / median_seconds(our_product(size))
     return result
-
-
-def our_product(size: int) -> Callable[[], object]:
-    """Return a square product of bfloat16 matrices by our kernel, ready to run."""
-    x, y = (torch.randn(size, size).bfloat16() for _ in range(2))
-    out, private = torch.zeros_like(x), many_rows.linear_scratch(size)
-    scratch = torch.zeros(torch.get_num_threads(), private)
-    addresses = [tensor.data_ptr() for tensor in (x, y, out, scratch)]
-    # the arguments keep the tensors alive as long as the function
-    return lambda kept=(x, y, out, scratch): team.run(_product, [size, private, *addresses])
-
-
-@compiled
-def _product(a: Any, thread: Any, threads: Any) -> None:
-    """One thread's part of a product: size, numbers of scratch, x, weights, out, scratch."""
-    own, kind = a[5] + 4 * thread * a[1], many_rows.STORE
-    many_rows.linear(kind, a[0], a[0], a[0], a[2], a[3], 0, a[4], own, thread, threads)
 
 
 def weight_matrices(network: torch.nn.Module) -> list[torch.Tensor]:

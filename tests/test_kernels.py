@@ -9,7 +9,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from collapse_lm import rng
 from collapse_lm.inference import inference_network, kernels
 from collapse_lm.inference.compiled import CompiledNetwork
-from collapse_lm.inference.kernels.rows import exponential
+from collapse_lm.inference.kernels.rows import exponential, gelu_of, silu_of
+from collapse_lm.inference.written_out import FastNetwork
 
 from conftest import tiny_gpt2, tiny_llama
 
@@ -62,6 +63,18 @@ def test_exponential_is_within_two_units_in_the_last_place():
     assert exponential(np.float32("-inf")) < 2e-38
 
 
+def test_activations_are_those_of_float64_at_any_size():
+    numbers = torch.cat([torch.linspace(-9, 9, 1001), torch.tensor([-1e30, -20.0, 0, 20, 1e30])])
+    wide = numbers.double()
+    for compiled, wanted in [
+        (gelu_of, functional.gelu(wide, approximate="tanh")),
+        (silu_of, functional.silu(wide)),
+    ]:
+        found = torch.tensor([compiled(np.float32(x)) for x in numbers], dtype=torch.float64)
+        torch.testing.assert_close(found, wanted, rtol=2e-6, atol=1e-6)
+        assert np.isnan(compiled(np.float32("nan")))
+
+
 def feed(network, ids, widths, capacity=100):
     """Hidden states of the last axis' tokens, fed in passes of these widths."""
     cache = network.new_cache(len(ids), capacity)
@@ -99,6 +112,22 @@ def test_sequences_of_different_lengths_share_a_pass(master):
     assert torch.equal(together[1], feed(network, ids[1:, :18], [18])[0, 13:])
 
 
+def test_passes_without_a_cache_and_losses_are_those_of_torch(master):
+    network = inference_network(master, "bfloat16")
+    eager = FastNetwork(network._arch)
+    ids = torch.randint(257, (3, 41), generator=rng.stream(3, "init"))
+    cache = network.new_cache(3, 41)
+    cached = network.hidden(ids, cache)
+    hidden = network.hidden(ids)
+    assert torch.equal(hidden, eager.hidden(ids))
+    targets = ids.flatten()
+    one, other = hidden.flatten(0, 1), cached.flatten(0, 1)
+    assert torch.equal(network.nll(one, targets), eager.nll(one, targets))
+    losses = network.nll(other, targets)
+    wanted = functional.cross_entropy(network.logits(other), targets, reduction="none")
+    torch.testing.assert_close(losses, wanted.double(), rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize(
     "change", [{"n_inner": 96}, {"n_embd": 96, "n_head": 32}, {"n_embd": 96, "n_inner": 32}]
 )
@@ -132,32 +161,3 @@ def test_a_refresh_takes_over_every_weight(master):
     fresh = inference_network(master, "bfloat16")
     found, wanted = (net.logits(feed(net, ids, [10])[0]) for net in (network, fresh))
     assert torch.equal(found, wanted)
-
-
-def test_the_loss_by_blocks_is_that_of_the_logits(threads):
-    hidden, weight = normal(21, 32).bfloat16(), (2 * normal(5001, 32, seed=1)).bfloat16()
-    targets = torch.randint(5001, (21,), generator=rng.stream(3, "init"))
-    blocks = torch.split(weight, 2048)  # products of other sizes may round differently
-    logits = torch.cat([hidden @ block.T for block in blocks], dim=-1).double()
-    wanted = functional.cross_entropy(logits, targets, reduction="none")
-    found = kernels.loss_by_blocks(hidden, weight, targets)
-    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
-    hidden[3] = torch.nan
-    spoiled = kernels.loss_by_blocks(hidden, weight, targets)
-    assert torch.equal(spoiled.isnan(), torch.arange(21) == 3)
-
-
-def test_element_wise_functions_round_once(threads):
-    x = (3 * normal(5, 96)).bfloat16()
-    wide = x.double()
-    gate, up = wide.chunk(2, dim=-1)
-    weight = normal(96, seed=1)
-    eps = 1e-5
-    scale = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
-    pairs = [
-        (kernels.gelu_(x.clone()), functional.gelu(wide, approximate="tanh")),
-        (kernels.gated(x), functional.silu(gate) * up),
-        (kernels.rms_norm(x, weight, eps), wide * scale * weight.double()),
-    ]
-    for found, wanted in pairs:
-        torch.testing.assert_close(found.double(), wanted, rtol=1.01 * 2**-8, atol=1e-6)

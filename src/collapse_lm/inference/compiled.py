@@ -1,8 +1,7 @@
-"""Passes of GPT-2 and Llama in one call of machine code each.
+"""Decoding passes of GPT-2 and Llama in one call of machine code each.
 
-Decoding passes always; passes without a cache (evaluation, a sliding context) where the
-processor is made for it. Everything else of a `Network` is that of `FastNetwork`, whose
-bfloat16 copy of the weights is read here in place.
+Passes without a cache (evaluation, a sliding context) and losses are those of
+`FastNetwork`, whose bfloat16 copy of the weights is read here in place.
 
 Shapes: B sequences, R new tokens, N = B x R rows, D width, V vocabulary.
 """
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
-from collapse_lm.inference.kernels import NUMBERS, bulk_pass, whole_pass
+from collapse_lm.inference.kernels import NUMBERS, whole_pass
 from collapse_lm.inference.kernels import arguments as at
 from collapse_lm.inference.linear import CopyLinear
 from collapse_lm.inference.written_out import Architecture, Block, FastNetwork, Positions
@@ -37,7 +36,7 @@ class PassCache:
 
 
 class CompiledNetwork:
-    """A `Network` whose passes run on the kernels."""
+    """A `Network` that decodes on the kernels."""
 
     takes_ragged = True
     can_rewind = True
@@ -49,7 +48,6 @@ class CompiledNetwork:
         self._scratch = torch.empty(0, **NUMBERS)
         self._eps = torch.tensor([architecture.norm_f.eps], **NUMBERS)
         addresses = [_addresses(part) for part in architecture.blocks]
-        self._reads = kernels.takes_many_rows(architecture.head_width)
         self._table = torch.tensor(addresses, dtype=torch.int64, device="cpu")
 
     @staticmethod
@@ -80,16 +78,14 @@ class CompiledNetwork:
     def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
         """Feed tokens; return the last hidden states (B, R, D).
 
+        They are float32 with a cache, bfloat16 without.
+
         Raises:
             IndexError: where a token would stand past the capacity of the cache.
         """
-        if cache is not None:
-            assert isinstance(cache, PassCache)
-            return self._decode(ids_BR, cache)
-        return self._read(ids_BR) if self._reads else self._eager.hidden(ids_BR)
-
-    def _decode(self, ids_BR: Tensor, cache: PassCache) -> Tensor:
-        """Pass over a few tokens with their past in the cache."""
+        if cache is None:
+            return self._eager.hidden(ids_BR)
+        assert isinstance(cache, PassCache)
         batch, new = ids_BR.shape
         positions = Positions(cache.lengths, new, ids_BR.device)
         if positions.end > cache.capacity or batch != cache.batch:
@@ -98,33 +94,17 @@ class CompiledNetwork:
                 f"{cache.batch} sequences of {cache.capacity}"
             )
         x_ND = self._arch.embed(ids_BR, positions, torch.float32)
-        a = self._arguments(x_ND, positions)
-        sizes = (len(x_ND), a[at.WIDTH], a[at.INNER], a[at.HEAD_WIDTH], cache.capacity)
-        self._lend(a, 4, whole_pass.private_size(*sizes))
         sequence_N = torch.arange(batch, device="cpu").repeat_interleave(new)
         position_N = positions.index_BR.flatten()
-        a[at.CAPACITY] = cache.capacity
+        a = self._arguments(x_ND, positions, cache)
         a[at.SEQUENCE], a[at.POSITION] = sequence_N.data_ptr(), position_N.data_ptr()
-        a[at.KEYS], a[at.VALUES] = cache.keys.data_ptr(), cache.values.data_ptr()
+        self._lend_scratch(a)
         kernels.run_pass(a)
         cache.rewind([length + new for length in cache.lengths])
         return x_ND.view(*ids_BR.shape, -1)
 
-    def _read(self, ids_BR: Tensor) -> Tensor:
-        """Pass over whole sequences; the last hidden states are bfloat16."""
-        positions = Positions([0] * len(ids_BR), ids_BR.shape[1], ids_BR.device)
-        x_ND = self._arch.embed(ids_BR, positions, torch.float32)
-        a = self._arguments(x_ND, positions)
-        attended = a[at.HEADS] * a[at.HEAD_WIDTH]
-        sizes = (positions.new, a[at.WIDTH], attended, a[at.INNER], a[at.HEAD_WIDTH])
-        self._lend(a, 2, bulk_pass.private_size(*sizes))
-        normed_ND = torch.empty_like(x_ND, dtype=torch.bfloat16)
-        a[at.NORMED] = normed_ND.data_ptr()
-        kernels.run_bulk_pass(a)
-        return normed_ND.view(*ids_BR.shape, -1)
-
-    def _arguments(self, x_ND: Tensor, positions: Positions) -> list[int]:
-        """What both kinds of pass need to know, for rows x."""
+    def _arguments(self, x_ND: Tensor, positions: Positions, cache: PassCache) -> list[int]:
+        """What a pass over rows x needs to know; its scratch, and whose rows, are still missing."""
         arch, (rows, width) = self._arch, x_ND.shape
         part = arch.blocks[0]
         cos_Nr, sin_Nr = positions.rope or (self._eps, self._eps)
@@ -136,23 +116,26 @@ class CompiledNetwork:
         a[at.IS_GATED] = int(positions.rope is not None)
         a[at.EPS], a[at.X] = self._eps.data_ptr(), x_ND.data_ptr()
         a[at.COS], a[at.SIN] = cos_Nr.data_ptr(), sin_Nr.data_ptr()
+        a[at.CAPACITY] = cache.capacity
+        a[at.KEYS], a[at.VALUES] = cache.keys.data_ptr(), cache.values.data_ptr()
         a[at.NORM_WEIGHT], a[at.NORM_BIAS] = _norm_addresses(arch.norm_f.masters)
         a[at.TABLE] = self._table.data_ptr()
         return a
 
-    def _lend(self, a: list[int], width: int, private: int) -> None:
-        """Give a pass its scratch, in numbers of `width` bytes; it is kept from pass to pass."""
+    def _lend_scratch(self, a: list[int]) -> None:
+        """Give a pass its scratch; it is kept from pass to pass."""
         part, rows = self._arch.blocks[0], a[at.ROWS]
+        sizes = (rows, a[at.WIDTH], a[at.INNER], a[at.HEAD_WIDTH], a[at.CAPACITY])
+        private = whole_pass.private_size(*sizes)
         outputs = {at.QKV: part.qkv.outputs, at.MIXED: part.out.inputs, at.ACTIVE: part.down.inputs}
-        shared = -(-width * rows * sum(outputs.values()) // 4)
-        needed = shared + 1 + torch.get_num_threads() * private
+        needed = rows * sum(outputs.values()) + torch.get_num_threads() * private
         if self._scratch.numel() < needed:
             self._scratch = torch.empty(needed, **NUMBERS)
         address = self._scratch.data_ptr()
         for name, size in outputs.items():
             a[name] = address
-            address += width * rows * size
-        a[at.PRIVATE], a[at.PRIVATE_SIZE] = -(-address // 4) * 4, private
+            address += 4 * rows * size
+        a[at.PRIVATE], a[at.PRIVATE_SIZE] = address, private
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Return the logits (N, V) in float32."""

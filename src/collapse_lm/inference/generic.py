@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
-from collapse_lm.inference.linear import chunked_nll, head_nll
+from collapse_lm.inference.linear import chunked_nll
 from collapse_lm.machine.compute import at_least_float32
 
 
@@ -101,8 +101,7 @@ class GenericNetwork:
         """Return -log p (N,) of the targets in float64."""
         if not self._head_is_plain:
             return chunked_nll(at_least_float32, hidden_ND, targets_N)
-        head = self._network.get_output_embeddings()
-        return head_nll(head, head.weight, head.bias, hidden_ND, targets_N)
+        return chunked_nll(self._network.get_output_embeddings(), hidden_ND, targets_N)
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -76,26 +76,13 @@ class CopyLinear(Linear):
 
     def nll(self, hidden_NK: Tensor, targets_N: Tensor) -> Tensor:
         """Return -log softmax(outputs)[target] (N,) in float64, for a head."""
-        return head_nll(self, self.weight_OK, self._bias_O, hidden_NK, targets_N)
+        return chunked_nll(self, hidden_NK.to(self.weight_OK.dtype), targets_N)
 
     def refresh(self) -> None:
         """Take over the master's weights."""
         _copy_joined(self.weight_OK, self.masters_OK)
         if self._bias_O is not None:
             _copy_joined(self._bias_O, self.master_biases_O)
-
-
-def head_nll(
-    head: Callable[[Tensor], Tensor],
-    weight_VK: Tensor,
-    bias_V: Tensor | None,
-    hidden_NK: Tensor,
-    targets_N: Tensor,
-) -> Tensor:
-    """Return -log softmax(head(hidden))[target] (N,) in float64, by the kernels if they can."""
-    if bias_V is None and kernels.takes(weight_VK):
-        return kernels.negative_log_likelihood(hidden_NK, weight_VK, targets_N)
-    return chunked_nll(head, hidden_NK, targets_N)
 
 
 def chunked_nll(head: Callable[[Tensor], Tensor], hidden_NK: Tensor, targets_N: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.linear import Linear
 from collapse_lm.machine.compute import at_least_float32
@@ -127,8 +126,6 @@ class Norm:
     def __call__(self, x_ND: Tensor) -> Tensor:
         """Normalise each row."""
         if len(self._weights) == 1:
-            if kernels.suits(x_ND) and self.masters[0].dtype == torch.float32:
-                return kernels.rms_norm(x_ND, self.masters[0], self.eps)
             return _rms_norm(x_ND, self._weights[0], self.eps)
         weight, bias = self._weights
         return functional.layer_norm(x_ND, weight.shape, weight, bias, self.eps)
@@ -144,18 +141,6 @@ def _rms_norm(x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     wide_ND = at_least_float32(x_ND)
     scale_N1 = wide_ND.square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
     return (wide_ND * scale_N1).to(x_ND.dtype).mul_(weight_D)
-
-
-def _gelu(x: Tensor) -> Tensor:
-    return kernels.gelu_(x) if kernels.suits(x) else functional.gelu(x, approximate="tanh")
-
-
-def _gated(gate_up_N2F: Tensor) -> Tensor:
-    """silu(gate) * up (N, F), of gate and up beside each other."""
-    if kernels.suits(gate_up_N2F):
-        return kernels.gated(gate_up_N2F)
-    gate_NF, up_NF = gate_up_N2F.chunk(2, dim=-1)
-    return functional.silu(gate_NF) * up_NF
 
 
 class FastNetwork:
@@ -288,8 +273,8 @@ class GPT2:
         qkv_N3D = part.qkv(part.norm_1(x_ND))
         q_NHd, k_NHd, v_NHd = qkv_N3D.view(len(x_ND), 3, -1, self.head_width).unbind(1)
         x_ND = x_ND + part.out(attend(q_NHd, k_NHd, v_NHd))
-        up_NF = part.up(part.norm_2(x_ND))
-        return x_ND + part.down(_gelu(up_NF))
+        up_NF = functional.gelu(part.up(part.norm_2(x_ND)), approximate="tanh")
+        return x_ND + part.down(up_NF)
 
 
 class Llama:
@@ -352,4 +337,5 @@ class Llama:
         qk_NXd = qk_NXd * cos_N1d + torch.cat([-high_NXd, low_NXd], dim=-1) * sin_N1d
         q_NHd, k_NGd = qk_NXd[:, : self._heads], qk_NXd[:, self._heads :]
         x_ND = x_ND + part.out(attend(q_NHd, k_NGd, qkv_NXd[:, rotated:]))
-        return x_ND + part.down(_gated(part.up(part.norm_2(x_ND))))
+        gate_NF, up_NF = part.up(part.norm_2(x_ND)).chunk(2, dim=-1)
+        return x_ND + part.down(functional.silu(gate_NF) * up_NF)

@@ -1,7 +1,7 @@
-"""What the two passes are called with: one array of integers, sizes first, then addresses.
+"""What a pass is called with: one array of integers, sizes first, then addresses.
 
 Shapes: N rows (new tokens of all sequences), B sequences, H heads, G key-value heads,
-d width of a head. The row formats of scratch are those of the pass that uses it.
+d width of a head.
 """
 
 (
@@ -18,12 +18,11 @@ d width of a head. The row formats of scratch are those of the pass that uses it
     IS_GATED,  # rotary positions and a gated MLP (Llama), or neither (GPT-2)
     PRIVATE_SIZE,  # numbers of scratch per thread
     EPS,  # one float32
-    X,  # (N, width) float32: in, the embedded tokens; out of a decoding pass, the hidden states
-    NORMED,  # (N, width) bfloat16: scratch; out of a bulk pass, the last hidden states
-    QKV,  # (N, H + 2 G, d), scratch
-    MIXED,  # (N, H d), scratch
-    ACTIVE,  # (N, inner), scratch
-    PRIVATE,  # (threads, private size), scratch
+    X,  # (N, width) float32: in, the embedded tokens; out, the last hidden states
+    QKV,  # (N, H + 2 G, d) float32, scratch
+    MIXED,  # (N, H d) float32, scratch
+    ACTIVE,  # (N, inner) float32, scratch
+    PRIVATE,  # (threads, private size) float32, scratch
     SEQUENCE,  # (N,) int64: the sequence of each row
     POSITION,  # (N,) int64: its position
     COS,  # (N, d / 2) float32
@@ -34,4 +33,4 @@ d width of a head. The row formats of scratch are those of the pass that uses it
     NORM_BIAS,
     TABLE,  # (layers, 12): norm, qkv, out, norm, up, down; weight and bias (or 0) of each
     ARGUMENTS,
-) = range(29)
+) = range(28)

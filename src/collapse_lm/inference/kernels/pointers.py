@@ -21,7 +21,4 @@ def _pointer_to(numba_type: Any, llvm_type: ir.Type) -> Any:
 
 
 floats_at = _pointer_to(types.float32, ir.FloatType())
-doubles_at = _pointer_to(types.float64, ir.DoubleType())
 integers_at = _pointer_to(types.int64, ir.IntType(64))
-halves_at = _pointer_to(types.uint16, ir.IntType(16))  # the bits of bfloat16 numbers
-words_at = _pointer_to(types.uint32, ir.IntType(32))

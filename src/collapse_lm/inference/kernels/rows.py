@@ -41,26 +41,6 @@ def exponential(number: Any) -> Any:
     return result if number == number else number  # what is not a number stays so
 
 
-def _add_up(row: Any) -> Any:
-    """Sum of a row, in whatever order is fastest."""
-    total = np.float32(0)
-    for i in range(row.shape[0]):
-        total += row[i]
-    return total
-
-
-def _find_largest(row: Any) -> Any:
-    """Largest of a row; anything where one of them is not a number."""
-    top = row[0]
-    for i in range(row.shape[0]):
-        top = max(top, row[i])
-    return top
-
-
-sum_of = compiled(_add_up, relaxed=frozenset({"reassoc"}))
-largest_of = compiled(_find_largest, relaxed=frozenset({"reassoc", "nnan", "nsz"}))
-
-
 @compiled
 def gelu_of(x: Any) -> Any:
     """GELU by tanh: x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 x^3))."""

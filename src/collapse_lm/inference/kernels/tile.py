@@ -7,7 +7,6 @@ those of even index first, then those of odd index.
 
 import functools
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from collapse_lm.models.packaged import cache_folder
 
 LANES = 16  # float32 numbers of one vector
 MULTIPLE = 2 * LANES  # what the number of inputs of a product must be a multiple of
-PANEL = 4  # outputs of one tile
+_PANEL = 4  # outputs of one tile
 _ROWS = 4  # rows of one tile
 _AHEAD = 512  # 32-bit words between the weights that are read and those that are asked for
 
@@ -27,14 +26,14 @@ _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _INTS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
 
 
-def compiled(function: Any, relaxed: frozenset[str] = frozenset({"contract"})) -> Any:
+def compiled(function: Any) -> Any:
     """Compile a function at its first call, and keep the machine code for later processes.
 
     "contract" lets a product and a sum become one instruction; sums keep their order.
     numba keeps code by the file of a function, which misses a change in a file that it
     calls; so each state of these sources has a folder of its own.
     """
-    compile_with = functools.partial(njit, nogil=True, error_model="numpy", fastmath=set(relaxed))
+    compile_with = functools.partial(njit, nogil=True, error_model="numpy", fastmath={"contract"})
     before = config.CACHE_DIR
     try:
         config.CACHE_DIR = _code_folder()
@@ -128,7 +127,7 @@ def _emit_tile(
     b.position_at_end(after)
     for r in range(rows):
         for o in range(outputs):
-            total = fold(b, sums[r][o].incomings[1][0], b.fadd)
+            total = _sum_of_lanes(b, sums[r][o].incomings[1][0])
             place = b.add(b.mul(out_stride, _I64(r)), b.mul(gap, _I64(o)))
             b.store(total, b.gep(out, [place]))
 
@@ -154,8 +153,8 @@ def _prefetch(b: ir.IRBuilder, pointer: Any) -> None:
     b.call(function, [b.bitcast(pointer, byte), _I32(0), _I32(2), _I32(1)])
 
 
-def fold(b: ir.IRBuilder, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
-    """Join the lanes, halves to halves."""
+def _sum_of_lanes(b: ir.IRBuilder, vector: Any) -> Any:
+    """Add up the lanes, halves to halves."""
     width = LANES
     while width > 1:
         width //= 2
@@ -163,7 +162,7 @@ def fold(b: ir.IRBuilder, vector: Any, join: Callable[[Any, Any], Any]) -> Any:
             b.shuffle_vector(vector, vector, _indices(range(start, start + width)))
             for start in (0, width)
         )
-        vector = join(low, high)
+        vector = b.fadd(low, high)
     return b.extract_element(vector, _I32(0))
 
 
@@ -171,7 +170,7 @@ def _indices(values: range) -> Any:
     return ir.VectorType(_I32, len(values))([_I32(value) for value in values])
 
 
-_one_output, _panel = _tiles_of(1), _tiles_of(PANEL)
+_one_output, _panel = _tiles_of(1), _tiles_of(_PANEL)
 
 
 @compiled
@@ -183,13 +182,13 @@ def product(
     The outputs of a tile lie far apart, so that each is a stream of its own that the
     processor reads ahead of: one stream alone does not keep the memory busy.
     """
-    half, gap = inputs // 2, (last - first) // PANEL
+    half, gap = inputs // 2, (last - first) // _PANEL
     for o in range(first, first + gap):
         weights = w + o * inputs * 2
         for r in range(0, rows, _ROWS):
             source, target = x + r * inputs * 4, out + (r * stride + o) * 4
             _panel(weights, gap, source, half, target, stride, min(rows - r, _ROWS))
-    for o in range(first + PANEL * gap, last):
+    for o in range(first + _PANEL * gap, last):
         weights = w + o * inputs * 2
         for r in range(0, rows, _ROWS):
             source, target = x + r * inputs * 4, out + (r * stride + o) * 4
