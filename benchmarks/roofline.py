@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from collapse_lm.inference import kernels
+from collapse_lm.inference.cpu import passes
 
 
 def median_seconds(work: Callable[[], object], rounds: int = 7) -> float:
@@ -44,8 +44,8 @@ def weight_passes(
         "torch, bfloat16": (2 * size, lambda: pass_over(linear, half_rows, halves)),
         "torch, float32": (4 * size, lambda: pass_over(linear, rows, matrices)),
     }
-    if all(kernels.takes(half) for half in halves):
-        ours = kernels.matrix_product
+    if all(passes.takes(half) for half in halves):
+        ours = passes.matrix_product
         contenders["our kernel, bfloat16"] = (2 * size, lambda: pass_over(ours, rows, halves))
     return contenders
 

@@ -7,14 +7,15 @@ from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from collapse_lm import rng
-from collapse_lm.inference import inference_network, kernels
-from collapse_lm.inference.compiled import CompiledNetwork
-from collapse_lm.inference.kernels.rows import exponential, gelu_of, silu_of
+from collapse_lm.inference import inference_network
+from collapse_lm.inference.cpu import passes
+from collapse_lm.inference.cpu.network import CompiledNetwork
+from collapse_lm.inference.cpu.rows import exponential, gelu_of, silu_of
 from collapse_lm.inference.written_out import FastNetwork
 
 from conftest import tiny_gpt2, tiny_llama
 
-pytestmark = pytest.mark.skipif(not kernels.are_available(), reason="torch without GNU OpenMP")
+pytestmark = pytest.mark.skipif(not passes.are_available(), reason="torch without GNU OpenMP")
 
 
 def normal(*shape, seed=0):
@@ -48,10 +49,10 @@ def master(request):
 @pytest.mark.parametrize(("outputs", "inputs"), [(1, 32), (7, 64), (64, 96), (257, 32)])
 def test_a_product_is_that_of_float64_and_each_row_stands_alone(outputs, inputs, threads):
     x, weight = normal(11, inputs), normal(outputs, inputs, seed=1).bfloat16()
-    found = kernels.matrix_product(x, weight)
+    found = passes.matrix_product(x, weight)
     torch.testing.assert_close(found.double(), x.double() @ weight.double().T, rtol=0, atol=1e-5)
     for rows in (1, 2, 3, 4, 5, 9):
-        assert torch.equal(kernels.matrix_product(x[-rows:], weight), found[-rows:])
+        assert torch.equal(passes.matrix_product(x[-rows:], weight), found[-rows:])
 
 
 def test_exponential_is_within_two_units_in_the_last_place():

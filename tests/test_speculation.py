@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from collapse_lm import rng
 from collapse_lm.config import SamplingConfig, load_config
 from collapse_lm.experiment.sources import OwnSamples
-from collapse_lm.inference import inference_network, kernels
-from collapse_lm.inference.compiled import CompiledNetwork
+from collapse_lm.inference import inference_network
+from collapse_lm.inference.cpu import passes
+from collapse_lm.inference.cpu.network import CompiledNetwork
 from collapse_lm.inference.generic import GenericNetwork
 from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.session import run
@@ -50,7 +51,7 @@ def network(request):
     master = repetitive({"gpt2": tiny_gpt2, "llama": tiny_llama}[name]())
     if not compiled:
         return inference_network(master, "float32")
-    if not kernels.are_available():
+    if not passes.are_available():
         pytest.skip("torch without GNU OpenMP")
     network = inference_network(master.float(), "bfloat16")
     assert isinstance(network, CompiledNetwork)

@@ -1,8 +1,9 @@
 """Forward passes for sampling and evaluation, on weights refreshed once per update.
 
-Implementations of one interface (`base.Network`): `fast` for GPT-2 and Llama
-architectures, `compiled` for the same in bfloat16 on a CPU (its machine code is in
-`kernels`), `generic` for any other causal language model of transformers.
+Implementations of one interface (`base.Network`): `written_out` runs GPT-2 and Llama
+(`architectures`) in operations of torch, `cpu` decodes the same in bfloat16 on a CPU as
+machine code, `generic` takes any other causal language model of transformers. `choose`
+knows which.
 """
 
 from collapse_lm.inference.base import Cache, Network

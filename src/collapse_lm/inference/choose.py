@@ -4,11 +4,12 @@ from typing import Any
 
 import torch
 
+from collapse_lm.inference.architectures import GPT2, Llama
 from collapse_lm.inference.base import Network
-from collapse_lm.inference.compiled import CompiledNetwork
+from collapse_lm.inference.cpu.network import CompiledNetwork
 from collapse_lm.inference.generic import GenericNetwork
 from collapse_lm.inference.linear import CopyLinear, Linear
-from collapse_lm.inference.written_out import GPT2, FastNetwork, Llama
+from collapse_lm.inference.written_out import FastNetwork
 from collapse_lm.machine.compute import Precision
 
 

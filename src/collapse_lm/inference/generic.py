@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from collapse_lm.inference import kernels
 from collapse_lm.inference.base import Cache
+from collapse_lm.inference.cpu import passes
 from collapse_lm.inference.linear import chunked_nll
 from collapse_lm.machine.compute import at_least_float32
 
@@ -91,8 +91,8 @@ class GenericNetwork:
         if not self._head_is_plain:
             return at_least_float32(hidden_ND)
         head = self._network.get_output_embeddings()
-        if head.bias is None and kernels.takes(head.weight):
-            return kernels.matrix_product(hidden_ND, head.weight)
+        if head.bias is None and passes.takes(head.weight):
+            return passes.matrix_product(hidden_ND, head.weight)
         master = self._master.get_output_embeddings()
         return functional.linear(hidden_ND.to(master.weight.dtype), master.weight, master.bias)
 

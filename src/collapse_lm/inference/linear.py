@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from collapse_lm.inference import kernels
+from collapse_lm.inference.cpu import passes
 from collapse_lm.machine.compute import at_least_float32
 
 _CHUNK = 256  # positions whose logits exist at a time
@@ -70,8 +70,8 @@ class CopyLinear(Linear):
 
     def exact(self, x_NK: Tensor) -> Tensor:
         """Return the outputs in float32: a product of the kernels, or of the masters."""
-        if self._bias_O is None and kernels.takes(self.weight_OK):
-            return kernels.matrix_product(x_NK, self.weight_OK)
+        if self._bias_O is None and passes.takes(self.weight_OK):
+            return passes.matrix_product(x_NK, self.weight_OK)
         return super().exact(x_NK)
 
     def nll(self, hidden_NK: Tensor, targets_N: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numba import carray, cfunc, types
 
-from collapse_lm.inference.kernels.tile import compiled
+from collapse_lm.inference.cpu.tile import compiled
 
 meet = types.ExternalFunction("GOMP_barrier", types.void())
 """Wait until every thread of the team has come here."""

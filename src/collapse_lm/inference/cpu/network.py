@@ -12,19 +12,21 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from collapse_lm.inference import kernels
+from collapse_lm.inference.architectures import Architecture, Block
 from collapse_lm.inference.base import Cache
-from collapse_lm.inference.kernels import NUMBERS, whole_pass
-from collapse_lm.inference.kernels import arguments as at
+from collapse_lm.inference.cache import Positions
+from collapse_lm.inference.cpu import arguments as at
+from collapse_lm.inference.cpu import passes, whole_pass
+from collapse_lm.inference.cpu.passes import NUMBERS
 from collapse_lm.inference.linear import CopyLinear
-from collapse_lm.inference.written_out import Architecture, Block, FastNetwork, Positions
+from collapse_lm.inference.written_out import FastNetwork
 
 
 class PassCache:
     """Keys and values of B sequences in float32, in the layout that the kernels read."""
 
     def __init__(self, batch: int, capacity: int, layers: int, heads: int, width: int) -> None:
-        self.capacity = -(-capacity // kernels.LANES) * kernels.LANES
+        self.capacity = -(-capacity // passes.LANES) * passes.LANES
         self.batch = batch
         self.lengths = [0] * batch
         self.keys = torch.zeros(layers, batch, heads, width, self.capacity, **NUMBERS)
@@ -36,7 +38,7 @@ class PassCache:
 
 
 class CompiledNetwork:
-    """A `Network` that decodes on the kernels."""
+    """A `Network` that decodes on the passes."""
 
     takes_ragged = True
     can_rewind = True
@@ -56,9 +58,9 @@ class CompiledNetwork:
         part, master = architecture.blocks[0], architecture.norm_f.masters[0]
         inputs = [part.qkv.inputs, part.out.inputs, part.down.inputs]
         is_here = master.device.type == "cpu" and master.dtype == torch.float32
-        has_sizes = not any(n % kernels.MULTIPLE for n in inputs)
+        has_sizes = not any(n % passes.MULTIPLE for n in inputs)
         has_shape = architecture.head_width % 2 == 0 and 2 * part.down.inputs >= part.qkv.inputs
-        return is_here and has_sizes and has_shape and kernels.are_available()
+        return is_here and has_sizes and has_shape and passes.are_available()
 
     @property
     def device(self) -> torch.device:
@@ -99,7 +101,7 @@ class CompiledNetwork:
         a = self._arguments(x_ND, positions, cache)
         a[at.SEQUENCE], a[at.POSITION] = sequence_N.data_ptr(), position_N.data_ptr()
         self._lend_scratch(a)
-        kernels.run_pass(a)
+        passes.run_pass(a)
         cache.rewind([length + new for length in cache.lengths])
         return x_ND.view(*ids_BR.shape, -1)
 

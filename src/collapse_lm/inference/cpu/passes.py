@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from collapse_lm.inference.kernels import team, whole_pass
-from collapse_lm.inference.kernels.tile import LANES, MULTIPLE, compiled, product
+from collapse_lm.inference.cpu import team, whole_pass
+from collapse_lm.inference.cpu.tile import LANES, MULTIPLE, compiled, product
 
 __all__ = [
     "LANES",

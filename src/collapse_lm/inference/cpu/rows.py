@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from collapse_lm.inference.kernels.tile import LANES, compiled
+from collapse_lm.inference.cpu.tile import LANES, compiled
 
 
 @intrinsic
