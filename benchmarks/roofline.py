@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from collapse_lm.inference.cpu import passes
+from collapse_lm.inference.cpu import requirements
 
 
 def median_seconds(work: Callable[[], object], rounds: int = 7) -> float:
@@ -44,9 +44,11 @@ def weight_passes(
         "torch, bfloat16": (2 * size, lambda: pass_over(linear, half_rows, halves)),
         "torch, float32": (4 * size, lambda: pass_over(linear, rows, matrices)),
     }
-    if all(passes.takes(half) for half in halves):
-        ours = passes.matrix_product
-        contenders["our kernel, bfloat16"] = (2 * size, lambda: pass_over(ours, rows, halves))
+    if all(requirements.can_multiply(half) for half in halves):
+        from collapse_lm.inference.cpu.passes import matrix_product
+
+        ours = (2 * size, lambda: pass_over(matrix_product, rows, halves))
+        contenders["our kernel, bfloat16"] = ours
     return contenders
 
 

@@ -1,5 +1,10 @@
 """The machine code: right against float64, and the same bits whatever lies beside a row."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,14 +13,16 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from collapse_lm import rng
 from collapse_lm.inference import inference_network
-from collapse_lm.inference.cpu import passes
+from collapse_lm.inference.cpu import openmp, passes, requirements
 from collapse_lm.inference.cpu.network import CompiledNetwork
 from collapse_lm.inference.cpu.rows import exponential, gelu_of, silu_of
 from collapse_lm.inference.written_out import FastNetwork
 
 from conftest import tiny_gpt2, tiny_llama
 
-pytestmark = pytest.mark.skipif(not passes.are_available(), reason="torch without GNU OpenMP")
+pytestmark = pytest.mark.skipif(
+    not requirements.can_compile(), reason="the kernels need numba, and torch on GNU's OpenMP"
+)
 
 
 def normal(*shape, seed=0):
@@ -162,3 +169,46 @@ def test_a_refresh_takes_over_every_weight(master):
     fresh = inference_network(master, "bfloat16")
     found, wanted = (net.logits(feed(net, ids, [10])[0]) for net in (network, fresh))
     assert torch.equal(found, wanted)
+
+
+BESIDE_ANOTHER = """
+import ctypes, sys
+import torch
+other = ctypes.CDLL(sys.argv[1], mode=getattr(ctypes, sys.argv[2]))
+assert other.omp_get_max_threads() > 0
+from collapse_lm.inference.cpu import openmp
+maps = [line.split() for line in open("/proc/self/maps") if "libgomp" in line]
+for address in openmp.functions().values():
+    for span, *_, path in maps:
+        first, last = (int(end, 16) for end in span.split("-"))
+        if first <= address < last:
+            print(path)
+"""
+
+
+@pytest.fixture
+def another_library(tmp_path):
+    """GNU's OpenMP library as another package would bring it, in a place named after torch."""
+    own = Path(torch.__file__).parent / "lib"
+    found = sorted([*own.glob("libgomp*"), *own.parent.with_name("torch.libs").glob("libgomp*")])
+    if openmp.functions() is None or not found:
+        pytest.skip("a torch without a libgomp of its own")
+    folder = tmp_path / "a-part-of-torch"
+    folder.mkdir()
+    return found[0], Path(shutil.copy(found[0], folder / "libgomp-0.so.1"))
+
+
+def in_a_process(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.mark.parametrize("mode", ["RTLD_LOCAL", "RTLD_GLOBAL"])
+def test_the_openmp_library_is_that_of_torch_whatever_else_is_loaded(another_library, mode):
+    torchs, other = another_library
+    assert set(in_a_process(BESIDE_ANOTHER, other, mode).split()) == {str(torchs)}
+
+
+def test_no_library_is_taken_for_that_of_a_torch_with_threads_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)  # whatever a library is told
+    assert openmp.functions.__wrapped__() is None

@@ -11,7 +11,7 @@ from collapse_lm import rng
 from collapse_lm.config import SamplingConfig, load_config
 from collapse_lm.experiment.sources import OwnSamples
 from collapse_lm.inference import inference_network
-from collapse_lm.inference.cpu import passes
+from collapse_lm.inference.cpu import requirements
 from collapse_lm.inference.cpu.network import CompiledNetwork
 from collapse_lm.inference.generic import GenericNetwork
 from collapse_lm.rundir import RunReader
@@ -51,8 +51,8 @@ def network(request):
     master = repetitive({"gpt2": tiny_gpt2, "llama": tiny_llama}[name]())
     if not compiled:
         return inference_network(master, "float32")
-    if not passes.are_available():
-        pytest.skip("torch without GNU OpenMP")
+    if not requirements.can_compile():
+        pytest.skip("the kernels need numba, and torch on GNU's OpenMP")
     network = inference_network(master.float(), "bfloat16")
     assert isinstance(network, CompiledNetwork)
     return network

@@ -3,7 +3,7 @@
 Implementations of one interface (`base.Network`): `written_out` runs GPT-2 and Llama
 (`architectures`) in operations of torch, `cpu` decodes the same in bfloat16 on a CPU as
 machine code, `generic` takes any other causal language model of transformers. `choose`
-knows which.
+knows which; numba is imported only where it chooses machine code.
 """
 
 from collapse_lm.inference.base import Cache, Network

@@ -1,13 +1,16 @@
-"""Choose the implementation and the number format of a model's inference passes."""
+"""Choose the implementation and the number format of a model's inference passes.
+
+Only here is it decided whether machine code runs, so only then is numba imported.
+"""
 
 from typing import Any
 
 import torch
 
-from collapse_lm.inference.architectures import GPT2, Llama
+from collapse_lm.inference.architectures import GPT2, Architecture, Llama
 from collapse_lm.inference.base import Network
-from collapse_lm.inference.cpu.network import CompiledNetwork
-from collapse_lm.inference.generic import GenericNetwork
+from collapse_lm.inference.cpu import requirements
+from collapse_lm.inference.generic import GenericNetwork, Product
 from collapse_lm.inference.linear import CopyLinear, Linear
 from collapse_lm.inference.written_out import FastNetwork
 from collapse_lm.machine.compute import Precision
@@ -21,10 +24,28 @@ def inference_network(master: Any, precision: Precision) -> Network:
     """
     own = next(master.parameters()).dtype
     dtype = torch.bfloat16 if precision == "bfloat16" else own
-    linear_class = Linear if dtype == own else CopyLinear
-    for architecture in (GPT2, Llama):
-        if architecture.fits(master.config):
-            written_out = architecture(master, dtype, linear_class)
-            is_compiled = linear_class is CopyLinear and CompiledNetwork.fits(written_out)
-            return CompiledNetwork(written_out) if is_compiled else FastNetwork(written_out)
-    return GenericNetwork(master, dtype)
+    is_copy = dtype != own
+    for family in (GPT2, Llama):
+        if family.fits(master.config):
+            return _written_out(family(master, dtype, CopyLinear if is_copy else Linear))
+    return GenericNetwork(master, dtype, _head_product(master) if is_copy else None)
+
+
+def _written_out(architecture: Architecture) -> Network:
+    """Decode on the kernels where they can run, on torch's operations elsewhere."""
+    if not requirements.can_run(architecture):
+        return FastNetwork(architecture)
+    from collapse_lm.inference.cpu.network import CompiledNetwork
+
+    return CompiledNetwork(architecture)
+
+
+def _head_product(master: Any) -> Product | None:
+    """Return the kernels' product where it can read a bfloat16 copy of the head."""
+    head = master.get_output_embeddings()
+    is_product = isinstance(head, torch.nn.Linear) and head.bias is None
+    if not (is_product and requirements.can_multiply(head.weight)):
+        return None
+    from collapse_lm.inference.cpu.passes import matrix_product
+
+    return matrix_product

@@ -7,7 +7,7 @@ the model's own logits stand in for the hidden state.
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from collapse_lm.inference.base import Cache
-from collapse_lm.inference.cpu import passes
 from collapse_lm.inference.linear import chunked_nll
 from collapse_lm.machine.compute import at_least_float32
+
+Product = Callable[[Tensor, Tensor], Tensor]  # x (N, D), weights (V, D) -> logits (N, V)
 
 
 class GenericCache:
@@ -52,14 +53,19 @@ class GenericCache:
 
 
 class GenericNetwork:
-    """A `Network` over the model's own forward pass."""
+    """A `Network` over the model's own forward pass.
+
+    `product`, where there is one, computes the logits of a plain head without a bias from
+    the copy's weights; else they come from the master's.
+    """
 
     takes_ragged = False
 
-    def __init__(self, master: Any, dtype: torch.dtype) -> None:
+    def __init__(self, master: Any, dtype: torch.dtype, product: Product | None = None) -> None:
         self._master = master
         is_copy = dtype != next(master.parameters()).dtype
         self._network = _copy_in(master, dtype) if is_copy else master
+        self._product = product
         self._head_is_plain = head_is_plain(self._network)
         self._has_cache = _has_cache(self._network)
         self.can_rewind = not self._has_cache or _can_rewind(self._network)
@@ -90,9 +96,8 @@ class GenericNetwork:
         """Return the logits (N, V) in at least float32."""
         if not self._head_is_plain:
             return at_least_float32(hidden_ND)
-        head = self._network.get_output_embeddings()
-        if head.bias is None and passes.takes(head.weight):
-            return passes.matrix_product(hidden_ND, head.weight)
+        if self._product is not None:
+            return self._product(hidden_ND, self._network.get_output_embeddings().weight)
         master = self._master.get_output_embeddings()
         return functional.linear(hidden_ND.to(master.weight.dtype), master.weight, master.bias)
 

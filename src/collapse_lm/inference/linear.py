@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from collapse_lm.inference.cpu import passes
 from collapse_lm.machine.compute import at_least_float32
 
 _CHUNK = 256  # positions whose logits exist at a time
@@ -39,12 +38,8 @@ class Linear:
         return torch.cat([functional.linear(x_NK, w, b) for w, b in parts], dim=-1)
 
     def exact(self, x_NK: Tensor) -> Tensor:
-        """Return the outputs in at least float32, not rounded to the precision of x."""
+        """Return the outputs of the masters in at least float32, whatever the precision of x."""
         return Linear.__call__(self, x_NK.to(self.masters_OK[0].dtype))
-
-    def nll(self, hidden_NK: Tensor, targets_N: Tensor) -> Tensor:
-        """Return -log softmax(outputs)[target] (N,) in float64, for a head."""
-        return chunked_nll(self, hidden_NK, targets_N)
 
     def refresh(self) -> None:
         """Take over the master's weights."""
@@ -67,16 +62,6 @@ class CopyLinear(Linear):
     def __call__(self, x_NK: Tensor) -> Tensor:
         """Return the outputs (N, O) in bfloat16."""
         return functional.linear(x_NK, self.weight_OK, self._bias_O)
-
-    def exact(self, x_NK: Tensor) -> Tensor:
-        """Return the outputs in float32: a product of the kernels, or of the masters."""
-        if self._bias_O is None and passes.takes(self.weight_OK):
-            return passes.matrix_product(x_NK, self.weight_OK)
-        return super().exact(x_NK)
-
-    def nll(self, hidden_NK: Tensor, targets_N: Tensor) -> Tensor:
-        """Return -log softmax(outputs)[target] (N,) in float64, for a head."""
-        return chunked_nll(self, hidden_NK.to(self.weight_OK.dtype), targets_N)
 
     def refresh(self) -> None:
         """Take over the master's weights."""

@@ -17,6 +17,7 @@ from torch.nn import functional
 from collapse_lm.inference.architectures import Architecture
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.cache import Positions, SlotCache
+from collapse_lm.inference.linear import chunked_nll
 
 
 class FastNetwork:
@@ -84,7 +85,7 @@ class FastNetwork:
     @torch.inference_mode()
     def nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """Return -log p (N,) of the targets in float64."""
-        return self._arch.head.nll(hidden_ND, targets_N)
+        return chunked_nll(self._arch.head, hidden_ND, targets_N)
 
     @torch.no_grad()
     def refresh(self) -> None:

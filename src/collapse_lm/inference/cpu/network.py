@@ -16,8 +16,9 @@ from collapse_lm.inference.architectures import Architecture, Block
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.cache import Positions
 from collapse_lm.inference.cpu import arguments as at
-from collapse_lm.inference.cpu import passes, whole_pass
-from collapse_lm.inference.cpu.passes import NUMBERS
+from collapse_lm.inference.cpu import whole_pass
+from collapse_lm.inference.cpu.passes import NUMBERS, matrix_product, run_pass
+from collapse_lm.inference.cpu.requirements import LANES
 from collapse_lm.inference.linear import CopyLinear
 from collapse_lm.inference.written_out import FastNetwork
 
@@ -26,7 +27,7 @@ class PassCache:
     """Keys and values of B sequences in float32, in the layout that the kernels read."""
 
     def __init__(self, batch: int, capacity: int, layers: int, heads: int, width: int) -> None:
-        self.capacity = -(-capacity // passes.LANES) * passes.LANES
+        self.capacity = -(-capacity // LANES) * LANES
         self.batch = batch
         self.lengths = [0] * batch
         self.keys = torch.zeros(layers, batch, heads, width, self.capacity, **NUMBERS)
@@ -38,29 +39,21 @@ class PassCache:
 
 
 class CompiledNetwork:
-    """A `Network` that decodes on the passes."""
+    """A `Network` that decodes on the kernels, for what `requirements.can_run` takes."""
 
     takes_ragged = True
     can_rewind = True
 
     def __init__(self, architecture: Architecture) -> None:
+        assert isinstance(architecture.head, CopyLinear)
         self._arch = architecture
+        self._head_VD = architecture.head.weight_OK
         self._eager = FastNetwork(architecture)
         self._spare: PassCache | None = None
         self._scratch = torch.empty(0, **NUMBERS)
         self._eps = torch.tensor([architecture.norm_f.eps], **NUMBERS)
         addresses = [_addresses(part) for part in architecture.blocks]
         self._table = torch.tensor(addresses, dtype=torch.int64, device="cpu")
-
-    @staticmethod
-    def fits(architecture: Architecture) -> bool:
-        """True where the kernels take the model: on the CPU, float32 masters, even sizes."""
-        part, master = architecture.blocks[0], architecture.norm_f.masters[0]
-        inputs = [part.qkv.inputs, part.out.inputs, part.down.inputs]
-        is_here = master.device.type == "cpu" and master.dtype == torch.float32
-        has_sizes = not any(n % passes.MULTIPLE for n in inputs)
-        has_shape = architecture.head_width % 2 == 0 and 2 * part.down.inputs >= part.qkv.inputs
-        return is_here and has_sizes and has_shape and passes.are_available()
 
     @property
     def device(self) -> torch.device:
@@ -101,12 +94,12 @@ class CompiledNetwork:
         a = self._arguments(x_ND, positions, cache)
         a[at.SEQUENCE], a[at.POSITION] = sequence_N.data_ptr(), position_N.data_ptr()
         self._lend_scratch(a)
-        passes.run_pass(a)
+        run_pass(a)
         cache.rewind([length + new for length in cache.lengths])
         return x_ND.view(*ids_BR.shape, -1)
 
     def _arguments(self, x_ND: Tensor, positions: Positions, cache: PassCache) -> list[int]:
-        """What a pass over rows x needs to know; its scratch, and whose rows, are still missing."""
+        """What a pass over rows x needs to know, but for the rows' places and its scratch."""
         arch, (rows, width) = self._arch, x_ND.shape
         part = arch.blocks[0]
         cos_Nr, sin_Nr = positions.rope or (self._eps, self._eps)
@@ -139,13 +132,14 @@ class CompiledNetwork:
             address += 4 * rows * size
         a[at.PRIVATE], a[at.PRIVATE_SIZE] = address, private
 
+    @torch.inference_mode()
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Return the logits (N, V) in float32."""
-        return self._eager.logits(hidden_ND)
+        return matrix_product(hidden_ND, self._head_VD)
 
     def nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """Return -log p (N,) of the targets in float64."""
-        return self._eager.nll(hidden_ND, targets_N)
+        return self._eager.nll(hidden_ND.bfloat16(), targets_N)
 
     def refresh(self) -> None:
         """Take over the master's weights, in place."""

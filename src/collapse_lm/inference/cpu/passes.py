@@ -3,7 +3,8 @@
 A decode step reads every weight once for a handful of rows, so it can be as fast as
 memory delivers the weights. Libraries made for large products stay far from that at
 this size; these kernels are compiled for the machine they run on (numba) and do a
-whole pass in one call, on the threads that torch already has (see `team`).
+whole pass in one call, on the threads that torch already has (see `team`). They need no
+instruction for bfloat16.
 
 A row's result does not depend on the rows beside it: every sum runs in one fixed
 order. So a token that was checked as a proposal is bit for bit the token that plain
@@ -18,28 +19,9 @@ import torch
 from torch import Tensor
 
 from collapse_lm.inference.cpu import team, whole_pass
-from collapse_lm.inference.cpu.tile import LANES, MULTIPLE, compiled, product
-
-__all__ = [
-    "LANES",
-    "MULTIPLE",
-    "NUMBERS",
-    "are_available",
-    "matrix_product",
-    "run_pass",
-    "takes",
-]
+from collapse_lm.inference.cpu.tile import compiled, product
 
 NUMBERS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # what kernels read
-
-are_available = team.is_available
-
-
-def takes(weight_OK: Tensor) -> bool:
-    """True for weights that the products here can read."""
-    is_here = weight_OK.device.type == "cpu" and weight_OK.dtype == torch.bfloat16
-    fits = weight_OK.is_contiguous() and weight_OK.shape[1] % MULTIPLE == 0
-    return is_here and fits and are_available()
 
 
 def run_pass(arguments: list[int]) -> None:
@@ -48,7 +30,12 @@ def run_pass(arguments: list[int]) -> None:
 
 
 def matrix_product(x_NK: Tensor, weight_OK: Tensor) -> Tensor:
-    """Return x W^T (N, O) in float32, for few rows."""
+    """Return x W^T (N, O) in float32, for few rows.
+
+    Args:
+        x_NK: any floating-point type, on the CPU.
+        weight_OK: bfloat16 weights that `requirements.can_multiply` takes.
+    """
     rows, inputs = x_NK.shape
     split_N2K = x_NK.float().view(rows, inputs // 2, 2).transpose(1, 2).contiguous()
     out_NO = torch.empty(rows, len(weight_OK), **NUMBERS)

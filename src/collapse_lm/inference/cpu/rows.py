@@ -10,7 +10,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from collapse_lm.inference.cpu.tile import LANES, compiled
+from collapse_lm.inference.cpu.requirements import LANES
+from collapse_lm.inference.cpu.tile import compiled
 
 
 @intrinsic

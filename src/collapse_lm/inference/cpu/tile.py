@@ -14,10 +14,9 @@ from llvmlite import ir
 from numba import config, njit, types
 from numba.extending import intrinsic
 
+from collapse_lm.inference.cpu.requirements import LANES
 from collapse_lm.models.packaged import cache_folder
 
-LANES = 16  # float32 numbers of one vector
-MULTIPLE = 2 * LANES  # what the number of inputs of a product must be a multiple of
 _PANEL = 4  # outputs of one tile
 _ROWS = 4  # rows of one tile
 _AHEAD = 512  # 32-bit words between the weights that are read and those that are asked for

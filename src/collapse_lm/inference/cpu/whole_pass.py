@@ -14,9 +14,10 @@ from numba import carray
 
 from collapse_lm.inference.cpu import arguments as at
 from collapse_lm.inference.cpu.pointers import floats_at, integers_at
+from collapse_lm.inference.cpu.requirements import LANES
 from collapse_lm.inference.cpu.rows import attend, gated, gelu, normalise, split
 from collapse_lm.inference.cpu.team import meet, share
-from collapse_lm.inference.cpu.tile import LANES, compiled, product
+from collapse_lm.inference.cpu.tile import compiled, product
 
 _Views = namedtuple(
     "_Views",

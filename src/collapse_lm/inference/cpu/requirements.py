@@ -1,0 +1,61 @@
+"""What the machine code needs: sizes and number formats, torch's threads, numba.
+
+Asked before numba is imported; numba itself is tried only where all else is there.
+
+Shapes: K inputs, O outputs.
+"""
+
+import functools
+import logging
+
+import torch
+from torch import Tensor
+
+from collapse_lm.inference.architectures import Architecture
+from collapse_lm.inference.cpu import openmp
+
+LANES = 16  # float32 numbers of one vector
+MULTIPLE = 2 * LANES  # what the number of inputs of a product must be a multiple of
+
+_LOG = logging.getLogger(__name__)
+
+
+def can_run(architecture: Architecture) -> bool:
+    """True where whole passes of a model run as machine code.
+
+    Its copy is bfloat16 and its master float32, both on the CPU; its widths fill vectors.
+    """
+    part, master = architecture.blocks[0], architecture.norm_f.masters[0]
+    inputs = [part.qkv.inputs, part.out.inputs, part.down.inputs]
+    is_copy = architecture.example.dtype == torch.bfloat16 and master.dtype == torch.float32
+    has_sizes = not any(n % MULTIPLE for n in inputs)
+    has_shape = architecture.head_width % 2 == 0 and 2 * part.down.inputs >= part.qkv.inputs
+    is_here = master.device.type == "cpu"
+    return is_here and is_copy and has_sizes and has_shape and can_compile()
+
+
+def can_multiply(weight_OK: Tensor) -> bool:
+    """True where products of a bfloat16 copy of these weights run as machine code."""
+    fits = weight_OK.is_contiguous() and weight_OK.shape[1] % MULTIPLE == 0
+    return weight_OK.device.type == "cpu" and fits and can_compile()
+
+
+def can_compile() -> bool:
+    """True where torch's threads can be asked for, and numba is installed."""
+    return openmp.functions() is not None and _has_numba()
+
+
+@functools.cache
+def _has_numba() -> bool:
+    """Import numba; where that fails, say once what it would bring."""
+    try:
+        import llvmlite.binding  # noqa: F401
+        import numba  # noqa: F401
+    except ImportError as error:
+        _LOG.warning(
+            "decoding in bfloat16 runs on torch's operations, which are slower, as numba is "
+            "missing (%s); install it by: pip install numba",
+            error,
+        )
+        return False
+    return True
