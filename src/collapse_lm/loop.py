@@ -1,31 +1,30 @@
 """The self-training loop of Herel and Mikolov (2024), section 2.
 
-    sample  s_u from the current model         (source)
-    loss    and step on it                     (learner)
-    evaluate the new model on real text        (evaluate)
-    judge   the series so far                  (collapse rule)
+    sample  the text of the update             (source)
+    probe   what the update is judged by       (probe: under source own the same samples)
+    learn   step on the text                   (learner, objective, optimizer)
+    judge   the text metrics so far            (collapse rule)
+    measure the new model                      (measures: validation losses, ...)
     yield   the record
 
-There is one loop. A new way to choose text is a new source; nothing here knows of
-files, configuration or printing.
+There is one loop of experiments. A new way to choose text is a new source, a new loss an
+objective, a new number a measure; nothing here knows of files, configuration or printing.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
 
-import torch
-
-from collapse_lm.experiment.learner import Step
+from collapse_lm._util.stopwatch import Stopwatch
+from collapse_lm.config.schema import CollapseRule
+from collapse_lm.experiment.batch import Batch, Record
+from collapse_lm.experiment.facts import facts, spelled
+from collapse_lm.experiment.learner import Learner
+from collapse_lm.experiment.models import Models, Moment, Stateful
+from collapse_lm.experiment.probe import EACH_UPDATE, Probe
 from collapse_lm.experiment.sources import Source
-from collapse_lm.inference import Network
-from collapse_lm.measures.rule import CollapseRule, Observation, judge
-from collapse_lm.measures.text import measure_samples
-from collapse_lm.measures.validation import CorpusLoss
-from collapse_lm.rundir.rows import UpdateRecord
-from collapse_lm.sampling import Draw
+from collapse_lm.measures.base import Measure
+from collapse_lm.measures.names import Number, Row
+from collapse_lm.measures.rule import Verdict, Watch
 
 
 @dataclass
@@ -33,25 +32,14 @@ class RunState:
     """All that survives an update; saving it is what makes a run resumable.
 
     Attributes:
-        network: the master weights θ_u, float32.
-        working: the same weights in the precision of the run, for sampling and
-            evaluation.
-        optimizer: over the parameters of `network`.
+        models: the master weights θ_u, and what samples and is measured in their place.
+        survivors: whatever else has to be saved, by name: optimizer, objective, source.
         update: u, the updates done so far.
     """
 
-    network: Any
-    working: Network
-    optimizer: torch.optim.Optimizer
+    models: Models
+    survivors: Mapping[str, Stateful] = field(default_factory=dict)
     update: int = 0
-
-
-class Learner(Protocol):
-    """Takes the optimizer steps of one update on what was drawn for it."""
-
-    def learn(self, state: RunState, draw: Draw, update: int) -> Step:
-        """Change `state.network`, refresh `state.working`, return the outcome."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,105 +49,80 @@ class Experiment:
     Attributes:
         source: decides the text of each update.
         learner: the optimizer steps.
-        evaluate: validation losses of a network, by corpus.
-        decode: token ids of samples to texts.
-        rule: the collapse rule.
+        decode: token ids of texts to text.
+        rule: thresholds of the collapse rule.
         max_updates: u of the last update, unless the run ends before.
-        evaluate_every: updates between evaluations.
+        probe: decides what an update is judged by.
+        measures: of the model after the step.
         stop_after_collapse: updates to go on for once the rule is met; None goes on to
             `max_updates`.
+        is_out_of_time: asked after every step; true ends the run with this update.
     """
 
     source: Source
     learner: Learner
-    evaluate: Callable[[Network], Mapping[str, CorpusLoss]]
     decode: Callable[[Sequence[Sequence[int]]], Sequence[str]]
     rule: CollapseRule
     max_updates: int
-    evaluate_every: int = 1
+    probe: Probe = EACH_UPDATE
+    measures: Sequence[Measure] = ()
     stop_after_collapse: int | None = 0
+    is_out_of_time: Callable[[], bool] = lambda: False
 
 
 def self_train(
-    state: RunState, experiment: Experiment, series: Sequence[Observation] = ()
-) -> Iterator[UpdateRecord]:
+    state: RunState, experiment: Experiment, watch: Watch | None = None
+) -> Iterator[Record]:
     """Train a model on its own text; yield the record of every update.
 
     A fresh state yields row 0, the base model, first. The iterator ends at the
-    collapse, at `max_updates`, or at a step whose loss or gradient is not finite
-    (which is withheld from the weights). Between two records the state is whole, so
-    a caller may stop or save there.
+    collapse, at `max_updates`, when it is out of time, or at a step whose loss or gradient
+    is not finite (which is withheld from the weights). Between two records the state is
+    whole, so a caller may stop or save there.
 
     Args:
         state: changed in place.
         experiment: the parts of the run.
-        series: the observations of earlier updates, for a state that has some.
+        watch: the collapse rule, as it stands after the updates already done.
     """
-    seen = list(series)
+    watch = watch or Watch(experiment.rule)
     if state.update == 0:
-        clock = Stopwatch()
-        with clock.time("evaluate"):
-            validation = experiment.evaluate(state.working)
-        yield UpdateRecord(0, validation=_fields(validation), seconds=clock.seconds)
-    while state.update < _last_update(seen, experiment):
-        update, clock = state.update + 1, Stopwatch()
+        yield _base_record(state, experiment)
+    while state.update < _last_update(watch.verdict, experiment):
+        at, clock = Moment(state.update + 1, state.models), Stopwatch()
         with clock.time("sample"):
-            draw = experiment.source.draw(state.working, update)
+            batch = spelled(experiment.source.draw(at), experiment.decode)
+        with clock.time("probe"):
+            probe = experiment.probe.draw(at, batch)
         with clock.time("train"):
-            step = experiment.learner.learn(state, draw, update)
-        state.update = update
-
-        texts = experiment.decode(draw.samples)
-        text = measure_samples(draw.samples, texts)
-        seen.append(Observation(update, text.loop_share, text.seq_rep_4, step.loss))
-        is_last = not step.applied or update >= _last_update(seen, experiment)
-
-        validation = {}
+            step = experiment.learner.learn(state.models, batch, at.update)
+        state.update = at.update
+        with clock.time("judge"):
+            probe = probe if probe is batch else spelled(probe, experiment.decode)
+            values = facts(batch, probe, step, experiment.learner.learning_rate)
+            verdict = watch.see(Row(at.update, values))
+        is_last = not step.applied or at.update >= _last_update(verdict, experiment)
+        is_last = is_last or experiment.is_out_of_time()
         with clock.time("evaluate"):
-            if is_last or update % experiment.evaluate_every == 0:
-                validation = experiment.evaluate(state.working)
-        yield UpdateRecord(
-            update=update,
-            train_loss=step.loss,
-            grad_norm=step.grad_norm,
-            lr=state.optimizer.param_groups[0]["lr"],
-            tokens=draw.tokens,
-            validation=_fields(validation),
-            text=text,
-            entropy=draw.entropy,
-            seconds=clock.seconds,
-            forward_passes=draw.forward_passes,
-            applied=step.applied,
-            prompt=draw.prompt,
-            samples=draw.samples,
-            texts=tuple(texts),
-        )
+            for measure in experiment.measures:
+                if is_last or at.update % measure.every == 0:
+                    values |= measure(at, batch, probe)
+        yield Record(Row(at.update, values | clock.seconds), batch, probe)
         if is_last:
             return
 
 
-def _last_update(series: Sequence[Observation], experiment: Experiment) -> int:
-    """The update with which a run ends, as far as its series tells."""
-    verdict = judge(series, experiment.rule)
-    if experiment.stop_after_collapse is None or verdict.collapse_update is None:
+def _base_record(state: RunState, experiment: Experiment) -> Record:
+    """The base model, as its measures see it."""
+    at, clock, values = Moment(0, state.models), Stopwatch(), dict[str, Number]()
+    with clock.time("evaluate"):
+        for measure in experiment.measures:
+            values |= measure(at, Batch(), Batch())
+    return Record(Row(0, values | clock.seconds))
+
+
+def _last_update(verdict: Verdict, experiment: Experiment) -> int:
+    """The update with which a run ends, as far as its rows tell."""
+    if experiment.stop_after_collapse is None or verdict.met is None:
         return experiment.max_updates
-    rule_met = verdict.collapse_update + experiment.rule.patience - 1
-    return min(experiment.max_updates, rule_met + experiment.stop_after_collapse)
-
-
-def _fields(validation: Mapping[str, CorpusLoss]) -> dict[str, dict[str, float]]:
-    return {name: asdict(loss) for name, loss in validation.items()}
-
-
-class Stopwatch:
-    """Wall time in seconds of the named phases of one update."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def time(self, phase: str) -> Iterator[None]:
-        """Time the body of a with statement."""
-        begin = time.perf_counter()
-        yield
-        self.seconds[phase] = time.perf_counter() - begin
+    return min(experiment.max_updates, verdict.met + experiment.stop_after_collapse)

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:  # analysis draws numbers too, and must not wait for torch
     import torch
 
-Purpose = Literal["sample", "window", "source", "init", "bootstrap", "pretrain"]
+Purpose = Literal["sample", "window", "source", "probe", "prompt", "init", "bootstrap", "pretrain"]
 
 
 def stream(seed: int, purpose: Purpose, update: int = 0) -> "torch.Generator":

@@ -132,11 +132,12 @@ def record(network: str) -> dict[str, object]:
 
 def facts(result) -> dict[str, object]:
     """What must not change: tokens, losses to 5 digits, the summary."""
-    reader = reader_of(result.directory)
-    rows = reader.updates()
+    from collapse_lm.rundir import RunReader
+
+    reader = RunReader(Path(result.directory))
     return {
-        "ids": [row["ids"] for row in reader.samples()],
-        "updates": [numbers_of(row) for row in rows],
+        "ids": [[list(text.ids) for text in row.texts] for row in reader.samples()],
+        "updates": [numbers_of(row) for row in reader.updates()],
         "summary": {
             name: result.summary[name]
             for name in ("status", "collapsed", "collapse_update", "criteria", "reason", "updates")
@@ -144,32 +145,26 @@ def facts(result) -> dict[str, object]:
     }
 
 
-def reader_of(directory: Path):
-    """The reader of a run's record."""
-    from collapse_lm.rundir import RunReader
-
-    return RunReader(Path(directory))
+NAMES = {  # as the first released code called a number: as a row calls it
+    "train_loss": "train.loss",
+    "grad_norm": "train.grad_norm",
+    "entropy": "draw.entropy",
+    "validation": "validation.loss[text:prose.txt]",
+    "bits_per_byte": "validation.bits_per_byte[text:prose.txt]",
+    "loop_share": "text.loop_share",
+    "seq_rep_4": "text.seq_rep_4",
+    "distinct_2": "text.distinct_2",
+    "compression": "text.compression",
+    "loop_period": "text.loop_period",
+    "forward_passes": "draw.forward_passes",
+    "tokens": "train.tokens",
+}
 
 
 def numbers_of(row) -> dict[str, object]:
-    """The numbers of a row of updates.jsonl."""
-    text = row["text"] or {}
-    validation = row["validation"].get("text:prose.txt", {})
-    named = {
-        "train_loss": row["train_loss"],
-        "grad_norm": row["grad_norm"],
-        "entropy": row["entropy"],
-        "validation": validation.get("loss"),
-        "bits_per_byte": validation.get("bits_per_byte"),
-        "loop_share": text.get("loop_share"),
-        "seq_rep_4": text.get("seq_rep_4"),
-        "distinct_2": text.get("distinct_2"),
-        "compression": text.get("compression"),
-        "loop_period": text.get("loop_period"),
-        "forward_passes": row["forward_passes"],
-        "tokens": row["tokens"],
-    }
-    return {name: shortened(value) for name, value in named.items()}
+    """The numbers of a row; what the base model has none of was recorded as null or 0."""
+    zero = {"forward_passes": 0, "tokens": 0} if row.update == 0 else {}
+    return {old: shortened(row.values.get(new, zero.get(old))) for old, new in NAMES.items()}
 
 
 def shortened(value: object) -> object:

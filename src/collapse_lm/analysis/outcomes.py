@@ -10,13 +10,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from collapse_lm.config import Config, load_config
 from collapse_lm.errors import UserError
-from collapse_lm.measures.rule import CollapseRule, judge
-from collapse_lm.rundir import RunReader, observations
+from collapse_lm.measures.names import Row, label
+from collapse_lm.measures.rule import judge
+from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.layout import CONFIG
-from collapse_lm.rundir.rows import Row
 
 ENDED = ("finished", "diverged")  # other runs stopped for reasons that say nothing of the model
 LAST = 5  # samples that stand for the end of a run
@@ -86,12 +87,15 @@ class Measured:
 
     def train_loss(self) -> dict[int, float]:
         """Train loss (nats per token) by update, from update 1 on."""
-        return {row["update"]: _number(row["train_loss"]) for row in self.rows if row["update"]}
+        return {row.update: row.get("train.loss") for row in self.rows if row.update}
 
     def validation_loss(self, corpus: str) -> dict[int, float]:
         """Validation loss (nats per token) by update, where the corpus was evaluated."""
-        evaluated = [row for row in self.rows if corpus in row["validation"]]
-        return {row["update"]: _number(row["validation"][corpus]["loss"]) for row in evaluated}
+        return self.series(label("validation.loss", corpus))
+
+    def series(self, name: str) -> dict[int, float]:
+        """Any number of the rows by update, where a row has it."""
+        return {row.update: row.get(name) for row in self.rows if name in row.values}
 
 
 @dataclass(frozen=True)
@@ -147,21 +151,19 @@ def _measure(name: str, reader: RunReader) -> Measured | LeftOut:
         return LeftOut(name, f"damaged: {type(error).__name__}: {first_line}")
 
 
-def _outcome(name: str, config: Config, model: Row, rows: Sequence[Row]) -> Outcome:
-    rule = CollapseRule(**config.collapse.model_dump(exclude={"stop", "aftermath"}))
-    verdict = judge(observations(rows), rule)
-    updates = int(rows[-1]["update"])
-    evaluated = [row for row in rows if row["validation"]]
-    corpora = tuple(evaluated[0]["validation"]) if evaluated else ()
-    train = [_number(row["train_loss"]) for row in rows if row["update"]]
-    ending = [row["text"] for row in rows if row["text"]][-LAST:]
+def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence[Row]) -> Outcome:
+    verdict = judge(rows, config.collapse)
+    updates = rows[-1].update
+    corpora = tuple(next((found for r in rows if (found := r.labelled("validation.loss"))), ()))
+    train = [row.get("train.loss") for row in rows if row.update]
+    ending = [row for row in rows if "text.loop_share" in row.values][-LAST:]
     return Outcome(
         run=name,
         model=config.model,
         label=Path(config.model).name or config.model,
         parameters=None if model.get("parameters") is None else int(model["parameters"]),
         parameters_without_embeddings=_without_embeddings(model),
-        learning_rate=config.training.learning_rate,
+        learning_rate=recorded_rate(rows, config),
         temperature=config.sampling.temperature,
         sample_length=config.sampling.max_new_tokens,
         seed=config.seed,
@@ -172,39 +174,40 @@ def _outcome(name: str, config: Config, model: Row, rows: Sequence[Row]) -> Outc
         status="diverged" if _has_diverged(rows) else "finished",
         updates=updates,
         criteria=verdict.reasons,
-        validation={name: _ends(evaluated, name, verdict.collapse_update) for name in corpora},
+        validation={name: _ends(rows, name, verdict.collapse_update) for name in corpora},
         train_first=train[0] if train else math.nan,
         train_last=train[-1] if train else math.nan,
         train_lowest=min((x for x in train if not math.isnan(x)), default=math.nan),
-        loop_share=_mean([_number(text["loop_share"]) for text in ending]),
-        seq_rep_4=_mean([_number(text["seq_rep_4"]) for text in ending]),
-        repetitive=_mean([float(is_repetitive(text)) for text in ending]),
+        loop_share=_mean([row.get("text.loop_share") for row in ending]),
+        seq_rep_4=_mean([row.get("text.seq_rep_4") for row in ending]),
+        repetitive=_mean([float(is_repetitive(row)) for row in ending]),
     )
 
 
-def is_repetitive(text: Mapping[str, float | None]) -> bool:
-    """True for the text metrics of a sample that is a loop or poor in new 4-grams."""
-    return any(_number(text[name]) >= least for name, least in REPETITIVE.items())
+def recorded_rate(rows: Sequence[Row], config: Config) -> float:
+    """The learning rate of the first step, as recorded; of the configuration without a step."""
+    recorded = (row.get("train.lr") for row in rows if "train.lr" in row.values)
+    return next(recorded, config.training.learning_rate)
+
+
+def is_repetitive(row: Row) -> bool:
+    """True for a row whose probe is a loop or poor in new 4-grams."""
+    return any(row.get(f"text.{name}") >= least for name, least in REPETITIVE.items())
 
 
 def _has_diverged(rows: Sequence[Row]) -> bool:
-    return any(row.get("applied") is False for row in rows)
+    return any(row.values.get("train.applied") == 0 for row in rows)
 
 
-def _ends(
-    evaluated: Sequence[Row], corpus: str, collapse: int | None
-) -> tuple[float, float, float]:
+def _ends(rows: Sequence[Row], corpus: str, collapse: int | None) -> tuple[float, float, float]:
     """Validation loss at the start, from the collapse on, and at the end."""
-    losses = [
-        (row["update"], _number(row["validation"][corpus]["loss"]))
-        for row in evaluated
-        if corpus in row["validation"]
-    ]
+    name = label("validation.loss", corpus)
+    losses = [(row.update, row.get(name)) for row in rows if name in row.values]
     after = [loss for update, loss in losses if collapse is not None and update >= collapse]
     return losses[0][1], after[0] if after else math.nan, losses[-1][1]
 
 
-def _without_embeddings(model: Row) -> int | None:
+def _without_embeddings(model: Mapping[str, Any]) -> int | None:
     """What `pretrain` wrote beside the weights; None for any other model, or a moved one."""
     if model.get("kind", "local") != "local":
         return None
@@ -213,11 +216,6 @@ def _without_embeddings(model: Row) -> int | None:
         return int(json.loads(path.read_text(encoding="utf-8"))["parameters"]["without_embeddings"])
     except DAMAGE:
         return None
-
-
-def _number(value: float | None) -> float:
-    """A number of a row; null is one that JSON could not hold."""
-    return math.nan if value is None else float(value)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,11 +1,12 @@
 """One row per run directory: what it was and how it ended."""
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from collapse_lm._util.files import read_regular
 from collapse_lm.config.yaml_text import parse_yaml
+from collapse_lm.measures.names import Row
 from collapse_lm.rundir import RecordError, RunReader, find_runs, has_writer
 from collapse_lm.rundir.layout import CONFIG, UPDATES
 from collapse_lm.rundir.shape import naming
@@ -31,31 +32,38 @@ def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
 
 
 def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
-    manifest, summary = reader.manifest(), reader.summary()
-    rows = reader.updates()
+    manifest, summary, seen = reader.manifest(), reader.summary(), reader.snapshot()
+    rows = seen.rows
     if manifest["status"] == "running":
-        reader.samples()  # read for what may be wrong with it
+        _ = seen.samples  # read for what may be wrong with it
     else:
-        reader.check_end()
-    evaluated = [row["validation"] for row in rows if row["validation"]]
+        reader.check_end(seen)
+    evaluated = [found for row in rows if (found := row.labelled("validation.loss"))]
     with naming(UPDATES):
         validation = {
-            name: (_loss(evaluated[0][name]), _loss(evaluated[-1][name]))
-            for name in (evaluated[0] if evaluated else {})
+            name: (loss, evaluated[-1][name])
+            for name, loss in (evaluated[0] if evaluated else {}).items()
         }
     return {
         "run": str(reader.path.relative_to(folder)),
         "model": manifest["model"]["reference"],
-        "learning_rate": _learning_rate(reader.path / CONFIG),
+        "learning_rate": _learning_rate(rows, reader.path / CONFIG),
         "seed": manifest["seed"],
         "status": _status(reader, str(manifest["status"])),
-        "updates": rows[-1]["update"] if rows else None,
+        "updates": rows[-1].update if rows else None,
         "collapse_update": summary["collapse_update"] if summary else None,
         "validation": validation,
     }
 
 
-def _learning_rate(config: Path) -> float:
+def _learning_rate(rows: Sequence[Row], config: Path) -> float:
+    """Of the first step, as recorded; of the configuration for a run without one."""
+    configured = _configured_rate(config)  # read also for what may be wrong with it
+    recorded = (row.get("train.lr") for row in rows if "train.lr" in row.values)
+    return next(recorded, configured)
+
+
+def _configured_rate(config: Path) -> float:
     content = read_regular(config)
     with naming(config.name):
         found = parse_yaml(config.name, content.decode("utf-8"))["training"]["learning_rate"]
@@ -65,8 +73,3 @@ def _learning_rate(config: Path) -> float:
 def _status(reader: RunReader, written: str) -> str:
     """The status in the manifest; a run whose process is gone is not running."""
     return "killed" if written == "running" and not has_writer(reader.path) else written
-
-
-def _loss(fields: dict[str, float | None]) -> float:
-    loss = fields["loss"]
-    return math.nan if loss is None else loss

@@ -6,6 +6,7 @@ made printable. Knows nothing of where the text goes.
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -14,12 +15,13 @@ from collapse_lm._util.printable import printable
 from collapse_lm.analysis.levels import Groups, sort_group
 from collapse_lm.analysis.outcomes import LeftOut, Measured, Outcome
 from collapse_lm.analysis.stats.survival import kaplan_meier
-from collapse_lm.rundir.rows import Row
+from collapse_lm.measures.names import Row, label
 
 _PLAIN = tuple(f.name for f in fields(Outcome) if f.name not in ("corpora", "validation"))
 _SETTING = ("run", "label", "parameters", "learning_rate", "temperature", "sample_length", "seed")
 _LOSS = ("loss", "perplexity", "bits_per_byte")
 _TEXT = ("loop_share", "seq_rep_4", "distinct_1", "distinct_2", "compression")
+_OWN = {"train_loss": "train.loss", "entropy": "probe.entropy"} | {n: f"text.{n}" for n in _TEXT}
 
 
 def runs_table(groups: Groups, left_out: Mapping[str, Sequence[LeftOut]]) -> str:
@@ -41,7 +43,7 @@ def runs_table(groups: Groups, left_out: Mapping[str, Sequence[LeftOut]]) -> str
 
 def updates_table(groups: Groups) -> str:
     """A row per run, update and corpus; corpus is empty where an update was not evaluated."""
-    columns = ("group", *_SETTING, "update", "corpus", *_LOSS, "train_loss", "entropy", *_TEXT)
+    columns = ("group", *_SETTING, "update", "corpus", *_LOSS, *_OWN)
     rows = (
         row for group, runs in groups.items() for run in runs for row in _update_rows(group, run)
     )
@@ -87,25 +89,23 @@ def _corpora(groups: Groups) -> list[str]:
 def _update_rows(group: str, run: Measured) -> Iterator[dict[str, Any]]:
     setting = {"group": group} | {name: getattr(run.outcome, name) for name in _SETTING}
     for row in run.rows:
-        own = {**setting, "update": row["update"], **_own_text(row)}
-        for corpus in row["validation"] or ("",):
-            losses = row["validation"].get(corpus, {})
-            yield {**own, "corpus": corpus} | {f: _cell(losses, f) for f in _LOSS if losses}
+        own = {**setting, "update": row.update, **_own_numbers(row)}
+        for corpus in row.labelled("validation.loss") or ("",):
+            losses = {f: _cell(row, label(f"validation.{f}", corpus)) for f in _LOSS if corpus}
+            yield {**own, "corpus": corpus, **losses}
 
 
-def _own_text(row: Row) -> dict[str, Any]:
-    """What is known of the sample of an update; nothing at update 0, which has none."""
-    if not row["update"]:
+def _own_numbers(row: Row) -> dict[str, Any]:
+    """What is known of the texts of an update; nothing at update 0, which has none."""
+    if not row.update:
         return {}
-    text = row["text"] or {}
-    own = {name: _cell(row, name) for name in ("train_loss", "entropy")}
-    return own | {name: _cell(text, name) for name in _TEXT}
+    return {column: _cell(row, name) for column, name in _OWN.items()}
 
 
-def _cell(values: Mapping[str, Any], name: str) -> Any:
-    """A number of a row; null is one that JSON could not hold."""
-    value = values.get(name)
-    return "nan" if value is None else value
+def _cell(row: Row, name: str) -> Any:
+    """A number of a row; `nan` where the row does not have it, or it is none."""
+    value = row.values.get(name, math.nan)
+    return "nan" if math.isnan(value) else value
 
 
 def _survival_rows(runs: Sequence[Measured]) -> Iterator[dict[str, Any]]:

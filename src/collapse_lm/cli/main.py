@@ -25,11 +25,12 @@ from collapse_lm.cli import tables
 from collapse_lm.cli.options import Settings
 from collapse_lm.cli.pretrain import pretrain
 from collapse_lm.cli.reproduce import reproduce
+from collapse_lm.cli.show import show_resumed, show_run
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import sweep
-from collapse_lm.config import Config, load_config, preset_names, resolve, to_yaml
+from collapse_lm.config import load_config, preset_names, resolve, to_yaml
+from collapse_lm.config.json_schema import json_schema, tell_parts
 from collapse_lm.errors import CollapseLMError, UserError
-from collapse_lm.observers.display import show_resumed, show_run
 from collapse_lm.rundir.layout import default_directory, holds_run
 from collapse_lm.sweeps import tell_sweeps
 
@@ -169,18 +170,15 @@ def evaluate(
     """Score a model on real text: loss, perplexity, bits per byte, word perplexity."""
     evaluation = {"corpora": corpus, "context": context, "stride": stride, "tokens": tokens}
     config = resolve({"model": model, "evaluation": evaluation})
-    from collapse_lm.experiment.build import (
-        check_positions,
-        evaluate_all,
-        evaluation_lengths,
-        evaluation_sets,
-        ready_model,
-    )
+    from collapse_lm.experiment.build import evaluation_sets, load_corpora, ready_model
+    from collapse_lm.experiment.lengths import check_positions, evaluation_lengths
+    from collapse_lm.measures.validation import evaluate_all
     from collapse_lm.rundir.manifest import describe_corpus
 
+    corpora_read = load_corpora(config)
     ready = ready_model(config)
     check_positions(ready.model, evaluation_lengths(config))
-    sets = evaluation_sets(config, ready.model)
+    sets = evaluation_sets(config, ready.model, corpora_read)
     losses = evaluate_all(ready.working, sets)
     corpora = [describe_corpus(data) for data in sets]
     found = {
@@ -200,17 +198,10 @@ def sample(
 ) -> None:
     """Draw samples from a model, as update 1 of a run would (see `--set sampling.KEY=...`)."""
     config = resolve({"model": model}, settings or [])
-    from collapse_lm.experiment.build import (
-        check_positions,
-        decode,
-        own_samples,
-        ready_model,
-        sample_lengths,
-    )
+    from collapse_lm.experiment.build import decode, own_samples, ready_model
 
     ready = ready_model(config)
-    check_positions(ready.model, sample_lengths(config, ready.model))
-    draw = own_samples(config, ready.model).draw(ready.working, update)
+    draw = own_samples(config, ready).sample(ready.working, update)
     for ids in draw.samples:
         print(printable(decode(ready.model, ids), keep_newlines=True))
 
@@ -272,8 +263,15 @@ def config_show(preset: PresetOrFile, settings: Settings = None) -> None:
 
 @config_app.command(name="schema")
 def config_schema() -> None:
-    """Print the JSON schema of the configuration."""
-    print(json.dumps(Config.model_json_schema(), indent=2))
+    """Print the JSON schema of the configuration, every kind of part included."""
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command(name="parts")
+def list_parts(as_json: AsJson = False) -> None:
+    """List the kinds of source, objective, optimizer, measure and observer, and their packages."""
+    rows = tell_parts()
+    _print(rows, as_json, lambda: tables.parts_table(rows))
 
 
 @config_app.command(name="presets")

@@ -1,31 +1,59 @@
 """Configuration: frozen typed models, presets, overrides. Imports no torch."""
 
-from collapse_lm.config.identity import LENGTH, flat, identity
+from collapse_lm.config.identity import (
+    IDENTITY_VERSION,
+    LENGTH,
+    decides_numbers,
+    flat,
+    identity,
+    identity_1,
+)
+from collapse_lm.config.keys import field_of
 from collapse_lm.config.load import (
     load_config,
     preset_names,
     resolve,
     to_yaml,
 )
+from collapse_lm.config.parts import (
+    AnySource,
+    MeasureConfig,
+    ObjectiveConfig,
+    ObserverConfig,
+    SourceConfig,
+)
 from collapse_lm.config.schema import (
     CollapseConfig,
+    CollapseRule,
     Config,
     EvaluationConfig,
+    ProbeConfig,
     RunConfig,
     SamplingConfig,
     TrainingConfig,
 )
 
 __all__ = [
+    "IDENTITY_VERSION",
     "LENGTH",
+    "AnySource",
     "CollapseConfig",
+    "CollapseRule",
     "Config",
     "EvaluationConfig",
+    "MeasureConfig",
+    "ObjectiveConfig",
+    "ObserverConfig",
+    "ProbeConfig",
     "RunConfig",
     "SamplingConfig",
+    "SourceConfig",
     "TrainingConfig",
+    "decides_numbers",
+    "field_of",
     "flat",
     "identity",
+    "identity_1",
     "load_config",
     "preset_names",
     "resolve",

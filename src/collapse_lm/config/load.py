@@ -5,7 +5,6 @@ under `extends`. All mistakes are collected and raised together. Knows nothing o
 what the values do.
 """
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -13,10 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from collapse_lm._util.printable import printable
+from collapse_lm.config.identity import MOVED
+from collapse_lm.config.keys import (
+    did_you_mean,
+    dotted_keys,
+    field_of,
+    help_of,
+    is_text,
+    key_of,
+    value_at,
+)
 from collapse_lm.config.schema import Config
 from collapse_lm.config.yaml_text import parse_yaml
 from collapse_lm.errors import Problem, UserError
@@ -25,8 +34,12 @@ Tree = dict[str, Any]
 _PRESETS = resources.files("collapse_lm.config") / "presets"
 _LARGEST_FILE = 1_000_000  # bytes; a configuration is a page of text
 _LONGEST_CHAIN = 10  # files that extend one another
-_DEEPEST_KEY = 8  # parts of a dotted key; the configuration has two
-_RULE_KEYS = {"stride": "evaluation.stride", "window": "training.window"}
+_DEEPEST_KEY = 8  # parts of a dotted key; the configuration has three, and parts nest
+_RULE_KEYS = {
+    "stride": "evaluation.stride",
+    "window": "training.window",
+    "prompts": "sampling.prompts",
+}
 
 
 def preset_names() -> list[str]:
@@ -52,10 +65,28 @@ def resolve(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
             merged = _merge(merged, _parse_override(override))
         except UserError as error:
             problems += error.problems
-    config, found = _validate(merged)
+    config, found = _validate(_renamed(merged))
     if problems or found or config is None:
         raise UserError([*problems, *found])
     return config
+
+
+def _renamed(tree: Tree) -> Tree:
+    """Put keys of earlier versions where they are now, as run directories and files name them."""
+    for old, new in MOVED.items():
+        section, _, key = old.partition(".")
+        if isinstance(tree.get(section), Mapping) and key in tree[section]:
+            value = tree[section][key]
+            rest = {k: v for k, v in tree[section].items() if k != key}
+            tree = _merge(_nested(new, value), {**tree, section: rest})
+    return tree
+
+
+def _nested(key: str, value: Any) -> Tree:
+    """Turn ``a.b`` and a value into ``{"a": {"b": value}}``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
 
 
 def _validate(tree: Tree) -> tuple[Config | None, list[Problem]]:
@@ -141,7 +172,7 @@ def _read_text(reference: str) -> tuple[str, str]:
             "preset or YAML file",
             _cut(reference),
             f"one of {', '.join(names)}, or the path of a YAML file",
-            _did_you_mean(reference, names),
+            did_you_mean(reference, names),
         )
     if path.stat().st_size > _LARGEST_FILE:
         raise UserError.single(
@@ -175,67 +206,67 @@ def _parse_override(override: str) -> Tree:
             "key=value with a dotted key",
             "--set training.learning_rate=3e-5",
         )
-    tree: Any = parse_value(key, raw)
-    for part in reversed(path):
-        tree = {part: tree}
-    return dict(tree)
+    return _nested(key.strip(), parse_value(key, raw))
 
 
 def parse_value(key: str, raw: str) -> Any:
     """Read a value as YAML; a text key keeps what was typed, unless it is in quotes."""
-    is_text = _annotation(key.strip().split(".")) is str
-    if is_text and raw[:1] not in {'"', "'"}:
+    is_null = raw.strip() in {"null", "~", ""} and not _is_plain_text(key)
+    if is_text(key.strip()) and not is_null and raw[:1] not in {'"', "'"}:
         return raw
     return parse_yaml(f"--set {_cut(key)}", raw)
 
 
-def _annotation(path: list[str]) -> Any:
-    """The declared type behind a dotted key, or None where there is no such key."""
-    model: Any = Config
-    for part in path:
-        fields = getattr(model, "model_fields", {})
-        if part not in fields:
-            return None
-        model = fields[part].annotation
-    return model
+def _is_plain_text(key: str) -> bool:
+    """True for a key that holds text and never null."""
+    field = field_of(key.strip())
+    return field is not None and field.annotation is str
 
 
 def _merge(base: Mapping[str, Any], diff: Mapping[str, Any]) -> Tree:
     merged = dict(base)
     for key, value in diff.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and not _is_other(old, value):
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
     return merged
+
+
+def _is_other(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """True for a part of another kind, which takes over no setting of the former."""
+    return "kind" in new and "kind" in old and new["kind"] != old["kind"]
 
 
 def _problem(details: ErrorDetails) -> Problem:
     """Translate one pydantic error into got / expected / fix."""
-    path = _key_of(details["loc"])
+    path = key_of(details["loc"])
     if details["type"] == "extra_forbidden":
         keys = dotted_keys()
-        fix = _did_you_mean(path, keys) or "`collapse-lm config schema` lists all keys"
+        fix = did_you_mean(path, keys) or "`collapse-lm config schema` lists all keys"
         return Problem(path, "an unknown key", "a key of the configuration", fix)
+    if details["type"] in {"unknown_kind", "broken_kind"}:
+        fix = (
+            did_you_mean(str(details["input"]), _kinds_of(details))
+            or "`collapse-lm parts` lists all"
+        )
+        return Problem(path, _short(details["input"]), details["msg"], fix)
     if details["type"] in _RULE_KEYS:
         return Problem(_RULE_KEYS[details["type"]], _got(details), details["msg"])
     message = details["msg"].removeprefix("Input should be ")
-    return Problem(path or "configuration", _short(details["input"]), message, _help(path))
+    return Problem(path or "configuration", _short(details["input"]), message, help_of(path))
 
 
-def _key_of(location: tuple[int | str, ...]) -> str:
-    """The dotted key of an error, without the parts that pydantic adds below a key."""
-    parts = [str(part) for part in location]
-    for end in range(len(parts), 0, -1):
-        if ".".join(parts[:end]) in _KEYS_WITH_A_VALUE:
-            return ".".join(parts[:end])
-    return ".".join(parts)
+def _kinds_of(details: ErrorDetails) -> list[str]:
+    kinds = details.get("ctx", {}).get("kinds", "")
+    return str(kinds).split(", ")
 
 
 def _got(details: ErrorDetails) -> str:
     """The offending value behind a rule between keys."""
-    value: Any = details["input"]
-    for part in _RULE_KEYS[details["type"]].split(".")[len(details["loc"]) :]:
-        value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+    path = _RULE_KEYS[details["type"]].split(".")[len(details["loc"]) :]
+    value = value_at(details["input"], path)
     return _short(value)
 
 
@@ -248,43 +279,3 @@ def _short(value: object) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _help(path: str) -> str | None:
-    """The field's own description, as the hint of how to choose a value."""
-    model: Any = Config
-    description = None
-    for part in path.split("."):
-        fields = getattr(model, "model_fields", {})
-        if part not in fields:
-            break
-        description, model = fields[part].description, fields[part].annotation
-    return " ".join(description.split()) if description else None
-
-
-def dotted_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
-    """Every dotted key of the configuration, sections included."""
-    keys = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            keys += dotted_keys(annotation, f"{prefix}{name}.")
-    return keys
-
-
-def _did_you_mean(word: str, choices: list[str]) -> str | None:
-    """Suggest a close choice; for a dotted key its last part decides when the whole does not."""
-    if len(word) > 80:  # no key is, and comparing takes time
-        return None
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.75)
-    if not close:
-        last = word.rpartition(".")[2]
-        tails = {choice.rpartition(".")[2]: choice for choice in choices}
-        close = [tails[tail] for tail in difflib.get_close_matches(last, tails, n=1, cutoff=0.75)]
-    return f"did you mean {close[0]}?" if close else None
-
-
-_KEYS_WITH_A_VALUE = {
-    key for key in dotted_keys() if not any(k.startswith(f"{key}.") for k in dotted_keys())
-}

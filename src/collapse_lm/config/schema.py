@@ -1,69 +1,52 @@
 """The configuration of a run: what each key means and which values it takes.
 
 Every default is stated here once; a preset is a short diff over these. The
-docstring under a field is its help text and its description in the JSON schema.
-Knows nothing of files, presets or the command line (see `load`).
+docstring under a field is its help text and its description in the JSON schema; keys
+that decide no number of a run are marked `OBSERVES`. Within an identity version
+(see `identity`) no default may change. Knows nothing of files, presets or the command
+line (see `load`).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-
-class _Section(BaseModel):
-    """Frozen, closed, and lenient in types: PyYAML reads 3e-4 as a string."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        coerce_numbers_to_str=True,
-        allow_inf_nan=False,
-        validate_default=True,
-    )
-
-
-def _no_bool(value: object) -> object:
-    """Refuse a bool as a number: YAML reads no, off, yes and on as bools."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("bool_as_number", "a number")
-    return value
-
-
-Int = Annotated[int, BeforeValidator(_no_bool)]
-Float = Annotated[float, BeforeValidator(_no_bool)]
+from collapse_lm.config.parts import (
+    AdamW,
+    AnyMeasures,
+    AnyObjective,
+    AnyObservers,
+    AnyOptimizer,
+    AnySource,
+    Nll,
+    Own,
+    Pictures,
+)
+from collapse_lm.config.section import (
+    OBSERVES,
+    CheckpointEvery,
+    CorpusReferences,
+    Float,
+    Int,
+    Section,
+    Speculation,
+)
 
 
-def _off_again(value: object) -> object:
-    """YAML reads off as False."""
-    return "off" if value is False else _no_bool(value)
-
-
-Speculation = Annotated[
-    Annotated[int, Field(ge=1, le=64)] | Literal["auto", "off"], BeforeValidator(_off_again)
-]
-
-
-CheckpointEvery = Annotated[
-    Annotated[int, Field(ge=1)] | Literal["auto", "off"], BeforeValidator(_off_again)
-]
-
-
-def _as_list(value: object) -> object:
-    """Let a single corpus reference stand for a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-CorpusReferences = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
-
-
-class SamplingConfig(_Section):
+class SamplingConfig(Section):
     """How the current model draws the sample of an update."""
 
     prompt: str = ""
-    """Text before the sample, context but never a target. Empty: the model's BOS token (EOS where
-    it has no BOS)."""
+    """Text before the sample, context but never a target. Empty: the start token."""
+    prompts: str | None = Field(default=None, min_length=1)
+    """File of prompts, one per line, or JSONL with a key `prompt`; null uses `prompt` for all."""
+    prompt_order: Literal["sequential", "random"] = "sequential"
+    """sequential: the prompts in the order of the file, again from its start when it ends. random:
+    drawn with replacement, from a stream of their own; read only with `prompts`."""
+    start_token: str = Field(default="auto", min_length=1)
+    """Stands for an empty prompt. auto: the tokenizer's BOS, else its EOS. document: what began a
+    document in the model's training, where that is known. Any other text is itself the token."""
     context: Literal["full", "sliding"] = "full"
     """full: a new token sees everything before it. sliding: only the last block_size tokens, with
     positions counted again from 0 (the authors' code)."""
@@ -85,19 +68,22 @@ class SamplingConfig(_Section):
     """Tokens to propose from earlier text and check in one pass (full context only); changes no
     sampled token. auto fits the proposals to the batch, off draws token by token."""
 
+    @model_validator(mode="after")
+    def _one_kind_of_prompt(self) -> Self:
+        if self.prompt and self.prompts is not None:
+            raise PydanticCustomError("prompts", "null where sampling.prompt is given")
+        return self
 
-class TrainingConfig(_Section):
-    """The optimizer step: AdamW with a constant learning rate."""
+
+class TrainingConfig(Section):
+    """The optimizer step, with a constant learning rate."""
 
     learning_rate: Float = Field(default=1e-4, ge=0)
-    """Constant learning rate of AdamW. 0 is the control that must not change anything."""
-    betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]] = (
-        0.9,
-        0.95,
-    )
-    """AdamW's decay rates of the first and second moment."""
+    """Constant learning rate. 0 is the control that must not change anything."""
+    optimizer: AnyOptimizer = AdamW()
+    """Rule of the step: adamw (the paper's) or sgd."""
     weight_decay: Float = Field(default=0.1, ge=0)
-    """Decoupled weight decay, on tensors of two or more dimensions only."""
+    """Weight decay, on tensors of two or more dimensions only; decoupled for AdamW."""
     grad_clip: Float | None = Field(default=1.0, gt=0)
     """Largest gradient norm (L2, over all parameters); null does not clip."""
     window: Int | None = Field(default=None, ge=1)
@@ -108,7 +94,7 @@ class TrainingConfig(_Section):
     """Optimizer steps on the sample of one update."""
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """Losses of the current model on real text, in fixed windows."""
 
     corpora: CorpusReferences = ("sotu",)
@@ -131,39 +117,61 @@ class EvaluationConfig(_Section):
         return self
 
 
-class CollapseConfig(_Section):
-    """The collapse rule; docs/collapse-rule.md measures its defaults."""
+class CollapseRule(Section):
+    """Thresholds of the collapse rule; docs/collapse-rule.md measures the defaults."""
 
     loop_share: Float = Field(default=0.5, gt=0, le=1)
     """A sample is degenerate when at least this share of its tokens lies in one loop."""
     seq_rep_4: Float = Field(default=0.6, gt=0, le=1)
     """... or when at least this share of its 4-grams is a repetition."""
     train_loss: Float = Field(default=0.1, ge=0)
-    """... or when the train loss (nats per token) is below this."""
+    """... or when its loss under the model that drew it (nats per token) is below this."""
     patience: Int = Field(default=5, ge=1)
     """Degenerate samples in a row that make a collapse; its update is the first of them."""
+
+
+class CollapseConfig(CollapseRule):
+    """The collapse rule, and what a run does once it is met."""
+
     stop: bool = True
     """End the run once the rule is met; false goes on to run.max_updates."""
     aftermath: Int = Field(default=0, ge=0)
     """Updates to go on for after the rule is met, to see what a collapsed model does."""
 
 
-class RunConfig(_Section):
+class ProbeConfig(Section):
+    """Samples of the current model that the rule and the text measures look at.
+
+    Under `source.kind: own` they are the samples of the batch, at no cost.
+    """
+
+    every: Int = Field(default=1, ge=1)
+    """Updates between two probes; only these updates are judged, and `collapse.patience` counts
+    them."""
+    samples: Int | None = Field(default=None, ge=1)
+    """Samples of a probe; null: sampling.batch_size. Under `own` another number than that of the
+    batch is drawn apart from it."""
+
+
+class RunConfig(Section):
     """The length of a run, and what it leaves beside its record."""
 
-    max_updates: Int = Field(default=1000, ge=0)
+    max_updates: Int = Field(default=1000, ge=0, json_schema_extra=OBSERVES)
     """Largest number of updates; a run that gets here without a collapse is censored."""
-    checkpoint_every: CheckpointEvery = "auto"
+    max_minutes: Float | None = Field(default=None, gt=0, json_schema_extra=OBSERVES)
+    """Wall time after which a run ends with the update that it is at, in minutes over all its
+    processes; it is then censored, keeps a checkpoint, and can be extended. null: no limit."""
+    checkpoint_every: CheckpointEvery = Field(default="auto", json_schema_extra=OBSERVES)
     """Updates between checkpoints. auto: as often as costs at most 4 % of the time. off: never, so
     that a resumed run begins again."""
-    checkpoints_kept: Int = Field(default=2, ge=0)
+    checkpoints_kept: Int = Field(default=2, ge=0, json_schema_extra=OBSERVES)
     """Checkpoints kept while a run goes on (at least one). A censored run that has ended keeps its
     newest, so that it can be extended, unless this is 0; others keep none."""
-    export_model: bool = False
+    export_model: bool = Field(default=False, json_schema_extra=OBSERVES)
     """Save the final weights in RUN/model, in the hub's layout, for transformers."""
 
 
-class Config(_Section):
+class Config(Section):
     """One configuration; with its seed it is one run."""
 
     seed: Int = Field(default=0, ge=0, lt=2**63)
@@ -172,21 +180,31 @@ class Config(_Section):
     """smollm2-135m (packaged), a name on the Hugging Face hub, or a local folder in its layout."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """bfloat16 keeps float32 master weights; auto takes it where the hardware has it."""
+    source: AnySource = Own()
+    """Where the text of an update comes from. own: samples of the current model."""
     sampling: SamplingConfig = SamplingConfig()
-    """How the current model draws the sample of an update."""
+    """How the current model draws samples: those of `own`, and probes."""
+    objective: AnyObjective = Nll()
+    """What a step minimises. nll: the mean negative log-likelihood of the batch."""
     training: TrainingConfig = TrainingConfig()
     """The optimizer step."""
+    probe: ProbeConfig = ProbeConfig()
+    """Samples of the current model that the rule and the text measures look at."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Losses on real text."""
+    measures: AnyMeasures = ()
+    """Measures beside validation losses and text metrics."""
     collapse: CollapseConfig = CollapseConfig()
     """The collapse rule."""
     run: RunConfig = RunConfig()
     """The length of a run, and what it leaves beside its record."""
+    observers: AnyObservers = Field(default=(Pictures(),), json_schema_extra=OBSERVES)
+    """Who watches the run and decides nothing; one that fails is told and switched off."""
 
     @model_validator(mode="after")
     def _window_within_sample(self) -> Self:
         window, tokens = self.training.window, self.sampling.max_new_tokens
-        if window is not None and window > tokens:
+        if self.source.is_own and window is not None and window > tokens:
             raise PydanticCustomError(
                 "window", "at most sampling.max_new_tokens ({tokens})", {"tokens": tokens}
             )

@@ -4,42 +4,89 @@ Loads and checks everything that a run needs and creates nothing. Knows nothing 
 the run directory.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from collapse_lm import rng
 from collapse_lm.config import Config
-from collapse_lm.corpora.corpus import load_corpus
+from collapse_lm.corpora.corpus import Corpus, load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
-from collapse_lm.errors import Problem, UserError
-from collapse_lm.experiment.learner import (
-    Step,
-    choose_segment,
-    make_optimizer,
-    retokenize,
-    train_step,
-)
-from collapse_lm.experiment.sources import OwnSamples
+from collapse_lm.experiment.learner import Learner
+from collapse_lm.experiment.lengths import check_positions, evaluation_lengths, sample_lengths
+from collapse_lm.experiment.models import Models, Stateful
+from collapse_lm.experiment.optimizer import OptimizerMemory, make_optimizer
+from collapse_lm.experiment.probe import Probe
+from collapse_lm.experiment.prompts import Prompts, make_prompts
+from collapse_lm.experiment.sources.own import OwnSamples, Sampling
 from collapse_lm.inference import Network, inference_network
 from collapse_lm.loop import Experiment, RunState
 from collapse_lm.machine.allocator import keep_freed_memory
 from collapse_lm.machine.compute import Compute, choose_compute
-from collapse_lm.measures.rule import CollapseRule
-from collapse_lm.measures.validation import CorpusLoss, evaluate
+from collapse_lm.measures.base import Measure
+from collapse_lm.measures.validation import ValidationLosses
 from collapse_lm.models.load import LanguageModel, load_model
-from collapse_lm.sampling import Draw
+from collapse_lm.models.tokens import start_token
+from collapse_lm.observers.base import Observer
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a part may use of the run that it is built for.
+
+    Attributes:
+        config: of the run.
+        model: network, tokenizer and provenance.
+        compute: device and precision.
+        prompts: what stands before each sample.
+    """
+
+    config: Config
+    model: LanguageModel
+    compute: Compute
+    prompts: Prompts
+
+    @property
+    def seed(self) -> int:
+        """Of the run; streams of random numbers are derived from it (`collapse_lm.rng`)."""
+        return self.config.seed
+
+    @property
+    def start_token(self) -> int:
+        """Stands before a text without a prompt."""
+        config, model = self.config.sampling.start_token, self.model
+        reference = model.provenance.reference
+        return start_token(config, reference, model.network, model.tokenizer, model.start_token)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text, without special tokens."""
+        return tuple(self.model.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def sampling(self, **changes: Any) -> Sampling:
+        """How the run draws samples; `changes` are to fields of `Sampling`."""
+        config = self.config.sampling
+        stop = self.model.eos_token if config.stop_at_eos else None
+        return replace(Sampling(config, self.prompts, stop, self.seed), **changes)
 
 
 @dataclass(frozen=True)
 class Parts:
     """What a configuration becomes before the first update."""
 
-    model: LanguageModel
-    compute: Compute
+    context: Context
     evaluation: tuple[EvaluationSet, ...]
     state: RunState
     experiment: Experiment
+    observers: tuple[Observer, ...]
+
+    @property
+    def model(self) -> LanguageModel:
+        """Network, tokenizer and provenance."""
+        return self.context.model
+
+    @property
+    def compute(self) -> Compute:
+        """Device and precision."""
+        return self.context.compute
 
 
 @dataclass(frozen=True)
@@ -51,111 +98,129 @@ class ReadyModel:
     working: Network
 
 
-def ready_model(config: Config) -> ReadyModel:
-    """Load the model of a configuration in its precision."""
+def ready_model(config: Config, compute: Compute | None = None) -> ReadyModel:
+    """Load the model of a configuration in its precision, or in the one given."""
     keep_freed_memory()
+    compute = compute or choose_compute(config.precision)
     model = load_model(config.model)
-    compute = choose_compute(config.precision)
     model.network.to(compute.device)
     return ReadyModel(model, compute, inference_network(model.network, compute.precision))
 
 
-def evaluation_sets(config: Config, model: LanguageModel) -> tuple[EvaluationSet, ...]:
-    """Load, tokenize and window the corpora of a configuration."""
+def load_corpora(config: Config) -> tuple[Corpus, ...]:
+    """Read the validation texts of a configuration, each once."""
+    return tuple(load_corpus(reference) for reference in config.evaluation.corpora)
+
+
+def evaluation_sets(
+    config: Config, model: LanguageModel, corpora: Sequence[Corpus]
+) -> tuple[EvaluationSet, ...]:
+    """Tokenize and window corpora as a configuration asks."""
     settings = config.evaluation
+    windows = (settings.context, settings.stride, settings.tokens)
     return tuple(
-        EvaluationSet.build(
-            load_corpus(reference),
-            model.tokenizer,
-            model.start_token,
-            settings.context,
-            settings.stride,
-            settings.tokens,
-        )
-        for reference in settings.corpora
+        EvaluationSet.build(corpus, model.tokenizer, model.start_token, *windows)
+        for corpus in corpora
     )
 
 
-def own_samples(config: Config, model: LanguageModel) -> OwnSamples:
-    """The source of a configuration."""
-    return OwnSamples(config.sampling, prompt_ids(config, model), model.eos_token, config.seed)
+def context_of(config: Config, ready: ReadyModel) -> Context:
+    """Make the context that parts are built in; reads the prompts."""
+    bare = Context(config, ready.model, ready.compute, Prompts(((0,),), config.seed))
+    prompts = make_prompts(config.sampling, config.seed, bare.encode, bare.start_token)
+    return replace(bare, prompts=prompts)
 
 
-def prepare(config: Config) -> Parts:
+def own_samples(config: Config, ready: ReadyModel) -> OwnSamples:
+    """The source `own` of a configuration, without the rest of a run."""
+    context = context_of(config, ready)
+    check_positions(ready.model, sample_lengths(config, context.prompts))
+    return OwnSamples(context.sampling())
+
+
+def prepare(config: Config, compute: Compute | None = None) -> Parts:
     """Load and check everything that a run needs; create nothing.
+
+    Args:
+        config: of the run.
+        compute: device and precision, where they are known already (a resume).
 
     Raises:
         UserError: for a model or corpus that cannot be had, or that does not fit.
     """
-    for reference in config.evaluation.corpora:
-        load_corpus(reference)  # a missing file is told before a model is loaded
-    ready = ready_model(config)
-    model = ready.model
-    check_positions(model, {**sample_lengths(config, model), **evaluation_lengths(config)})
-    evaluation = evaluation_sets(config, model)
-    state = RunState(
-        network=model.network,
-        working=ready.working,
-        optimizer=make_optimizer(model.network, config.training),
+    corpora = load_corpora(config)  # a missing file is told before a model is loaded
+    ready = ready_model(config, compute)
+    context = context_of(config, ready)
+    lengths = {**sample_lengths(config, context.prompts), **evaluation_lengths(config)}
+    check_positions(ready.model, lengths)
+    evaluation = evaluation_sets(config, ready.model, corpora)
+    models = Models(ready.model.network, ready.working, _base_loader(config, ready.compute))
+    experiment = _experiment(context, evaluation)
+    return Parts(
+        context=context,
+        evaluation=evaluation,
+        state=RunState(models, _survivors(context, experiment)),
+        experiment=experiment,
+        observers=tuple(observer.build(context) for observer in config.observers),
     )
-    experiment = Experiment(
-        source=own_samples(config, model),
-        learner=SampleLearner(config, model, ready.compute),
-        evaluate=lambda network: evaluate_all(network, evaluation),
-        decode=lambda samples: [decode(model, ids) for ids in samples],
-        rule=CollapseRule(**config.collapse.model_dump(exclude={"stop", "aftermath"})),
+
+
+def _base_loader(config: Config, compute: Compute) -> Callable[[], Network]:
+    return lambda: ready_model(config, compute).working
+
+
+def _experiment(context: Context, evaluation: Sequence[EvaluationSet]) -> Experiment:
+    config = context.config
+    measures: list[Measure] = [ValidationLosses(evaluation, config.evaluation.every)]
+    measures += [measure.build(context) for measure in config.measures]
+    return Experiment(
+        source=config.source.build(context),
+        learner=_learner(context),
+        decode=lambda texts: [decode(context.model, ids) for ids in texts],
+        rule=config.collapse,
         max_updates=config.run.max_updates,
-        evaluate_every=config.evaluation.every,
+        probe=_probe(context),
+        measures=measures,
         stop_after_collapse=config.collapse.aftermath if config.collapse.stop else None,
     )
-    return Parts(model, ready.compute, evaluation, state, experiment)
 
 
-@dataclass(frozen=True)
-class SampleLearner:
-    """The paper's step: AdamW on the samples, whole or one window of each."""
-
-    config: Config
-    model: LanguageModel
-    compute: Compute
-
-    def learn(self, state: RunState, draw: Draw, update: int) -> Step:
-        """Take `steps_per_update` steps; loss and gradient norm are those of the first."""
-        training = self.config.training
-        numbers = rng.stream(self.config.seed, "window", update)
-        samples = draw.samples
-        if training.retokenize:
-            longest = (self.model.max_positions or sys.maxsize) - len(draw.prompt) + 1
-            samples = tuple(retokenize(self.model.tokenizer, ids)[:longest] for ids in samples)
-        steps: list[Step] = []
-        while len(steps) < training.steps_per_update and all(step.applied for step in steps):
-            segments = [
-                choose_segment(draw.prompt, ids, training.window, numbers) for ids in samples
-            ]
-            steps.append(
-                train_step(
-                    state.network, state.optimizer, segments, self.compute, training.grad_clip
-                )
-            )
-        state.working.refresh()
-        return Step(steps[0].loss, steps[0].grad_norm, steps[-1].applied)
+def _learner(context: Context) -> Learner:
+    training, network = context.config.training, context.model.network
+    optimizer = make_optimizer(
+        network, training.learning_rate, training.weight_decay, training.optimizer
+    )
+    return Learner(
+        training=training,
+        optimizer=optimizer,
+        objective=context.config.objective.build(context),
+        tokenizer=context.model.tokenizer,
+        max_positions=context.model.max_positions,
+        compute=context.compute,
+        seed=context.seed,
+    )
 
 
-def evaluate_all(network: Network, evaluation: Sequence[EvaluationSet]) -> dict[str, CorpusLoss]:
-    """Score every evaluation set, by corpus name."""
-    return {data.corpus.name: evaluate(network, data) for data in evaluation}
+def _probe(context: Context) -> Probe:
+    config, sampling = context.config, context.config.sampling
+    samples = config.probe.samples or sampling.batch_size
+    if config.source.is_own and samples == sampling.batch_size:
+        return Probe(config.probe.every)
+    settings = sampling.model_copy(update={"batch_size": samples})
+    own = OwnSamples(context.sampling(config=settings, purpose="probe"))
+    return Probe(config.probe.every, own)
 
 
-def prompt_ids(config: Config, model: LanguageModel) -> list[int]:
-    """Tokenize the prompt; an empty one is the model's start token."""
-    if not config.sampling.prompt:
-        return [model.start_token]
-    encoded = model.tokenizer(config.sampling.prompt, add_special_tokens=False)
-    if not encoded["input_ids"]:
-        raise UserError.single(
-            "sampling.prompt", repr(config.sampling.prompt), "text that the tokenizer knows"
-        )
-    return list(encoded["input_ids"])
+def _survivors(context: Context, experiment: Experiment) -> dict[str, Stateful]:
+    """What a checkpoint must hold beside the weights, by name."""
+    learner = experiment.learner
+    named: dict[str, Any] = {
+        "optimizer": OptimizerMemory(context.model.network, learner.optimizer),
+        "source": experiment.source,
+        "objective": learner.objective,
+    }
+    named |= {f"measure{place}": measure for place, measure in enumerate(experiment.measures)}
+    return {name: part for name, part in named.items() if isinstance(part, Stateful)}
 
 
 def decode(model: LanguageModel, ids: Sequence[int]) -> str:
@@ -165,41 +230,3 @@ def decode(model: LanguageModel, ids: Sequence[int]) -> str:
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
     )
-
-
-def evaluation_lengths(config: Config) -> dict[str, int]:
-    """Positions that the evaluation asks for, by key."""
-    return {"evaluation.context": config.evaluation.context}
-
-
-def sample_lengths(config: Config, model: LanguageModel) -> dict[str, int]:
-    """Positions that sampling and training ask for, by key."""
-    sampling, training = config.sampling, config.training
-    whole = len(prompt_ids(config, model)) + sampling.max_new_tokens - 1
-    is_sliding = sampling.context == "sliding"
-    return {
-        "sampling.block_size": sampling.block_size if is_sliding else 0,
-        "sampling.max_new_tokens": 0 if is_sliding and training.window else whole,
-        "training.window": training.window or 0,
-    }
-
-
-def check_positions(model: LanguageModel, lengths: Mapping[str, int]) -> None:
-    """Refuse lengths that the model has no positions for.
-
-    Raises:
-        UserError: naming every key that asks for too much.
-    """
-    limit, name = model.max_positions, model.provenance.reference
-    problems = [
-        Problem(
-            key,
-            f"{length} positions",
-            f"at most {limit}, the positions of {name}",
-            f"a smaller {key}, or a model with more positions",
-        )
-        for key, length in lengths.items()
-        if limit is not None and length > limit
-    ]
-    if problems:
-        raise UserError(problems)

@@ -1,11 +1,13 @@
-"""One optimizer step of an update: forward, loss, backward, clip, step.
+"""The learner: the optimizer steps of an update on the texts that were drawn for it.
 
-Knows nothing of where the text came from, nor of evaluation.
+Forward, loss, backward, clip, step. Knows nothing of where the text came from, nor of
+evaluation.
 
-Shapes: T tokens, V vocabulary.
+Shapes: T targets, S tokens before them, V vocabulary, D width.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,44 +16,131 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from collapse_lm import rng
 from collapse_lm.config.schema import TrainingConfig
-from collapse_lm.inference import head_is_plain
+from collapse_lm.errors import UserError
+from collapse_lm.experiment.batch import Batch
+from collapse_lm.experiment.models import Models
+from collapse_lm.experiment.objectives import Chunk, NegativeLogLikelihood, Objective
+from collapse_lm.experiment.optimizer import clip, gradient_norm
+from collapse_lm.experiment.segments import Segment, choose_segment, retokenize
+from collapse_lm.inference import Network, head_is_plain
 from collapse_lm.machine.compute import Compute, at_least_float32
 
 _CHUNK = 256  # positions whose logits exist at a time
 
 
 @dataclass(frozen=True)
-class Segment:
-    """Text to learn: `targets` are predicted, `context` is only read before them."""
-
-    context: tuple[int, ...]
-    targets: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Step:
-    """Outcome of a step.
+    """Outcome of a step, or of the steps of an update.
 
     Attributes:
-        loss: mean nats per token over all targets, before the step.
+        loss: mean nats per token over all targets, before the step, whatever the objective.
         grad_norm: L2 norm of the gradient before the clip.
         applied: False when loss or gradient was not finite; the step was then withheld.
+        steps: steps that were applied.
     """
 
     loss: float
     grad_norm: float
     applied: bool
+    steps: int = 1
 
 
-def make_optimizer(network: Any, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW whose weight decay acts on tensors of two or more dimensions only."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+@dataclass(frozen=True)
+class Learner:
+    """Takes the optimizer steps of an update on the texts of its batch.
+
+    Attributes:
+        training: window, re-tokenization, steps per update, clip.
+        optimizer: over the trained parameters.
+        objective: what a step minimises.
+        tokenizer: for re-tokenization.
+        max_positions: longest sequence that the model accepts; None if unbounded.
+        compute: device and precision.
+        seed: of the run; windows are drawn from its stream `window`.
+    """
+
+    training: TrainingConfig
+    optimizer: torch.optim.Optimizer
+    objective: Objective
+    tokenizer: Any
+    max_positions: int | None
+    compute: Compute
+    seed: int
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def learn(self, models: Models, batch: Batch, update: int) -> Step:
+        """Take the steps of an update, and let the sampler take over the weights.
+
+        Returns:
+            Loss and gradient norm of the first step; of the step that was withheld, where
+            one was.
+        """
+        numbers = rng.stream(self.seed, "window", update)
+        self._check(batch)
+        texts = [(text.prompt, self._learned(text.prompt, text.ids)) for text in batch.texts]
+        base = models.base() if self.objective.needs_base else None
+        steps: list[Step] = []
+        while len(steps) < self.training.steps_per_update and all(s.applied for s in steps):
+            segments = [
+                choose_segment(prompt, ids, self.training.window, numbers) for prompt, ids in texts
+            ]
+            steps.append(self._step(models.trained, segments, update, base))
+        models.refresh()
+        told = steps[0] if steps[-1].applied else steps[-1]
+        applied = sum(step.applied for step in steps)
+        return Step(told.loss, told.grad_norm, steps[-1].applied, applied)
+
+    def _check(self, batch: Batch) -> None:
+        """Refuse a batch that no step can be taken on."""
+        if not all(text.prompt and text.ids for text in batch.texts) or not batch.texts:
+            raise UserError.single(
+                "source",
+                "a batch with nothing to learn" if not batch.tokens else "a text without a prompt",
+                "texts of one token at least, each behind a prompt of one token at least",
+                "see docs/extending.md on what a source returns",
+            )
+        longest = max(len(text.prompt) + len(text.ids) - 1 for text in batch.texts)
+        if self.training.window is None and longest > (self.max_positions or sys.maxsize):
+            raise UserError.single(
+                "source",
+                f"a text of {longest} positions",
+                f"at most {self.max_positions}, the positions of the model",
+                "shorter texts, or training.window",
+            )
+
+    def _learned(self, prompt: tuple[int, ...], ids: tuple[int, ...]) -> tuple[int, ...]:
+        """The ids to learn of a text."""
+        if not self.training.retokenize:
+            return ids
+        longest = (self.max_positions or sys.maxsize) - len(prompt) + 1
+        return retokenize(self.tokenizer, ids)[:longest]
+
+    def _step(
+        self, network: Any, segments: Sequence[Segment], update: int, base: Network | None
+    ) -> Step:
+        return train_step(
+            network,
+            self.optimizer,
+            segments,
+            self.compute,
+            self.training.grad_clip,
+            Asked(self.objective, update, base),
+        )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An objective, and what its chunks need beside the logits of the trained model."""
+
+    objective: Objective
+    update: int = 0
+    base: Network | None = None
 
 
 def train_step(
@@ -60,109 +149,99 @@ def train_step(
     segments: Sequence[Segment],
     compute: Compute,
     grad_clip: float | None,
+    asked: Asked | None = None,
 ) -> Step:
-    """Take one optimizer step on the mean loss over the targets of all segments.
+    """Take one optimizer step on the mean objective over the targets of all segments.
 
-    Gradients accumulate over the segments, so that one forward holds one segment. The
-    optimizer is a fused one (`make_optimizer`), which applies the clip.
+    Gradients accumulate over the segments, so that one forward holds one segment.
+
+    Args:
+        network: the trained model.
+        optimizer: over its parameters.
+        segments: what to learn.
+        compute: device and precision of the forward pass.
+        grad_clip: largest L2 norm of the gradient; None does not clip.
+        asked: the objective; by default the negative log-likelihood.
     """
+    asked = asked or Asked(NegativeLogLikelihood())
     total = sum(len(segment.targets) for segment in segments)
-    loss = sum(_accumulate(network, segment, compute, total) for segment in segments)
-    grad_norm = _gradient_norm(network)
+    loss = sum(_accumulate(network, segment, compute, total, asked) for segment in segments)
+    grad_norm = gradient_norm(network)
     applied = math.isfinite(loss) and math.isfinite(grad_norm)
     if applied:
-        _clipped_step(optimizer, grad_norm, grad_clip)
+        with clip(optimizer, grad_norm, grad_clip):
+            optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return Step(loss, grad_norm, applied)
+    return Step(loss, grad_norm, applied, int(applied))
 
 
-def _accumulate(network: Any, segment: Segment, compute: Compute, total: int) -> float:
-    """Add a segment's share of the gradient; return its share of the loss.
+def _accumulate(
+    network: Any, segment: Segment, compute: Compute, total: int, asked: Asked
+) -> float:
+    """Add a segment's share of the gradient; return its share of the plain loss.
 
     Where the logits are the head of the last hidden state, they exist for a few hundred
     positions at a time: each chunk goes back to the hidden states at once, and these go
     back through the body together.
     """
-    ids_T = torch.tensor(segment.context + segment.targets, device=network.device)
-    targets_T, count = ids_T[-len(segment.targets) :], len(segment.targets)
+    ids_S = torch.tensor(segment.context + segment.targets, device=network.device)
+    count = len(segment.targets)
+    chunks = _Chunks(ids_S, len(ids_S) - count, asked)
     if count <= _CHUNK or not head_is_plain(network):
         with compute.autocast():
-            loss = segment_nll(network, segment) / total
+            chunk = chunks.next(_logits(network, ids_S, count))
+            loss = asked.objective(chunk) / total
         torch.autograd.backward(loss)
-        return float(loss.detach())
+        return float(chunk.nll.detach() / total)
     with compute.autocast():
-        body = network.base_model(input_ids=ids_T[None, :-1], use_cache=False)
+        body = network.base_model(input_ids=ids_S[None, :-1], use_cache=False)
     hidden_TD = body.last_hidden_state[0, -count:]
     leaf_TD = hidden_TD.detach().requires_grad_()
     sum_of_parts = 0.0
-    for hidden, targets in zip(
-        torch.split(leaf_TD, _CHUNK), torch.split(targets_T, _CHUNK), strict=True
-    ):
+    for hidden in torch.split(leaf_TD, _CHUNK):
         with compute.autocast():
-            logits = network.get_output_embeddings()(hidden)
-            loss = _cross_entropy_sum(logits, targets) / total
+            chunk = chunks.next(network.get_output_embeddings()(hidden))
+            loss = asked.objective(chunk) / total
         torch.autograd.backward(loss)
-        sum_of_parts += float(loss.detach())
+        sum_of_parts += float(chunk.nll.detach() / total)
     torch.autograd.backward(hidden_TD, leaf_TD.grad)
     return sum_of_parts
 
 
-def _gradient_norm(network: Any) -> float:
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    return float(torch.nn.utils.get_total_norm(gradients))
+class _Chunks:
+    """The chunks of one text, in order."""
+
+    def __init__(self, ids_S: Tensor, start: int, asked: Asked) -> None:
+        self._ids_S, self._start, self._asked = ids_S, start, asked
+        base = asked.base
+        self._base_SD = None if base is None else base.hidden(ids_S[None, :-1])[0]
+
+    def next(self, logits_TV: Tensor) -> Chunk:
+        """Describe the next targets, one per row of the logits."""
+        start, end = self._start, self._start + len(logits_TV)
+        self._start = end
+        targets_T, base_TV = self._ids_S[start:end], None
+        if self._base_SD is not None and self._asked.base is not None:
+            logits = self._asked.base.logits(self._base_SD[start - 1 : end - 1])
+            base_TV = logits.clone()  # of an inference pass, which autograd may not hold
+        nll = _cross_entropy_sum(logits_TV, targets_T)
+        return Chunk(logits_TV, targets_T, self._ids_S[:start], nll, base_TV, self._asked.update)
 
 
-def _clipped_step(optimizer: Any, grad_norm: float, limit: float | None) -> None:
-    """Step with the gradient scaled down to the limit.
-
-    The fused optimizer divides by `grad_scale` as it reads the gradient (that is what
-    loss scaling uses), so the clip is no pass over memory of its own.
-    """
-    assert all(group["fused"] for group in optimizer.param_groups)  # others would not clip
-    scale = 1.0 if limit is None else max(1.0, (grad_norm + 1e-6) / limit)
-    device = optimizer.param_groups[0]["params"][0].device
-    optimizer.grad_scale = torch.tensor(scale, dtype=torch.float32, device=device)
-    try:
-        optimizer.step()
-    finally:
-        del optimizer.grad_scale
+def _logits(network: Any, ids_S: Tensor, count: int) -> Tensor:
+    """The logits (T, V) that predict the last `count` ids."""
+    logits: Tensor = network(
+        input_ids=ids_S[None, :-1], use_cache=False, logits_to_keep=count
+    ).logits[0]
+    return logits
 
 
 def segment_nll(network: Any, segment: Segment) -> Tensor:
     """Sum of -log p (nats) over a segment's targets, each given all that stands before it."""
-    ids_T = torch.tensor(segment.context + segment.targets, device=network.device)
-    logits_TV = network(
-        input_ids=ids_T[None, :-1], use_cache=False, logits_to_keep=len(segment.targets)
-    ).logits[0]
-    return _cross_entropy_sum(logits_TV, ids_T[-len(segment.targets) :])
+    ids_S = torch.tensor(segment.context + segment.targets, device=network.device)
+    count = len(segment.targets)
+    return _cross_entropy_sum(_logits(network, ids_S, count), ids_S[-count:])
 
 
 def _cross_entropy_sum(logits_TV: Tensor, targets_T: Tensor) -> Tensor:
     return functional.cross_entropy(at_least_float32(logits_TV), targets_T, reduction="sum")
-
-
-def choose_segment(
-    prompt: tuple[int, ...],
-    ids: tuple[int, ...],
-    window: int | None,
-    generator: torch.Generator,
-) -> Segment:
-    """Return the whole sample after its prompt, or one random window of it.
-
-    A window sees one token before its first target and nothing else, as in the
-    authors' code.
-    """
-    if window is None:
-        return Segment(prompt, ids)
-    if window >= len(ids):
-        return Segment(prompt[-1:], ids)
-    start = int(torch.randint(len(ids) - window + 1, (), generator=generator))
-    before = (prompt + ids)[len(prompt) + start - 1]
-    return Segment((before,), ids[start : start + window])
-
-
-def retokenize(tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
-    """Decode ids to text and tokenize that again; special tokens become plain characters."""
-    text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    again = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
-    return tuple(again["input_ids"]) or tuple(ids)

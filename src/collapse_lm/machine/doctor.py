@@ -18,7 +18,8 @@ from collapse_lm.config import Config
 from collapse_lm.corpora import corpus, hub
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.build import Parts, prepare
-from collapse_lm.experiment.learner import Segment, train_step
+from collapse_lm.experiment.learner import train_step
+from collapse_lm.experiment.segments import Segment
 from collapse_lm.machine.compute import choose_compute
 from collapse_lm.machine.doctor_lines import DoctorLine
 from collapse_lm.measures.validation import evaluate
@@ -91,7 +92,7 @@ class UpdateCost:
 
 def measure_update(config: Config, parts: Parts) -> UpdateCost:
     """Measure the three phases of an update on a small piece of each."""
-    network, sampling = parts.state.working, config.sampling
+    network, sampling = parts.state.models.sampler, config.sampling
     numbers = rng.uniforms(rng.stream(0, "sample"), sampling.batch_size, _PROBE_TOKENS)
     is_sliding = sampling.context == "sliding"
     block_size = sampling.block_size if is_sliding else None
@@ -101,9 +102,9 @@ def measure_update(config: Config, parts: Parts) -> UpdateCost:
     sample_s *= sampling.max_new_tokens / _PROBE_TOKENS
     length = config.training.window or sampling.max_new_tokens
     segments = [Segment((prompt[0],), (prompt[0],) * length)] * sampling.batch_size
-    optimizer = torch.optim.AdamW(parts.state.network.parameters(), lr=0.0, fused=True)
+    optimizer = torch.optim.AdamW(parts.state.models.trained.parameters(), lr=0.0, fused=True)
     train_s = _seconds(
-        lambda: train_step(parts.state.network, optimizer, segments, parts.compute, None)
+        lambda: train_step(parts.state.models.trained, optimizer, segments, parts.compute, None)
     )
     evaluate_s = 0.0
     for data in parts.evaluation:

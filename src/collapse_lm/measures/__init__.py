@@ -1,14 +1,19 @@
-"""Pure measurements: token ids to numbers, a series and a rule to a verdict."""
+"""Measurements, one file each: rows and their names, text metrics, the collapse rule, losses."""
 
-from collapse_lm.measures.rule import CollapseRule, Observation, Verdict, judge
+from collapse_lm.config.schema import CollapseRule
+from collapse_lm.measures.names import NAMES, Row
+from collapse_lm.measures.rule import Observation, Verdict, Watch, judge
 from collapse_lm.measures.text import Loop, TextMetrics, find_loop, measure_samples, seq_rep
 
 __all__ = [
+    "NAMES",
     "CollapseRule",
     "Loop",
     "Observation",
+    "Row",
     "TextMetrics",
     "Verdict",
+    "Watch",
     "find_loop",
     "judge",
     "measure_samples",

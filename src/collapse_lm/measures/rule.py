@@ -1,38 +1,28 @@
-"""The collapse rule: a series of observations to a collapse update, or to *censored*.
+"""The collapse rule: rows to a collapse update, or to *censored*, one row at a time.
 
-Defined in docs/design.md, calibrated in docs/collapse-rule.md. Pure; knows nothing
-of models, files or the loop.
+Defined in docs/design.md, calibrated in docs/collapse-rule.md. Looks at probes only: a
+row without one says nothing. Pure; knows nothing of models, files or the loop.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from collapse_lm.config.schema import CollapseRule
+from collapse_lm.measures.names import Row
 
-@dataclass(frozen=True)
-class CollapseRule:
-    """Thresholds of the rule; the configuration's `collapse` section has the same fields."""
-
-    loop_share: float = 0.5
-    seq_rep_4: float = 0.6
-    train_loss: float = 0.1
-    patience: int = 5
-
-    def reasons(self, observation: "Observation") -> tuple[str, ...]:
-        """Name the criteria by which an observation is degenerate; empty if it is not.
-
-        A NaN never counts: it is not evidence of repetition.
-        """
-        breached = {
-            "loop_share": observation.loop_share >= self.loop_share,
-            "seq_rep_4": observation.seq_rep_4 >= self.seq_rep_4,
-            "train_loss": observation.train_loss < self.train_loss,
-        }
-        return tuple(name for name, is_breached in breached.items() if is_breached)
+_CRITERIA = ("loop_share", "seq_rep_4", "train_loss")
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the rule looks at in one update (train loss in nats per token)."""
+    """What the rule looks at in one probe.
+
+    Attributes:
+        update: of the probe.
+        loop_share, seq_rep_4: text metrics, means over its samples.
+        train_loss: loss of the probe under the model that drew it, in nats per token;
+            under source own the train loss.
+    """
 
     update: int
     loop_share: float
@@ -46,12 +36,14 @@ class Verdict:
 
     Attributes:
         collapse_update: first update of the first streak of `patience` degenerate
-            samples, None for a censored series.
+            probes, None for a censored series.
         reasons: the criteria that fired within that streak, in the rule's order.
+        met: the update with which the streak was long enough; None likewise.
     """
 
     collapse_update: int | None
     reasons: tuple[str, ...] = ()
+    met: int | None = None
 
     @property
     def collapsed(self) -> bool:
@@ -59,17 +51,71 @@ class Verdict:
         return self.collapse_update is not None
 
 
-def judge(series: Iterable[Observation], rule: CollapseRule) -> Verdict:
+def reasons(observation: Observation, rule: CollapseRule) -> tuple[str, ...]:
+    """Name the criteria by which an observation is degenerate; empty if it is not.
+
+    A NaN never counts: it is not evidence of repetition.
+    """
+    breached = {
+        "loop_share": observation.loop_share >= rule.loop_share,
+        "seq_rep_4": observation.seq_rep_4 >= rule.seq_rep_4,
+        "train_loss": observation.train_loss < rule.train_loss,
+    }
+    return tuple(name for name in _CRITERIA if breached[name])
+
+
+def observe(row: Row) -> Observation | None:
+    """What the rule looks at in a row; None for a row without a probe."""
+    if "text.loop_share" not in row.values:
+        return None
+    text = (row.get("text.loop_share"), row.get("text.seq_rep_4"))
+    return Observation(row.update, *text, row.get("probe.loss"))
+
+
+class Watch:
+    """The rule at work on a run: shown row after row, it knows the verdict so far.
+
+    Each row costs the same, however long the run is.
+    """
+
+    def __init__(self, rule: CollapseRule) -> None:
+        self.rule = rule
+        self.verdict = Verdict(None)
+        self._streak: list[tuple[int, tuple[str, ...]]] = []  # at most `patience`
+
+    @property
+    def streak_start(self) -> int | None:
+        """First update of the degenerate probes in a row so far; None without any."""
+        return self._streak[0][0] if self._streak else None
+
+    def see(self, row: Row) -> Verdict:
+        """Take a row of the next update; return the verdict on all rows seen."""
+        seen = observe(row)
+        return self.verdict if seen is None else self.take(seen)
+
+    def take(self, seen: Observation) -> Verdict:
+        """Take an observation of the next probe; return the verdict on all of them."""
+        if self.verdict.collapsed:
+            return self.verdict
+        fired = reasons(seen, self.rule)
+        if fired:
+            self._streak.append((seen.update, fired))
+        else:
+            self._streak.clear()
+        if len(self._streak) == self.rule.patience:
+            found = _union([names for _, names in self._streak])
+            self.verdict = Verdict(self._streak[0][0], found, seen.update)
+        return self.verdict
+
+
+def judge(series: Iterable[Observation | Row], rule: CollapseRule) -> Verdict:
     """Find the first persistent breach of the rule in a series ordered by update."""
-    streak: list[tuple[Observation, tuple[str, ...]]] = []
-    for observation in series:
-        reasons = rule.reasons(observation)
-        streak = [*streak, (observation, reasons)] if reasons else []
-        if len(streak) == rule.patience:
-            return Verdict(streak[0][0].update, _union([fired for _, fired in streak]))
-    return Verdict(None)
+    watch = Watch(rule)
+    for item in series:
+        watch.see(item) if isinstance(item, Row) else watch.take(item)
+    return watch.verdict
 
 
 def _union(groups: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     fired = {name for group in groups for name in group}
-    return tuple(name for name in ("loop_share", "seq_rep_4", "train_loss") if name in fired)
+    return tuple(name for name in _CRITERIA if name in fired)

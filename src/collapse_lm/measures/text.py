@@ -7,11 +7,13 @@ depend on length: compare samples of equal length only. Knows nothing of models.
 import math
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
+
+from collapse_lm.measures.names import Number
 
 LARGEST_PERIOD_SHARE = 0.25
 SHORTEST_LOOP = 4  # tokens: a doubled word or line break is no loop
@@ -123,3 +125,8 @@ def measure_samples(samples: Sequence[Sequence[int]], texts: Sequence[str]) -> T
         loop_share=fmean(0.0 if loop is None else loop.share for loop in loops),
         compression=_mean(compression(text) for text in texts),
     )
+
+
+def text_values(metrics: TextMetrics) -> dict[str, Number]:
+    """The metrics by the names of their columns; a loop period only where there is a loop."""
+    return {f"text.{name}": value for name, value in asdict(metrics).items() if value is not None}

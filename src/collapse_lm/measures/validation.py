@@ -5,7 +5,7 @@ Shapes: B windows, C positions of a window, V vocabulary.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor
 
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.corpora.windows import Window
+from collapse_lm.experiment.batch import Batch
+from collapse_lm.experiment.models import Moment
 from collapse_lm.inference import Network
+from collapse_lm.measures.names import Number, label
 
 _BATCH_TOKENS = 2048  # tokens of one forward pass
 
@@ -35,6 +38,28 @@ class CorpusLoss:
     bits_per_byte: float
     word_perplexity: float
     tokens: int
+
+
+class ValidationLosses:
+    """The losses on every evaluation set, as a measure of each run."""
+
+    def __init__(self, sets: Sequence[EvaluationSet], every: int) -> None:
+        self.every = every
+        self._sets = sets
+
+    def __call__(self, at: Moment, batch: Batch, probe: Batch) -> dict[str, Number]:
+        """Score the current model on every corpus."""
+        losses = evaluate_all(at.models.sampler, self._sets)
+        return {
+            label(f"validation.{name}", corpus): value
+            for corpus, loss in losses.items()
+            for name, value in asdict(loss).items()
+        }
+
+
+def evaluate_all(network: Network, sets: Sequence[EvaluationSet]) -> dict[str, CorpusLoss]:
+    """Score every evaluation set, by corpus name."""
+    return {data.corpus.name: evaluate(network, data) for data in sets}
 
 
 def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:

@@ -9,7 +9,7 @@ from typing import Any
 
 from collapse_lm._util.files import is_inside, read_regular, require_regular
 from collapse_lm._util.hub import require_hub
-from collapse_lm.corpora.corpus import expanded
+from collapse_lm._util.paths import expanded
 from collapse_lm.errors import MachineError, UserError
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]

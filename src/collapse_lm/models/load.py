@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import torch
 
-from collapse_lm.corpora.corpus import expanded
+from collapse_lm._util.paths import expanded
 from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model
+from collapse_lm.models.tokens import auto_start
 
 Kind = Literal["packaged", "local", "hub"]
 
@@ -85,11 +86,10 @@ def load_model(reference: str) -> LanguageModel:
         parameters=sum(p.numel() for p in network.parameters()),
         sha256=hash_weights(found.folder),
     )
-    start = tokenizer.bos_token_id
     return LanguageModel(
         network=network,
         tokenizer=tokenizer,
-        start_token=_require_start(reference, tokenizer.eos_token_id if start is None else start),
+        start_token=_require_start(reference, auto_start(tokenizer)),
         eos_token=tokenizer.eos_token_id,
         max_positions=getattr(network.config, "max_position_embeddings", None),
         provenance=provenance,

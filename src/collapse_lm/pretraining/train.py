@@ -15,9 +15,9 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from collapse_lm import rng
-from collapse_lm.config.schema import TrainingConfig
+from collapse_lm.config.parts import AdamW
 from collapse_lm.errors import UserError
-from collapse_lm.experiment.learner import make_optimizer
+from collapse_lm.experiment.optimizer import make_optimizer
 from collapse_lm.machine.compute import Compute, at_least_float32
 from collapse_lm.pretraining.recipe import Recipe, Size
 
@@ -49,7 +49,9 @@ def pretrain(
     Raises:
         UserError: when a loss or gradient is not finite, before it reaches the weights.
     """
-    optimizer = make_optimizer(network, _optimizer_settings(recipe, network))
+    size = Size(network.config.n_embd, network.config.n_layer)
+    rule = AdamW(betas=(recipe.beta_1, recipe.beta_2))
+    optimizer = make_optimizer(network, recipe.peak_rate(size), recipe.weight_decay, rule)
     shares = partial(rate_share, recipe=recipe)
     schedule = LambdaLR(optimizer, shares)
     network.train()
@@ -109,15 +111,6 @@ def rate_share(index: int, recipe: Recipe) -> float:
     progress = (index - warmup) / max(1, recipe.steps - 1 - warmup)
     cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
     return recipe.final_rate + (1 - recipe.final_rate) * cosine
-
-
-def _optimizer_settings(recipe: Recipe, network: Any) -> TrainingConfig:
-    config = network.config
-    return TrainingConfig(
-        learning_rate=recipe.peak_rate(Size(config.n_embd, config.n_layer)),
-        betas=(recipe.beta_1, recipe.beta_2),
-        weight_decay=recipe.weight_decay,
-    )
 
 
 def _require_finite(learned: Learned) -> None:

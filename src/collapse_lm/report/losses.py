@@ -1,32 +1,34 @@
 """Train and validation loss against updates, in the manner of the paper's Figure 2."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from collapse_lm._util.printable import printable
+from collapse_lm.measures.names import Row, label
 from collapse_lm.report.style import COLOURS, exact, new_figure, save_figure
-from collapse_lm.rundir.rows import Row
+
+Facts = Mapping[str, Any]
 
 
-def draw_losses(rows: Sequence[Row], summary: Row | None, manifest: Row, folder: Path) -> None:
+def draw_losses(rows: Sequence[Row], summary: Facts | None, manifest: Facts, folder: Path) -> None:
     """Write losses.svg, .png and .pdf: two panels over one axis of updates."""
     with exact():
         save_figure(_figure(rows, summary, manifest), folder, "losses")
 
 
-def _figure(rows: Sequence[Row], summary: Row | None, manifest: Row) -> Any:
+def _figure(rows: Sequence[Row], summary: Facts | None, manifest: Facts) -> Any:
     figure = new_figure(7.2, 5.4)
     validation, train = figure.subplots(2, 1, sharex=True)
-    names = {name for row in rows for name in row["validation"]}
+    names = {name for row in rows for name in row.labelled("validation.loss")}
     for colour, name in zip(COLOURS * len(names), sorted(names), strict=False):
-        points = [(r["update"], r["validation"][name]["loss"]) for r in rows if r["validation"]]
+        points = _points(rows, label("validation.loss", name))
         _line(validation, points, colour, printable(name))
     validation.set_ylabel("validation loss\n(nats per token)")
     if names:
         validation.legend(frameon=False, loc="best")
-    points = [(r["update"], r["train_loss"]) for r in rows if r["update"] > 0]
-    _line(train, points, "#333333", None)
+    _line(train, _points(rows, "train.loss"), "#333333", None)
     train.set_ylim(bottom=0)
     train.set_ylabel("train loss on own samples\n(nats per token)")
     train.set_xlabel("updates")
@@ -35,10 +37,13 @@ def _figure(rows: Sequence[Row], summary: Row | None, manifest: Row) -> Any:
     return figure
 
 
-def _line(
-    axes: Any, points: Sequence[tuple[int, float | None]], colour: str, label: str | None
-) -> None:
-    known = [(x, y) for x, y in points if y is not None]
+def _points(rows: Sequence[Row], name: str) -> list[tuple[int, float]]:
+    """Update and value of every row that has a finite one."""
+    points = [(row.update, row.get(name)) for row in rows]
+    return [(update, value) for update, value in points if math.isfinite(value)]
+
+
+def _line(axes: Any, known: Sequence[tuple[int, float]], colour: str, label: str | None) -> None:
     marker = "o" if len(known) == 1 else None
     axes.plot(
         [x for x, _ in known], [y for _, y in known], color=colour, label=label, marker=marker
@@ -47,7 +52,7 @@ def _line(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _mark_collapse(panels: Sequence[Any], summary: Row | None) -> None:
+def _mark_collapse(panels: Sequence[Any], summary: Facts | None) -> None:
     update = summary and summary["collapse_update"]
     if not update:
         return
@@ -67,7 +72,7 @@ def _mark_collapse(panels: Sequence[Any], summary: Row | None) -> None:
     )
 
 
-def _title(manifest: Row, summary: Row | None) -> str:
+def _title(manifest: Facts, summary: Facts | None) -> str:
     model = printable(Path(manifest["model"]["reference"]).name)
     ending = printable(summary["reason"]) if summary else "running"
     return f"{model} trained on its own samples, seed {manifest['seed']}\n{ending}"

@@ -1,44 +1,51 @@
 """The samples of a run at four stages, in the manner of the paper's Table 1."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 from collapse_lm._util.printable import printable
-from collapse_lm.rundir.rows import Row
+from collapse_lm.measures.names import Row
+from collapse_lm.rundir.rows import SampleRow
 
 
 def samples_page(
-    samples: Sequence[Row], rows: Sequence[Row], summary: Row | None, manifest: Row
+    samples: Sequence[SampleRow],
+    rows: Sequence[Row],
+    summary: Mapping[str, Any] | None,
+    manifest: Mapping[str, Any],
 ) -> str:
     """Return Markdown: the first sample, those at a third and two thirds, the last."""
-    by_update = {row["update"]: row for row in rows}
+    by_update = {row.update: row for row in rows}
     ending = escape(printable(summary["reason"]), quote=False) if summary else "still running"
     parts = [
         f"# Samples of {as_code(manifest['model']['reference'])}, seed {manifest['seed']}",
         f"{len(samples)} updates. {ending[:1].upper()}{ending[1:]}.",
     ]
     for sample in _stages(samples):
-        parts += [_heading(by_update[sample["update"]]), *map(fenced, sample["text"])]
+        texts = [fenced(text.text) for text in sample.judged]
+        parts += [_heading(by_update[sample.update]), *texts]
     return "\n\n".join(parts) + "\n"
 
 
-def _stages(samples: Sequence[Row]) -> list[Row]:
+def _stages(samples: Sequence[SampleRow]) -> list[SampleRow]:
     """The rows at the start, a third, two thirds and the end, each once."""
     last = len(samples) - 1
     return [samples[i] for i in sorted({0, last // 3, 2 * last // 3, last})] if samples else []
 
 
 def _heading(row: Row) -> str:
-    text = row["text"]
     return (
-        f"## Update {row['update']}\n\n"
-        f"train loss {_shown(row['train_loss'], 3)} · loop share {_shown(text['loop_share'])} · "
-        f"seq-rep-4 {_shown(text['seq_rep_4'])} · entropy {_shown(row['entropy'])} nats"
+        f"## Update {row.update}\n\n"
+        f"train loss {_shown(row, 'train.loss', 3)} · loop share {_shown(row, 'text.loop_share')} "
+        f"· seq-rep-4 {_shown(row, 'text.seq_rep_4')} · entropy {_shown(row, 'probe.entropy')} nats"
     )
 
 
-def _shown(value: float | None, digits: int = 2) -> str:
-    return "undefined" if value is None else f"{value:.{digits}f}"
+def _shown(row: Row, name: str, digits: int = 2) -> str:
+    value = row.get(name)
+    return f"{value:.{digits}f}" if math.isfinite(value) else "undefined"
 
 
 def as_code(name: str) -> str:

@@ -5,13 +5,14 @@ those at 3/8, 6/8 and all of the way to the collapse. The last sample follows wh
 run went on.
 """
 
+import math
 from collections.abc import Sequence
 
 from collapse_lm._util.printable import printable
 from collapse_lm.analysis.levels import name_rate
 from collapse_lm.analysis.outcomes import Measured, Outcome
+from collapse_lm.measures.names import Row
 from collapse_lm.report.samples import as_code, fenced
-from collapse_lm.rundir.rows import Row
 
 _RULER = "-" * 72
 
@@ -65,8 +66,8 @@ def table1_markdown(run: Measured) -> str:
 
 def _samples(run: Measured) -> list[tuple[str, str]]:
     """Return (heading, text) of each stage; of several samples per update the first."""
-    texts = {row["update"]: row["text"][0] for row in run.reader.samples() if row["text"]}
-    rows = {row["update"]: row for row in run.rows}
+    texts = {row.update: row.judged[0].text for row in run.reader.samples() if row.judged}
+    rows = {row.update: row for row in run.rows}
     return [
         (f"Update {update} ({words}): {_measures(rows[update])}", texts[update])
         for update, words in stages(run.outcome)
@@ -75,15 +76,15 @@ def _samples(run: Measured) -> list[tuple[str, str]]:
 
 
 def _measures(row: Row) -> str:
-    text = row["text"] or {}
     return (
-        f"train loss {_shown(row['train_loss'])} nats per token, "
-        f"loop share {_shown(text.get('loop_share'))}, seq-rep-4 {_shown(text.get('seq_rep_4'))}"
+        f"train loss {_shown(row.get('train.loss'))} nats per token, "
+        f"loop share {_shown(row.get('text.loop_share'))}, "
+        f"seq-rep-4 {_shown(row.get('text.seq_rep_4'))}"
     )
 
 
-def _shown(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.2f}"
+def _shown(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "undefined"
 
 
 def _title(outcome: Outcome, model: str) -> str:

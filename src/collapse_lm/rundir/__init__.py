@@ -1,19 +1,20 @@
-"""What a run leaves on disk: rows, and the run directory that holds them. No torch."""
+"""What a run leaves on disk, who writes it, who reads it, and how it goes on."""
 
-from collapse_lm.rundir.layout import RunDirectory, RunReader, find_runs
+from collapse_lm.rundir.layout import RunDirectory
 from collapse_lm.rundir.lock import has_writer, only_writer
-from collapse_lm.rundir.rows import FORMAT_VERSION, UpdateRecord, observations, summarize
+from collapse_lm.rundir.reader import RunReader, find_runs
+from collapse_lm.rundir.rows import FORMAT_VERSION, SampleRow
 from collapse_lm.rundir.shape import RecordError
+from collapse_lm.rundir.summary import summarize
 
 __all__ = [
     "FORMAT_VERSION",
     "RecordError",
     "RunDirectory",
     "RunReader",
-    "UpdateRecord",
+    "SampleRow",
     "find_runs",
     "has_writer",
-    "observations",
     "only_writer",
     "summarize",
 ]

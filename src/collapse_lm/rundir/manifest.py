@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,13 +13,14 @@ from typing import Any
 
 import torch
 
-from collapse_lm.config import Config, identity
+from collapse_lm.config import IDENTITY_VERSION, Config, identity
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.experiment.build import Parts
-from collapse_lm.rundir import FORMAT_VERSION
+from collapse_lm.machine.compute import Compute
 from collapse_lm.rundir.layout import MANIFEST
 from collapse_lm.rundir.resume import Resumable, damage
+from collapse_lm.rundir.rows import FORMAT_VERSION
 
 _LOG = logging.getLogger(__name__)
 _PACKAGES = ("collapse-lm", "torch", "transformers", "numba")  # what decides a run's numbers
@@ -31,8 +33,11 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
         "status": "running",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": config.seed,
+        "identity_version": IDENTITY_VERSION,
         "config_sha256": identity(config),
         "model": asdict(parts.model.provenance),
+        "start_token": parts.context.start_token,
+        "prompts_sha256": parts.context.prompts.sha256,
         "corpora": [describe_corpus(data) for data in parts.evaluation],
         "precision": parts.compute.precision,
         **environment(parts.compute.device),
@@ -45,6 +50,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Hardware and software, which may change the last digits of a run."""
     return {
         "device": device_name(device),
+        "device_type": device.type,
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -52,22 +58,40 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def compute_of(manifest: Mapping[str, Any]) -> Compute:
+    """The precision and device that a run began with, whatever `auto` would choose today.
+
+    Raises:
+        UserError: where this machine does not have that kind of device.
+    """
+    name = str(manifest.get("device", "CPU"))
+    kind = str(manifest.get("device_type", "cpu" if name.startswith("CPU") else "cuda"))
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError.single(
+            "device",
+            "no CUDA device here",
+            f"{name}, as the run began",
+            "resume it on such a machine",
+        )
+    return Compute(torch.device(kind), manifest["precision"])
+
+
 def check_same_inputs(run: Resumable, parts: Parts) -> None:
-    """Refuse to go on with another model, text or precision; tell of other software.
+    """Refuse to go on with another model, text or prompts; tell of other software.
 
     Raises:
         UserError: naming every input that is not what it was.
     """
     now, then = describe(run.config, parts), run.manifest
     with damage(run.path / MANIFEST):
-        pairs = [
-            ("model weights", then["model"]["sha256"], now["model"]["sha256"]),
-            ("precision", then["precision"], now["precision"]),
-        ]
+        pairs = [("model weights", then["model"]["sha256"], now["model"]["sha256"])]
         corpora = {corpus["name"]: corpus["sha256"] for corpus in then["corpora"]}
         for corpus in now["corpora"]:
             name = corpus["name"]
             pairs.append((f"corpus {name}", corpora.get(name), corpus["sha256"]))
+        for key in ("prompts_sha256", "start_token"):
+            if key in then:
+                pairs.append((key, then[key], now[key]))
     problems = [
         Problem(where, str(given), f"{before}, as the run began", "resume it where it began")
         for where, before, given in pairs
@@ -76,9 +100,9 @@ def check_same_inputs(run: Resumable, parts: Parts) -> None:
     if problems:
         raise UserError(problems)
     for name, value in environment(parts.compute.device).items():
-        if then.get(name) != value:
+        if name in then and then[name] != value:
             message = "%s was %s and is %s: what follows may differ in the last digits"
-            _LOG.warning(message, name, then.get(name), value)
+            _LOG.warning(message, name, then[name], value)
 
 
 def describe_corpus(data: EvaluationSet) -> dict[str, Any]:
@@ -87,6 +111,7 @@ def describe_corpus(data: EvaluationSet) -> dict[str, Any]:
     return {
         "name": corpus.name,
         "source": corpus.source,
+        "revision": corpus.revision,
         "sha256": corpus.sha256,
         "form": corpus.form,
         "licence": corpus.licence,

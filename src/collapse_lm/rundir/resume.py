@@ -5,18 +5,29 @@ stranger handed over, and names whatever is wrong with it. Changes nothing on di
 torch (whether model and text are the same, `manifest` checks).
 """
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from collapse_lm.config import LENGTH, Config, flat, identity, load_config
+from collapse_lm.config import (
+    LENGTH,
+    Config,
+    decides_numbers,
+    field_of,
+    flat,
+    identity,
+    identity_1,
+    load_config,
+)
 from collapse_lm.errors import Problem, UserError
-from collapse_lm.measures.rule import CollapseRule
-from collapse_lm.rundir import RecordError, RunReader, summarize
 from collapse_lm.rundir.layout import CONFIG, MANIFEST, ROW_FILES, SUMMARY, holds_run
-from collapse_lm.rundir.rows import Row
+from collapse_lm.rundir.reader import RunReader, Snapshot
+from collapse_lm.rundir.shape import RecordError
+from collapse_lm.rundir.summary import sum_up
 
 
 @dataclass(frozen=True)
@@ -25,19 +36,21 @@ class Resumable:
 
     Attributes:
         path: the run directory.
-        config: with `run.max_updates` as it shall be from now on.
+        config: as it shall be from now on.
         manifest: as it was written.
+        snapshot: the rows, as they were read.
         is_over: true where nothing is left to do.
     """
 
     path: Path
     config: Config
-    manifest: Row
+    manifest: dict[str, Any]
+    snapshot: Snapshot
     is_over: bool
 
 
 def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
-    """Read what `resume` needs to know of a run.
+    """Read what `resume` needs to know of a run; each file of rows is read once.
 
     Raises:
         UserError: for a path that holds no run, for anything damaged, and for an
@@ -49,26 +62,30 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
         manifest = RunReader(path).manifest()
         status, digest = manifest["status"], manifest["config_sha256"]
     before = load_config(path / CONFIG)
-    if identity(before) != digest or before.seed != manifest["seed"]:
+    known = identity_1(before) if manifest["format_version"] == 1 else identity(before)
+    if known != digest or before.seed != manifest["seed"]:
         raise _damaged(path / CONFIG, "a configuration that is not the one of the run")
     config = load_config(path / CONFIG, overrides)
     _refuse_changes(before, config)
     with damage(path):
+        snapshot = RunReader(path).snapshot()
         if status in {"finished", "diverged"}:
-            RunReader(path).check_end()  # any other may have been ended at any instant
-        rows = RunReader(path).updates()
-        rule = CollapseRule(**config.collapse.model_dump(exclude={"stop", "aftermath"}))
-        collapsed = bool(summarize(rows, rule, str(status))["collapsed"])
-        done = int(rows[-1]["update"]) if rows else 0
+            RunReader(path).check_end(snapshot)  # any other may have been ended at any instant
+        collapsed = sum_up(snapshot.rows, config.collapse).verdict.collapsed
+        done = snapshot.rows[-1].update if snapshot.rows else 0
     if config.run.max_updates < min(done, before.run.max_updates):
         raise UserError.single(
             LENGTH, config.run.max_updates, f"at least {done}, the updates already recorded"
         )
     stopped = collapsed and config.collapse.stop
-    is_over = status == "diverged" or (
-        status == "finished" and (stopped or done >= config.run.max_updates)
-    )
-    return Resumable(path, config, manifest, is_over)
+    is_at_end = stopped or done >= config.run.max_updates or _is_out_of_time(manifest, config)
+    is_over = status == "diverged" or (status == "finished" and is_at_end)
+    return Resumable(path, config, manifest, snapshot, is_over)
+
+
+def _is_out_of_time(manifest: dict[str, Any], config: Config) -> bool:
+    limit = config.run.max_minutes
+    return limit is not None and float(manifest.get("seconds", 0)) >= 60 * limit
 
 
 def _require_run(path: Path) -> None:
@@ -93,13 +110,21 @@ def _require_run(path: Path) -> None:
             raise _damaged(path / name, "no folder")
 
 
+def may_change(key: str) -> bool:
+    """True for a key that decides no number, and so may change when a run is resumed."""
+    parts = key.split(".")
+    places = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    fields = [field for field in map(field_of, places) if field is not None]
+    return any(not decides_numbers(field) for field in fields)
+
+
 def _refuse_changes(before: Config, after: Config) -> None:
-    """Allow nothing to change but the length of the run."""
+    """Allow nothing to change that decides a number."""
     old, new = flat(before), flat(after)
     problems = [
-        Problem(key, repr(new[key]), f"{old[key]!r}, as the run began", "start a new run for it")
-        for key in old
-        if old[key] != new[key] and key != LENGTH
+        Problem(key, repr(new.get(key)), f"{old.get(key)!r}, as the run began", "start a new run")
+        for key in {**old, **new}
+        if old.get(key) != new.get(key) and not may_change(key)
     ]
     if problems:
         raise UserError(problems)
@@ -109,10 +134,12 @@ def overrides_to(path: Path, config: Config) -> list[str]:
     """The overrides that make the configuration of a run the one given.
 
     Raises:
-        UserError: where the two differ in more than the length of the run.
+        UserError: where the two differ in what decides a number.
     """
-    _refuse_changes(load_config(path / CONFIG), config)
-    return [f"{LENGTH}={config.run.max_updates}"]
+    before = load_config(path / CONFIG)
+    _refuse_changes(before, config)
+    old, new = flat(before), flat(config)
+    return [f"{key}={json.dumps(new[key])}" for key in new if new[key] != old.get(key)]
 
 
 @contextmanager
@@ -132,9 +159,3 @@ def _damaged(path: Path, what: str) -> UserError:
     return UserError.single(
         str(path), what, "what collapse-lm wrote", "restore the file, or start a new run"
     )
-
-
-def samples_to_replay(rows: Sequence[Row]) -> Iterator[list[list[int]]]:
-    """The token ids of the samples of every recorded update, in order."""
-    for row in rows:
-        yield [[int(token) for token in ids] for ids in row["ids"]]

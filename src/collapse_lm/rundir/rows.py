@@ -1,148 +1,180 @@
-"""The rows of a run and its summary, as Python values and as JSON.
+"""The lines of updates.jsonl and samples.jsonl, as Python values and as JSON.
 
-JSON has no NaN or infinity: such a value is written as null and its dotted path
-listed under `nonfinite`, so that it is neither lost nor taken for a zero.
+Format 2 is open: a line of updates.jsonl is a flat object of dotted names. Format 1, of
+earlier releases, is read into the same values; one file may hold lines of both, as a run
+of format 1 that is extended goes on in format 2. JSON has no NaN or infinity: such a
+value is written as null and told under `nonfinite`, so that it is neither lost nor taken
+for a zero. See docs/run-format.md.
 """
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from collapse_lm.measures.rule import CollapseRule, Observation, judge
-from collapse_lm.measures.text import TextMetrics
+from collapse_lm.experiment.batch import Record, Text
+from collapse_lm.measures.names import Number, Row, label
+from collapse_lm.rundir.shape import (
+    RecordError,
+    RowShape,
+    SampleShape,
+    SampleShape1,
+    UpdateShape1,
+    check,
+    naming,
+    read_object,
+)
 
-FORMAT_VERSION = 1
-Row = dict[str, Any]
+FORMAT_VERSION = 2
+_NONFINITE = "nonfinite"
+_DIGITS = 3  # of a log-probability in nats: pages only shade with it
+_RENAMED = {  # numbers of format 1 that are a number of today
+    "train_loss": ("train.loss", "probe.loss"),
+    "grad_norm": ("train.grad_norm",),
+    "lr": ("train.lr",),
+    "tokens": ("train.tokens",),
+    "entropy": ("draw.entropy", "probe.entropy"),
+    "forward_passes": ("draw.forward_passes",),
+}
 
 
 @dataclass(frozen=True)
-class UpdateRecord:
-    """Raw facts of one update; row 0 is the base model and holds validation only.
+class SampleRow:
+    """The texts of an update.
 
     Attributes:
-        update: number of the update, 0 for the base model.
-        train_loss: nats per token of the samples under the model before the update.
-        grad_norm: before the clip.
-        lr: learning rate of the step.
-        tokens: sampled tokens.
-        validation: per corpus, the fields of a CorpusLoss; empty where not evaluated.
-        text: text metrics of the samples.
-        entropy: mean predictive entropy (nats) of the model while it sampled.
-        seconds: wall time of sample, train and evaluate.
-        forward_passes: of the sampler.
-        applied: False when the step was withheld, as loss or gradient was not finite.
-        prompt, samples, texts: what was drawn, as token ids and as text.
+        update: counted from 1.
+        texts: what was trained on.
+        probe: what was judged, where that was drawn apart from the texts.
     """
 
     update: int
-    train_loss: float | None = None
-    grad_norm: float | None = None
-    lr: float | None = None
-    tokens: int = 0
-    validation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    text: TextMetrics | None = None
-    entropy: float | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    forward_passes: int = 0
-    applied: bool = True
-    prompt: tuple[int, ...] = ()
-    samples: tuple[tuple[int, ...], ...] = ()
-    texts: tuple[str, ...] = ()
+    texts: tuple[Text, ...]
+    probe: tuple[Text, ...] = ()
 
-    def row(self) -> Row:
-        """Return the line of updates.jsonl."""
-        row = {
-            "update": self.update,
-            "train_loss": self.train_loss,
-            "grad_norm": self.grad_norm,
-            "lr": self.lr,
-            "tokens": self.tokens,
-            "validation": {name: dict(loss) for name, loss in self.validation.items()},
-            "text": asdict(self.text) if self.text else None,
-            "entropy": self.entropy,
-            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
-            "forward_passes": self.forward_passes,
-        }
-        return row if self.applied else {**row, "applied": False}
-
-    def sample_row(self) -> Row:
-        """Return the line of samples.jsonl."""
-        return {
-            "update": self.update,
-            "prompt": list(self.prompt),
-            "ids": [list(ids) for ids in self.samples],
-            "text": list(self.texts),
-        }
+    @property
+    def judged(self) -> tuple[Text, ...]:
+        """Samples of the model: the probe, or the texts where they are the probe."""
+        return self.probe or self.texts
 
 
-def to_json(row: Mapping[str, Any]) -> str:
-    """Serialise a row on one line; see the module's word on what JSON lacks."""
-    lost: list[str] = []
-    clean = _without_nonfinite(row, "", lost)
+# --- writing -----------------------------------------------------------------------------------
+
+
+def row_line(row: Row) -> str:
+    """Serialise the numbers of an update on one line."""
+    line: dict[str, Any] = {"update": row.update, **row.values}
+    lost = {name: str(v) for name, v in row.values.items() if not math.isfinite(v)}
+    line |= dict.fromkeys(lost)
     if lost:
-        clean["nonfinite"] = lost
-    return json.dumps(clean, ensure_ascii=False, allow_nan=False)
+        line[_NONFINITE] = lost
+    return json.dumps(line, ensure_ascii=False, allow_nan=False)
 
 
-def _without_nonfinite(value: Any, path: str, lost: list[str]) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        lost.append(path)
-        return None
-    if isinstance(value, Mapping):
-        inner = f"{path}." if path else ""
-        return {key: _without_nonfinite(item, f"{inner}{key}", lost) for key, item in value.items()}
+def sample_line(record: Record) -> str:
+    """Serialise the texts of an update on one line."""
+    line: dict[str, Any] = {"update": record.update, "texts": list(map(_plain, record.batch.texts))}
+    if record.has_own_probe:
+        line["probe"] = list(map(_plain, record.probe.texts))
+    return json.dumps(line, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(text: Text) -> dict[str, Any]:
+    found = {
+        "origin": text.origin,
+        "prompt": list(text.prompt),
+        "ids": list(text.ids),
+        "text": text.text,
+    }
+    if text.log_probs:
+        found["log_probs"] = [_rounded(value) for value in text.log_probs]
+    return found
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, _DIGITS) if math.isfinite(value) else None
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def parse_row(name: str, line: str) -> Row:
+    """Read a line of updates.jsonl in either format.
+
+    Raises:
+        RecordError: saying what is wrong, and where in the file that `name` names.
+    """
+    found = read_object(name, line)
+    if "validation" in found:
+        check(name, found, UpdateShape1)
+        return Row(int(found["update"]), _values_1(found))
+    check(name, found, RowShape)
+    lost = found.pop(_NONFINITE, {})
+    update = int(found.pop("update"))
+    return Row(update, {key: _number(value, lost.get(key)) for key, value in found.items()})
+
+
+def parse_sample(name: str, line: str) -> SampleRow:
+    """Read a line of samples.jsonl in either format.
+
+    Raises:
+        RecordError: as `parse_row`.
+    """
+    found = read_object(name, line)
+    if "ids" in found:
+        check(name, found, SampleShape1)
+        prompt = tuple(found.get("prompt", ()))
+        with naming(name):
+            pairs = zip(found["ids"], found["text"], strict=True)
+            texts = tuple(Text(prompt, tuple(ids), "own", text) for ids, text in pairs)
+        return SampleRow(int(found["update"]), texts)
+    check(name, found, SampleShape)
+    texts, probe = (tuple(map(_text, found.get(key, ()))) for key in ("texts", "probe"))
+    return SampleRow(int(found["update"]), texts, probe)
+
+
+def _text(found: Mapping[str, Any]) -> Text:
+    log_probs = tuple(_number(value, None) for value in found.get("log_probs", ()))
+    ids = (tuple(found["prompt"]), tuple(found["ids"]))
+    return Text(*ids, found["origin"], found["text"], log_probs)
+
+
+def _values_1(found: Mapping[str, Any]) -> dict[str, Number]:
+    """The numbers of a line of format 1 by the names of today."""
+    values: dict[str, Number] = {}
+    if found["update"]:
+        for old, names in _RENAMED.items():
+            if old in found:
+                values |= dict.fromkeys(names, _number(found[old], None))
+        text = found["text"] or {}
+        for key, value in text.items():
+            if key != "loop_period" or value is not None:  # null: no loop
+                values[f"text.{key}"] = _number(value, None)
+    for corpus, losses in found["validation"].items():
+        named = {label(f"validation.{key}", corpus): v for key, v in losses.items()}
+        values |= {name: _number(value, None) for name, value in named.items()}
+    values |= {f"seconds.{phase}": value for phase, value in found.get("seconds", {}).items()}
+    if found.get("applied") is False:
+        values["train.applied"] = 0
+    return values
+
+
+def _number(value: Number | None, lost: str | None) -> Number:
+    """A number of a line; null is one that JSON could not hold."""
+    if value is None:
+        return float(lost) if lost in ("inf", "-inf") else math.nan
     return value
 
 
-def observations(rows: Iterable[Row]) -> Iterator[Observation]:
-    """Turn rows of updates.jsonl into what the collapse rule looks at."""
-    for row in rows:
-        text = row["text"]
-        if text is not None:
-            seen = (text["loop_share"], text["seq_rep_4"], row["train_loss"])
-            yield Observation(row["update"], *(math.nan if v is None else v for v in seen))
+def require_series(name: str, rows: Sequence[Row | SampleRow], first: int) -> None:
+    """Accept rows of the updates `first`, `first` + 1, and so on.
 
-
-def summarize(rows: Sequence[Row], rule: CollapseRule, status: str) -> Row:
-    """Derive summary.json from the rows of a run.
-
-    `collapsed` and `collapse_update` are the rule's verdict on the whole series;
-    `reason` says why the run ended.
+    Raises:
+        RecordError: naming the first line that is not of its update.
     """
-    verdict = judge(observations(rows), rule)
-    evaluated = [row for row in rows if row["validation"]]
-    after = [row for row in evaluated if row["update"] >= (verdict.collapse_update or 0)]
-    diverged = any(row.get("applied") is False for row in rows)
-    if verdict.collapsed:
-        reason = f"collapse: {', '.join(verdict.reasons)} for {rule.patience} updates in a row"
-    elif diverged:
-        reason = "diverged: a loss or gradient was not finite"
-    else:
-        reason = "censored: reached run.max_updates" if status == "finished" else status
-    return {
-        "status": status,
-        "collapsed": verdict.collapsed,
-        "collapse_update": verdict.collapse_update,
-        "criteria": list(verdict.reasons),
-        "reason": reason,
-        "updates": rows[-1]["update"] if rows else 0,
-        "validation": {
-            "start": _losses(evaluated[:1]),
-            "collapse": _losses(after[:1]) if verdict.collapsed else None,
-            "end": _losses(evaluated[-1:]),
-        },
-        "train_loss": {
-            "first": next((r["train_loss"] for r in rows if r["update"] == 1), None),
-            "last": rows[-1]["train_loss"] if rows else None,
-        },
-    }
-
-
-def _losses(rows: Sequence[Row]) -> Row | None:
-    """Update and validation losses (nats per token) of the one row given."""
-    if not rows:
-        return None
-    losses = {name: loss["loss"] for name, loss in rows[0]["validation"].items()}
-    return {"update": rows[0]["update"], **losses}
+    for number, row in enumerate(rows):
+        if row.update != first + number:
+            raise RecordError(
+                f"{name}, line {number + 1}: update {row.update} instead of {first + number}"
+            )

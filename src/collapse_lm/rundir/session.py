@@ -6,42 +6,42 @@ input is found before anything is written. Knows nothing of the command line.
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from collapse_lm._util.files import write_atomically, writing
-from collapse_lm.config import Config, load_config, to_yaml
+from collapse_lm.config import IDENTITY_VERSION, Config, identity, load_config, resolve, to_yaml
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.experiment.build import Parts, prepare
 from collapse_lm.loop import self_train
-from collapse_lm.measures.rule import Observation
-from collapse_lm.observers.pictures import write_first_pictures
-from collapse_lm.rundir import (
+from collapse_lm.observers.base import Observer, RunFacts
+from collapse_lm.observers.guard import Guarded
+from collapse_lm.rundir import checkpoints
+from collapse_lm.rundir.checkpoints import Checkpoint
+from collapse_lm.rundir.export import export_model
+from collapse_lm.rundir.keeper import Keeper
+from collapse_lm.rundir.layout import (
+    CONFIG,
+    MANIFEST,
+    SUMMARY,
     RunDirectory,
-    RunReader,
-    UpdateRecord,
-    checkpoints,
-    observations,
-    only_writer,
-    summarize,
+    default_directory,
 )
-from collapse_lm.rundir.checkpoints import Keeper
-from collapse_lm.rundir.layout import CONFIG, MANIFEST, SUMMARY, default_directory
-from collapse_lm.rundir.manifest import check_same_inputs, describe
-from collapse_lm.rundir.resume import Resumable, damage, read_run, samples_to_replay
-from collapse_lm.rundir.rows import Row
+from collapse_lm.rundir.lock import only_writer
+from collapse_lm.rundir.manifest import check_same_inputs, compute_of, describe
+from collapse_lm.rundir.reader import RunReader
+from collapse_lm.rundir.recorder import Recorder, empty
+from collapse_lm.rundir.resume import Resumable, damage, read_run
+from collapse_lm.rundir.rows import FORMAT_VERSION
+from collapse_lm.rundir.summary import Summing, sum_up
 
-Observer = Callable[[UpdateRecord], None]
 _LOG = logging.getLogger(__name__)
-_MODEL = "model"  # the folder of run.export_model
 _LOWER = (
     "sampling.batch_size, sampling.max_new_tokens, evaluation.context, training.window; "
     "precision=bfloat16 or a smaller model"
@@ -69,8 +69,9 @@ def run(
     Args:
         config: a configuration, the name of a preset, or the path of a YAML file.
         out: the run directory; by default runs/NAME-seedN-TIME below the current folder.
-        overrides: `key=value` strings, for a name or path.
-        observers: called with every record after it is on disk.
+        overrides: `key=value` strings.
+        observers: beside those of the configuration; they see each record once it is on
+            disk, and one that raises is told and switched off.
         should_stop: asked after every update; true ends the run as interrupted.
 
     Raises:
@@ -79,7 +80,10 @@ def run(
             goes on.
     """
     name = "run" if isinstance(config, Config) else Path(config).stem
-    settings = config if isinstance(config, Config) else load_config(config, overrides)
+    if isinstance(config, Config):
+        settings = resolve(config.model_dump(mode="json"), overrides)
+    else:
+        settings = load_config(config, overrides)
     path = Path(out) if out is not None else default_directory(name, settings.seed)
     RunDirectory.check_free(path)
     with _enough_memory():
@@ -89,7 +93,10 @@ def run(
         path.mkdir(parents=True, exist_ok=True)
     with only_writer(path):
         directory = RunDirectory.create(path, to_yaml(settings), manifest)
-        return _Session(directory, settings, parts, manifest, observers, should_stop).go()
+        session = _Session(
+            directory, settings, parts, manifest, observers, should_stop, Summing(settings.collapse)
+        )
+        return session.go(Recorder(path, empty()))
 
 
 def resume(
@@ -102,50 +109,103 @@ def resume(
     """Go on with a run from its newest intact checkpoint, bit for bit as if never interrupted.
 
     A run that is over is left as it is. Without a checkpoint the run begins again.
+    Precision, device and threads are those that the run began with.
 
     Args:
         path: the run directory.
-        overrides: may change `run.max_updates`, to extend the run, and nothing else.
+        overrides: may change keys that decide no number: `run.max_updates`, to extend the
+            run, observers, checkpoints.
         observers: as for `run`.
         should_stop: as for `run`.
 
     Raises:
         UserError: for a directory that holds no run, is damaged, or is being written by
-            another process; for another model, text or precision than the run began with.
+            another process; for another model or text than the run began with.
         MachineError: when disk or memory fail; what was recorded stays.
     """
+    overrides = list(overrides)
     found = read_run(Path(path), overrides)
     if found.is_over:
         return _ended(found)
-    with _enough_memory():
-        parts = prepare(found.config)
-    check_same_inputs(found, parts)
-    with only_writer(found.path):
-        found = read_run(found.path, overrides)  # another process may have gone on meanwhile
+    with damage(found.path / MANIFEST):
+        compute = compute_of(found.manifest)
+    with _threads_of(found), only_writer(found.path):
+        found = _again_if_changed(found, overrides)
         if found.is_over:
             return _ended(found)
+        with _enough_memory():
+            parts = prepare(found.config, compute)
+        check_same_inputs(found, parts)
         if found.manifest["status"] == "running":
             _LOG.info("process %s ended without a word; taking over", found.manifest.get("process"))
         return _continue(found, parts, observers, should_stop)
 
 
+def _again_if_changed(found: Resumable, overrides: Sequence[str]) -> Resumable:
+    """Read a run again where another process has gone on with it meanwhile."""
+    with damage(found.path):
+        sizes = {name: (found.path / name).stat().st_size for name in found.snapshot.content}
+        is_same = RunReader(found.path).manifest() == found.manifest
+    if is_same and sizes == {name: len(c) for name, c in found.snapshot.content.items()}:
+        return found
+    return read_run(found.path, overrides)
+
+
+@contextmanager
+def _threads_of(found: Resumable) -> Iterator[None]:
+    """Compute with as many threads as the run began with, for the body of a with statement."""
+    before, wanted = torch.get_num_threads(), found.manifest.get("threads")
+    if isinstance(wanted, int) and 0 < wanted != before:
+        _LOG.info("with %d threads, as the run began (here: %d)", wanted, before)
+        torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _ended(found: Resumable) -> RunResult:
-    """The result of a run that is over, with the files that it may have died before writing."""
-    reader = RunReader(found.path)
+    """The result of a run that is over, with the pictures that it may have died before drawing."""
+    from collapse_lm.config.parts import Pictures
+    from collapse_lm.observers.pictures import PAGE, draw_run
+
     with damage(found.path / SUMMARY):
-        summary = reader.summary() or {}
+        summary = RunReader(found.path).summary() or {}
         _LOG.info("nothing to do: the run is over (%s)", summary["reason"])
-    if not (found.path / "samples.md").is_file():
+    is_drawn = any(isinstance(observer, Pictures) for observer in found.config.observers)
+    if is_drawn and not (found.path / PAGE).is_file():
         with damage(found.path):
-            write_first_pictures(found.path)
+            draw_run(found.path)
     return RunResult(found.path, summary)
 
 
 def _continue(
     found: Resumable, parts: Parts, observers: Sequence[Observer], should_stop: Callable[[], bool]
 ) -> RunResult:
-    directory, reader = RunDirectory(found.path), RunReader(found.path)
-    checkpoint, damaged = checkpoints.newest(found.path)
+    directory, checkpoint = RunDirectory(found.path), _checkpoint(found)
+    with damage(found.path):
+        snapshot = found.snapshot.cut(checkpoint.rows if checkpoint else None)
+        for row in snapshot.samples:
+            parts.experiment.source.replay(row.texts)
+            parts.experiment.probe.replay(row.probe)
+        if checkpoint is not None:
+            checkpoints.restore(checkpoint, parts.state)
+        summing = sum_up(snapshot.rows, found.config.collapse)
+        directory.clean()
+        directory.cut(snapshot.content)  # only now: nothing can fail any more that rows depend on
+    write_atomically(found.path / CONFIG, to_yaml(found.config))
+    manifest = {**found.manifest, "status": "running", "process": os.getpid()}
+    manifest["format_version"], manifest["identity_version"] = FORMAT_VERSION, IDENTITY_VERSION
+    manifest["config_sha256"] = identity(found.config)
+    manifest["resumed_after"] = [*manifest.get("resumed_after", ()), parts.state.update]
+    directory.write_json(MANIFEST, manifest)
+    session = _Session(directory, found.config, parts, manifest, observers, should_stop, summing)
+    return session.go(Recorder(found.path, snapshot.content))
+
+
+def _checkpoint(found: Resumable) -> Checkpoint | None:
+    """The newest checkpoint that can be used; None where the run begins again."""
+    checkpoint, damaged = checkpoints.newest(found.path, found.snapshot)
     for bad in damaged:
         _LOG.warning("checkpoint %s cannot be used: %s", bad.path.name, bad.why)
     if checkpoint is None and damaged:
@@ -159,19 +219,7 @@ def _continue(
         _LOG.info("no checkpoint: beginning again with the base model")
     else:
         _LOG.info("resuming after update %d", checkpoint.update)
-    with damage(found.path):
-        directory.clean()
-        directory.cut(checkpoint.lengths if checkpoint else None)
-        series = tuple(observations(reader.updates()))
-        for samples in samples_to_replay(reader.samples()):
-            parts.experiment.source.replay(samples)
-        if checkpoint is not None:
-            checkpoints.restore(checkpoint, parts.state)
-    write_atomically(found.path / CONFIG, to_yaml(found.config))
-    manifest = {**found.manifest, "status": "running", "process": os.getpid()}
-    manifest["resumed_after"] = [*manifest.get("resumed_after", ()), parts.state.update]
-    directory.write_json(MANIFEST, manifest)
-    return _Session(directory, found.config, parts, manifest, observers, should_stop, series).go()
+    return checkpoint
 
 
 @dataclass
@@ -181,83 +229,72 @@ class _Session:
     directory: RunDirectory
     config: Config
     parts: Parts
-    manifest: Row
+    manifest: dict[str, Any]
     observers: Sequence[Observer]
     should_stop: Callable[[], bool]
-    series: Sequence[Observation] = ()
+    summing: Summing
 
-    def go(self) -> RunResult:
+    def go(self, recorder: Recorder) -> RunResult:
         """Follow the loop to its end and say how it ended."""
-        begin = time.perf_counter() - self.manifest.get("seconds", 0)
-        parts, status = self.parts, "failed"
+        self._begin = time.perf_counter() - self.manifest.get("seconds", 0)
+        update, status = self.parts.state.update, "failed"
+        watching = Guarded([*self.parts.observers, *self.observers])
+        watching.start(RunFacts(self.directory.path, self.config, self.manifest, update))
         try:
             with _enough_memory():
-                records = self_train(parts.state, parts.experiment, self.series)
-                status = self._follow(records)
+                status = self._follow(recorder, watching)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 status = "interrupted"
             with suppress(MachineError, OSError):  # on a full disk "running" stays: resume knows
-                self._write_ending(status, time.perf_counter() - begin)
+                summary = self._write_ending(status)
+                if isinstance(error, Exception):
+                    watching.end(summary)
             raise
-        summary = self._write_ending(status, time.perf_counter() - begin)
-        write_first_pictures(self.directory.path)
+        summary = self._write_ending(status)
+        watching.end(summary)
         return RunResult(self.directory.path, summary)
 
-    def _follow(self, records: Iterable[UpdateRecord]) -> str:
+    def _follow(self, recorder: Recorder, watching: Guarded) -> str:
         """Put every record on disk and show it; return how the run ended."""
-        settings = self.config.run
-        keeper = Keeper(
-            self.directory,
-            self.parts.state,
-            settings.checkpoint_every,
-            settings.checkpoints_kept,
-        )
-        status = "finished"
-        for record in records:
-            self.directory.append(record)
-            for observe in self.observers:
-                observe(record)
-            if not record.applied:
-                status = "diverged"
-                break
+        state, settings = self.parts.state, self.config.run
+        keeper = Keeper(recorder, state, settings.checkpoint_every, settings.checkpoints_kept)
+        experiment = replace(self.parts.experiment, is_out_of_time=self._is_out_of_time)
+        for record in self_train(state, experiment, self.summing.watch):
+            recorder.update(record)
+            self.summing.note(record.row)
+            watching.update(record)
+            if record.row.values.get("train.applied") == 0:
+                return self._at_end("diverged", keeper)
             is_asked = self.should_stop()
             keeper.after_update(is_last=is_asked)
             if is_asked:
                 return "interrupted"
-        if settings.export_model:  # while there is a checkpoint to come back to
-            _export(self.parts, self.directory.path)
-        keeper.after_run(can_go_on=status == "finished" and not self._stopped_by_collapse())
+        return self._at_end("finished", keeper)
+
+    def _at_end(self, status: str, keeper: Keeper) -> str:
+        """Leave the model and the last checkpoint of a run that ended by itself."""
+        if self.config.run.export_model:  # while there is a checkpoint to come back to
+            export_model(self.parts.model, self.directory.path)
+        is_stopped = self.config.collapse.stop and self.summing.verdict.collapsed
+        keeper.after_run(
+            can_go_on=status == "finished" and not is_stopped, is_wanted=self._is_out_of_time()
+        )
         return status
 
-    def _stopped_by_collapse(self) -> bool:
-        return self.config.collapse.stop and bool(self._summary("finished")["collapsed"])
+    def _is_out_of_time(self) -> bool:
+        limit = self.config.run.max_minutes
+        return limit is not None and time.perf_counter() - self._begin >= 60 * limit
 
-    def _summary(self, status: str) -> Row:
-        """Sum up what is on disk: nothing of the series is kept in memory twice."""
-        rows = RunReader(self.directory.path).updates()
-        return summarize(rows, self.parts.experiment.rule, status)
-
-    def _write_ending(self, status: str, seconds: float) -> Row:
+    def _write_ending(self, status: str) -> dict[str, Any]:
         """Write the summary, and last the manifest: its status says that all is there."""
-        summary = self._summary(status)
+        is_short = self.parts.state.update < self.config.run.max_updates
+        summary = self.summing.result(status, "run.max_minutes" if is_short else "run.max_updates")
         self.directory.write_json(SUMMARY, summary)
-        ending = {"status": status, "seconds": round(seconds, 3)}
+        seconds = round(time.perf_counter() - self._begin, 3)
+        ending = {"status": status, "seconds": seconds}
         self.directory.write_json(MANIFEST, {**self.manifest, **ending})
         return summary
-
-
-def _export(parts: Parts, path: Path) -> None:
-    """Write RUN/model as a whole or not at all."""
-    place, workplace = path / _MODEL, path / f".{_MODEL}"
-    with writing(place, SafetensorError):
-        shutil.rmtree(workplace, ignore_errors=True)
-        try:
-            parts.model.save(workplace)
-            shutil.rmtree(place, ignore_errors=True)
-            workplace.rename(place)
-        finally:
-            shutil.rmtree(workplace, ignore_errors=True)
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from pydantic import (
 )
 
 from collapse_lm.errors import UserError
-from collapse_lm.rundir.rows import Row
 
 _Count = Annotated[int, Field(ge=0, lt=10**9)]
 _Text = InstanceOf[str]  # a decoded sample may hold a lone surrogate, which `str` refuses
@@ -34,25 +33,51 @@ class _Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
-class _Loss(_Shape):
+class RowShape(_Shape):
+    """A line of updates.jsonl: any dotted name, a number each."""
+
+    __pydantic_extra__: dict[str, float | None]
+    update: _Count
+    nonfinite: dict[str, str] = {}
+
+
+class _TextShape(_Shape):
+    origin: str
+    prompt: list[_Count]
+    ids: list[_Count]
+    text: _Text
+    log_probs: list[float | None] = []
+
+
+class SampleShape(_Shape):
+    """A line of samples.jsonl."""
+
+    update: _Count
+    texts: list[_TextShape]
+    probe: list[_TextShape] = []
+
+
+class _Loss1(_Shape):
+    __pydantic_extra__: dict[str, float | None]
     loss: float | None
 
 
-class _TextMetrics(_Shape):
+class _TextMetrics1(_Shape):
+    __pydantic_extra__: dict[str, float | None]
     loop_share: float | None
     seq_rep_4: float | None
 
 
-class UpdateShape(_Shape):
-    """A line of updates.jsonl."""
+class UpdateShape1(_Shape):
+    """A line of updates.jsonl in format 1."""
 
     update: _Count
     train_loss: float | None
     grad_norm: float | None = None
     lr: float | None = None
     tokens: _Count = 0
-    validation: dict[str, _Loss]
-    text: _TextMetrics | None
+    validation: dict[str, _Loss1]
+    text: _TextMetrics1 | None
     entropy: float | None
     seconds: dict[str, float] = {}
     forward_passes: _Count = 0
@@ -65,10 +90,11 @@ class UpdateShape(_Shape):
         return self
 
 
-class SampleShape(_Shape):
-    """A line of samples.jsonl."""
+class SampleShape1(_Shape):
+    """A line of samples.jsonl in format 1."""
 
     update: _Count
+    prompt: list[_Count] = []
     ids: list[list[_Count]]
     text: list[_Text]
 
@@ -102,7 +128,7 @@ class _Corpus(_Shape):
 class ManifestShape(_Shape):
     """manifest.json."""
 
-    format_version: Literal[1]
+    format_version: Literal[1, 2]
     status: Literal["running", "finished", "diverged", "interrupted", "failed"]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     config_sha256: str | None = None
@@ -113,26 +139,37 @@ class ManifestShape(_Shape):
     resumed_after: list[_Count] = []
 
 
-def parse(name: str, text: str, shape: type[BaseModel]) -> Row:
+def parse(name: str, text: str, shape: type[BaseModel]) -> dict[str, Any]:
     """Read JSON of a shape; return it as it is.
 
     Raises:
         RecordError: saying what is wrong, and where in the file that `name` names.
     """
+    return check(name, read_object(name, text), shape)
+
+
+def read_object(name: str, text: str) -> dict[str, Any]:
+    """Read a JSON object of whatever shape.
+
+    Raises:
+        RecordError: as `parse`.
+    """
     with naming(name):
         found = json.loads(text, parse_constant=_refuse)
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
+        return found
+
+
+def check(name: str, found: dict[str, Any], shape: type[BaseModel]) -> dict[str, Any]:
+    """Return an object that has a shape.
+
+    Raises:
+        RecordError: as `parse`.
+    """
+    with naming(name):
         shape.model_validate(found)
-        return dict(found)
-
-
-def require_series(name: str, rows: list[Row], first: int) -> list[Row]:
-    """Accept rows of the updates `first`, `first` + 1, and so on."""
-    for number, row in enumerate(rows):
-        if row["update"] != first + number:
-            raise RecordError(
-                f"{name}, line {number + 1}: update {row['update']} instead of {first + number}"
-            )
-    return rows
+    return found
 
 
 @contextmanager

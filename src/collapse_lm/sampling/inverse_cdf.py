@@ -48,11 +48,16 @@ def probabilities(logits_NV: Tensor, filters: Filters) -> Tensor:
     return weights_NV / weights_NV.sum(dim=-1, keepdim=True)
 
 
-def entropy(logits_NV: Tensor) -> Tensor:
-    """Return the Shannon entropy (N,) in nats of the unfiltered distribution at temperature 1."""
-    log_p_NV = at_least_float32(logits_NV).log_softmax(dim=-1)
-    entropy_N: Tensor = torch.special.entr(log_p_NV.exp()).sum(dim=-1)
-    return entropy_N
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Return log p (..., V) of the unfiltered distribution at temperature 1, in nats."""
+    log_p: Tensor = at_least_float32(logits).log_softmax(dim=-1)
+    return log_p
+
+
+def entropy(log_p: Tensor) -> Tensor:
+    """Return the Shannon entropy (...,) in nats of distributions given as log p (..., V)."""
+    found: Tensor = torch.special.entr(log_p.exp()).sum(dim=-1)
+    return found
 
 
 def _invert(weights_NK: Tensor, uniform_N: Tensor) -> Tensor:

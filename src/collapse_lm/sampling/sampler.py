@@ -8,6 +8,7 @@ passes.
 Shapes: B samples, P prompt tokens, T new tokens, R tokens of one pass, V vocabulary.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from collapse_lm.inference import Network
-from collapse_lm.sampling.inverse_cdf import Filters, entropy, pick
+from collapse_lm.sampling.inverse_cdf import Filters, entropy, log_probabilities, pick
 from collapse_lm.sampling.sliding import SlidingDecoder
 from collapse_lm.sampling.speculation import DraftedSequence, Drafter
 
@@ -25,17 +26,22 @@ class Draw:
     """The samples of one update.
 
     Attributes:
-        prompt: token ids of the context before every sample.
+        prompts: token ids of the context before each sample.
         samples: token ids of each sample, the prompt excluded.
+        log_probs: log p (nats) of each token of each sample, at temperature 1 and
+            unfiltered.
         entropy: mean predictive entropy (nats) of the model over the drawn positions,
             at temperature 1 and unfiltered.
         forward_passes: passes through the model, the one over the prompt included.
+        log_prob_seconds: wall time that `log_probs` took.
     """
 
-    prompt: tuple[int, ...]
+    prompts: tuple[tuple[int, ...], ...]
     samples: tuple[tuple[int, ...], ...]
+    log_probs: tuple[tuple[float, ...], ...]
     entropy: float
     forward_passes: int
+    log_prob_seconds: float
 
     @property
     def tokens(self) -> int:
@@ -51,6 +57,8 @@ class Growing:
     ) -> None:
         self.ids: list[int] = []
         self.entropies: list[Tensor] = []
+        self.log_probs: list[Tensor] = []
+        self.seconds = 0.0  # of the log-probabilities
         self.length = len(uniform_T)
         self._uniform_T = uniform_T
         self._filters = filters
@@ -79,8 +87,8 @@ class Growing:
                 self._uniform_T[position : position + 1],
                 self._filters,
             )
-            self.entropies.append(entropy(logits_RV[row : row + 1]))
             self.ids.append(int(token))
+            self._describe(logits_RV[row], self.ids[-1])
             if self._drafted is not None:
                 self._drafted.extend(self.ids[-1])
             picked += 1
@@ -90,10 +98,18 @@ class Growing:
             self._drafted.tell(len(proposed), picked - 1)
         return picked
 
+    def _describe(self, logits_V: Tensor, token: int) -> None:
+        """Note the entropy of the distribution and the log-probability of what was picked."""
+        log_p_V = log_probabilities(logits_V)
+        self.entropies.append(entropy(log_p_V))
+        begin = time.perf_counter()
+        self.log_probs.append(log_p_V[token])
+        self.seconds += time.perf_counter() - begin
+
 
 def sample(
     network: Network,
-    prompt: Sequence[int],
+    prompt: Sequence[int] | Sequence[Sequence[int]],
     uniform_BT: Tensor,
     filters: Filters,
     *,
@@ -105,7 +121,8 @@ def sample(
 
     Args:
         network: the model, as `inference_network` returns it.
-        prompt: at least one token id; the same context for every sample.
+        prompt: at least one token id: the same context for every sample, or a context for
+            each of them.
         uniform_BT: float64 numbers in [0, 1) on the CPU, one per sample and position.
         filters: temperature, top-k, top-p.
         block_size: sliding context of this many tokens; None lets every token see all.
@@ -115,29 +132,64 @@ def sample(
     """
     uniform_BT = uniform_BT.to(network.device)
     rows = [Growing(uniform_T, filters, stop_token, drafter) for uniform_T in uniform_BT]
-    if block_size is not None:
-        passes = _slide(network, list(prompt), rows, block_size)
-    elif drafter is not None and len(rows) > 1 and not network.takes_ragged:
-        passes = sum(_decode(network, list(prompt), [row], drafter) for row in rows)
-    else:
-        passes = _decode(network, list(prompt), rows, drafter)
+    prompts = _one_for_each(prompt, len(rows))
+    passes = 0
+    for part in _together(network, prompts, is_drafted=drafter is not None, block=block_size):
+        own = [prompts[b] for b in part]
+        if block_size is not None:
+            passes += _slide(network, own, [rows[b] for b in part], block_size)
+        else:
+            passes += _decode(network, own, [rows[b] for b in part], drafter)
     for row in rows:
         if drafter is not None:
             drafter.learn(row.ids)
-    entropies = torch.cat([value for row in rows for value in row.entropies])
-    samples = tuple(tuple(row.ids) for row in rows)
-    return Draw(tuple(prompt), samples, float(entropies.double().mean()), passes)
+    return _gather(prompts, rows, passes)
+
+
+def _one_for_each(prompt: Sequence[int] | Sequence[Sequence[int]], rows: int) -> list[list[int]]:
+    """The prompt of each sample."""
+    several = [part for part in prompt if not isinstance(part, int)]
+    if not several:
+        return [[int(token) for token in prompt] for _ in range(rows)]  # type: ignore[arg-type]
+    return [list(part) for part in several]
+
+
+def _together(
+    network: Network, prompts: Sequence[list[int]], *, is_drafted: bool, block: int | None
+) -> list[list[int]]:
+    """The samples that share a pass: all of them, or where lengths must not differ each alone."""
+    everyone = list(range(len(prompts)))
+    is_even = len({len(prompt) for prompt in prompts}) == 1
+    may_differ = network.takes_ragged and block is None
+    if may_differ or (is_even and not is_drafted):
+        return [everyone]
+    return [[b] for b in everyone]
+
+
+def _gather(prompts: Sequence[list[int]], rows: Sequence[Growing], passes: int) -> Draw:
+    begin = time.perf_counter()
+    log_probs = tuple(tuple(torch.stack(row.log_probs).tolist()) for row in rows)
+    seconds = time.perf_counter() - begin + sum(row.seconds for row in rows)
+    entropies = torch.stack([value for row in rows for value in row.entropies])
+    return Draw(
+        prompts=tuple(map(tuple, prompts)),
+        samples=tuple(tuple(row.ids) for row in rows),
+        log_probs=log_probs,
+        entropy=float(entropies.double().mean()),
+        forward_passes=passes,
+        log_prob_seconds=seconds,
+    )
 
 
 def _decode(
-    network: Network, prompt: list[int], rows: Sequence[Growing], drafter: Drafter | None
+    network: Network, prompts: Sequence[list[int]], rows: Sequence[Growing], drafter: Drafter | None
 ) -> int:
     """Grow the samples under one cache; return the number of passes."""
     longest = drafter.longest_draft if drafter else 0
-    cache = network.new_cache(len(rows), len(prompt) + rows[0].length + longest + 1)
+    cache = network.new_cache(len(rows), max(map(len, prompts)) + rows[0].length + longest + 1)
     held = [0] * len(rows)  # tokens of each sequence that stand in the cache
     drafts: list[list[int]] = [[] for _ in rows]
-    feeds = [list(prompt) for _ in rows]
+    feeds = [list(prompt) for prompt in prompts]
     passes = 0
     while not all(row.is_done for row in rows):
         width = max(len(feed) for feed in feeds)
@@ -165,10 +217,12 @@ def _checked_logits(
     return torch.split(network.logits(torch.cat(parts)), [len(part) for part in parts])
 
 
-def _slide(network: Network, prompt: list[int], rows: Sequence[Growing], block_size: int) -> int:
+def _slide(
+    network: Network, prompts: Sequence[list[int]], rows: Sequence[Growing], block_size: int
+) -> int:
     """Grow the samples under a sliding context; return the number of passes."""
     decoder = SlidingDecoder(network, len(rows), block_size)
-    new_BR = torch.tensor([prompt] * len(rows), device=network.device)
+    new_BR = torch.tensor(list(prompts), device=network.device)
     while not all(row.is_done for row in rows):
         logits_BV = decoder.append(new_BR)
         for b, row in enumerate(rows):

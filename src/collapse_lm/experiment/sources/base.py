@@ -1,27 +1,29 @@
 """The one interface of all sources of text."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from collapse_lm.inference import Network
-from collapse_lm.sampling import Draw
+from collapse_lm.experiment.batch import Batch, Text
+from collapse_lm.experiment.models import Moment
 
 
 class Source(Protocol):
-    """Decides the text of an update."""
+    """Decides the text of an update.
 
-    def draw(self, network: Network, update: int) -> Draw:
-        """Return the samples to train on in `update` (counted from 1).
+    A source that remembers more than the recorded rows tell is `Stateful` too.
+    """
 
-        `network` is the current model, θ_{u-1}. The same update draws the same
+    def draw(self, at: Moment) -> Batch:
+        """Return the texts to train on in `at.update` (counted from 1).
+
+        `at.models.sampler` is the current model, θ_{u-1}. The same update draws the same
         random numbers at every call.
         """
         ...
 
-    def replay(self, samples: Sequence[Sequence[int]]) -> None:
-        """Take note of the samples of an earlier update, as `draw` would have.
+    def replay(self, texts: tuple[Text, ...]) -> None:
+        """Take note of the texts of an earlier update, as `draw` would have.
 
-        A resumed run shows a fresh source the recorded samples of every update, in
-        order; it then draws as if it had never been away.
+        A resumed run shows a fresh source the recorded texts of every update, in order;
+        it then draws as if it had never been away.
         """
         ...

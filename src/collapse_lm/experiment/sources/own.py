@@ -1,10 +1,13 @@
 """The paper's source: samples that the current model draws itself."""
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from collapse_lm import rng
 from collapse_lm.config.schema import SamplingConfig
+from collapse_lm.experiment.batch import Batch, Text
+from collapse_lm.experiment.models import Moment
+from collapse_lm.experiment.prompts import Prompts
 from collapse_lm.inference import Network
 from collapse_lm.sampling import Drafter, Draw, Filters, sample
 
@@ -12,43 +15,76 @@ _LOG = logging.getLogger(__name__)
 _FREE_ROWS = 16  # rows of one pass that cost less than three of one row (docs/performance.md)
 
 
-class OwnSamples:
-    """s_u ~ P(. | prompt, θ_{u-1}), uniforms from the stream `sample` of the update."""
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are drawn.
 
-    def __init__(
-        self, config: SamplingConfig, prompt: Sequence[int], eos_token: int | None, seed: int
-    ) -> None:
-        self._config = config
-        self._prompt = tuple(prompt)
-        self._stop_token = eos_token if config.stop_at_eos else None
-        self._seed = seed
-        longest = _longest_draft(config)
+    Attributes:
+        config: temperature, filters, length, number of samples.
+        prompts: what stands before each sample.
+        stop_token: ends a sample; None where it runs to its length.
+        seed: of the run.
+        purpose: names the stream of random numbers.
+    """
+
+    config: SamplingConfig
+    prompts: Prompts
+    stop_token: int | None
+    seed: int
+    purpose: rng.Purpose = "sample"
+
+
+class OwnSamples:
+    """s_u ~ P(. | prompt, θ_{u-1}), uniforms from the stream of the update."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        longest = _longest_draft(sampling.config)
         self._drafter = Drafter(longest) if longest else None
 
-    def draw(self, network: Network, update: int) -> Draw:
+    def draw(self, at: Moment) -> Batch:
         """Sample from the current model."""
-        config = self._config
-        numbers = rng.stream(self._seed, "sample", update)
+        return as_batch(self.sample(at.models.sampler, at.update), "own")
+
+    def sample(self, network: Network, update: int) -> Draw:
+        """Sample from any model with the random numbers of an update."""
+        config, own = self._sampling.config, self._sampling
+        numbers = rng.stream(own.seed, own.purpose, update)
         return sample(
             network,
-            self._prompt,
+            own.prompts.of(update, config.batch_size),
             rng.uniforms(numbers, config.batch_size, config.max_new_tokens),
             Filters(config.temperature, config.top_k, config.top_p),
             block_size=config.block_size if config.context == "sliding" else None,
-            stop_token=self._stop_token,
+            stop_token=own.stop_token,
             drafter=self._drafter if self._pays_off(network) else None,
         )
 
-    def replay(self, samples: Sequence[Sequence[int]]) -> None:
+    def replay(self, texts: tuple[Text, ...]) -> None:
         """Let the look-up of speculation know earlier samples."""
         if self._drafter is not None:
-            for ids in samples:
-                self._drafter.learn(ids)
+            for text in texts:
+                self._drafter.learn(text.ids)
 
     def _pays_off(self, network: Network) -> bool:
         """Under auto, samples of a batch are not drawn one by one for the sake of proposals."""
-        is_even = network.takes_ragged or self._config.batch_size == 1
-        return network.can_rewind and (is_even or self._config.speculation != "auto")
+        config = self._sampling.config
+        is_even = network.takes_ragged or config.batch_size == 1
+        return network.can_rewind and (is_even or config.speculation != "auto")
+
+
+def as_batch(draw: Draw, origin: str) -> Batch:
+    """The samples of a draw as texts, with what drawing them told and cost."""
+    texts = tuple(
+        Text(prompt, ids, origin, log_probs=log_probs)
+        for prompt, ids, log_probs in zip(draw.prompts, draw.samples, draw.log_probs, strict=True)
+    )
+    values = {
+        "draw.entropy": draw.entropy,
+        "draw.forward_passes": draw.forward_passes,
+        "seconds.log_probs": round(draw.log_prob_seconds, 6),
+    }
+    return Batch(texts, values)
 
 
 def _longest_draft(config: SamplingConfig) -> int:

@@ -1,0 +1,78 @@
+"""A run as a command shows it: its progress, and how it ended."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+
+from collapse_lm._util.printable import printable
+from collapse_lm.cli.stopping import StopRequest
+from collapse_lm.config import Config
+
+if TYPE_CHECKING:
+    from collapse_lm.observers.base import Observer
+    from collapse_lm.rundir.session import RunResult
+
+
+def show_run(config: Config, out: Path, stop: StopRequest) -> None:
+    """Do a run and show it; the library's notices come first."""
+    _hear_the_library()
+    from collapse_lm.rundir.session import run
+
+    _show(lambda observer: run(config, out, observers=[observer], should_stop=stop))
+
+
+def show_resumed(path: Path, settings: Sequence[str], stop: StopRequest) -> None:
+    """Go on with a run and show it."""
+    _hear_the_library()
+    from collapse_lm.rundir.session import resume
+
+    _show(lambda o: resume(path, overrides=settings, observers=[o], should_stop=stop))
+
+
+def _hear_the_library() -> None:
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("collapse_lm").setLevel(logging.INFO)
+
+
+def _show(go: "Callable[[Observer], RunResult]") -> None:
+    """Show the records of a run as they come, and how it ended."""
+    from collapse_lm.observers.display import LivePanel, PlainLines
+
+    console = Console()
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+            result = go(LivePanel(live))
+    else:
+        result = go(PlainLines(console))
+    for line in _ending(result):
+        print(printable(line))
+
+
+def _ending(result: "RunResult") -> list[str]:
+    summary, path = result.summary, result.directory
+    lines = ["", str(summary["reason"])]
+    if summary["collapsed"]:
+        lines.append(f"collapse update {summary['collapse_update']}")
+    lines += [_moment(name, losses) for name, losses in summary["validation"].items() if losses]
+    if summary["status"] == "interrupted":
+        lines.append(f"go on with: collapse-lm resume {path}")
+    made = {
+        "record": path,
+        "figure": path / "figures" / "losses.png",
+        "samples": path / "samples.md",
+    }
+    return [*lines, *(f"{name} {place}" for name, place in made.items() if place.exists())]
+
+
+def _moment(moment: str, losses: dict[str, float | None]) -> str:
+    """The losses at a moment; one that is null in the record was not a number."""
+    named = ", ".join(
+        f"{name} {'nan' if loss is None else format(loss, '.3f')}"
+        for name, loss in losses.items()
+        if name != "update"
+    )
+    return f"validation loss at {moment} (update {losses['update']}): {named}"

@@ -1,0 +1,117 @@
+"""The dotted keys of the configuration: which there are, what they hold, what they mean.
+
+A part's keys are those of every kind that is known (ours, and those of other packages
+that have been named), so that `source.kind` and its settings are keys like any other.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from collapse_lm.config.parts import SLOTS
+from collapse_lm.config.schema import Config
+from collapse_lm.config.slots import Slot
+
+_LONGEST_WORD = 80  # no key is longer, and comparing takes time
+
+
+def dotted_keys() -> list[str]:
+    """Every dotted key of the configuration, sections included."""
+    return [key for key, _ in _walk(Config, "")]
+
+
+def field_of(key: str) -> FieldInfo | None:
+    """The declaration behind a dotted key, or None where there is no such key."""
+    return dict(_walk(Config, "")).get(key)
+
+
+def help_of(key: str) -> str | None:
+    """A field's own description, as the hint of how to choose a value."""
+    place = ".".join(part for part in key.split(".") if not part.isdigit())
+    field = field_of(place)
+    return " ".join(field.description.split()) if field and field.description else None
+
+
+def is_text(key: str) -> bool:
+    """True for a key that holds text, whose value is taken as it was typed."""
+    field = field_of(key)
+    return field is not None and (field.annotation is str or field.annotation == str | None)
+
+
+def key_of(location: tuple[int | str, ...]) -> str:
+    """The dotted key of an error, without the parts that pydantic adds below a key."""
+    parts = [str(part) for part in location]
+    if parts and parts[0] in _lists():
+        return ".".join(parts)
+    leaves = _leaves()
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in leaves:
+            return ".".join(parts[:end])
+    return ".".join(parts)
+
+
+def did_you_mean(word: str, choices: list[str]) -> str | None:
+    """Suggest a close choice; for a dotted key its last part decides when the whole does not."""
+    if len(word) > _LONGEST_WORD:
+        return None
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.75)
+    if not close:
+        last = word.rpartition(".")[2]
+        tails = {choice.rpartition(".")[2]: choice for choice in choices}
+        close = [tails[tail] for tail in difflib.get_close_matches(last, tails, n=1, cutoff=0.75)]
+    return f"did you mean {close[0]}?" if close else None
+
+
+def value_at(tree: Any, path: list[str]) -> Any:
+    """The value at a path of keys and indices of a nested mapping; None where there is none."""
+    for part in path:
+        if isinstance(tree, Mapping):
+            tree = tree.get(part)
+        elif isinstance(tree, (list, tuple)) and part.isdigit() and int(part) < len(tree):
+            tree = tree[int(part)]
+        else:
+            tree = getattr(tree, part, None)
+    return tree
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        yield prefix + name, field
+        slot, inner = _slot_in(field), field.annotation
+        if slot is not None:
+            seen: set[str] = set()
+            for part in slot.known():
+                for key, found in _walk_part(part, f"{prefix}{name}."):
+                    if key not in seen:
+                        seen.add(key)
+                        yield key, found
+        elif isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _walk(inner, f"{prefix}{name}.")
+
+
+def _walk_part(part: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    """The keys of a part; a part within a part (a wrapper's) has its own kinds."""
+    for name, field in part.model_fields.items():
+        yield prefix + name, field
+
+
+def _slot_in(field: FieldInfo) -> Slot | None:
+    """The slot whose parts a field holds, one of them or several."""
+    inner = (field.annotation, *(get_args(a)[0] for a in get_args(field.annotation) if get_args(a)))
+    return next((slot for slot in SLOTS if any(a is slot.base for a in inner)), None)
+
+
+@cache
+def _lists() -> frozenset[str]:
+    """Keys of the lists of parts."""
+    fields = Config.model_fields.items()
+    return frozenset(n for n, f in fields if _slot_in(f) and not isinstance(f.annotation, type))
+
+
+def _leaves() -> set[str]:
+    keys = dotted_keys()
+    return {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}

@@ -1,0 +1,52 @@
+"""What every section of the configuration has in common, and the types of its values."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+# Marks a key that decides no number of a run: it is no part of the run's identity and
+# may change when the run is resumed.
+OBSERVES: dict[str, Any] = {"decides_numbers": False}
+
+
+class Section(BaseModel):
+    """Frozen, closed, and lenient in types: PyYAML reads 3e-4 as a string."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+
+def _no_bool(value: object) -> object:
+    """Refuse a bool as a number: YAML reads no, off, yes and on as bools."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("bool_as_number", "a number")
+    return value
+
+
+def _off_again(value: object) -> object:
+    """YAML reads off as False."""
+    return "off" if value is False else _no_bool(value)
+
+
+def _as_list(value: object) -> object:
+    """Let a single corpus reference stand for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool)]
+Share = Annotated[Float, Field(ge=0, lt=1)]
+Speculation = Annotated[
+    Annotated[int, Field(ge=1, le=64)] | Literal["auto", "off"], BeforeValidator(_off_again)
+]
+CheckpointEvery = Annotated[
+    Annotated[int, Field(ge=1)] | Literal["auto", "off"], BeforeValidator(_off_again)
+]
+CorpusReferences = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]

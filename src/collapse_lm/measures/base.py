@@ -1,0 +1,34 @@
+"""The one interface of all measures."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from collapse_lm.experiment.batch import Batch
+from collapse_lm.experiment.models import Moment
+from collapse_lm.measures.names import Number
+
+
+class Measure(Protocol):
+    """Numbers of an update, by the names of their columns in the row.
+
+    A measure that remembers something from update to update is `Stateful` too.
+
+    Attributes:
+        every: updates between two measurements; update 0 and the last are measured too.
+    """
+
+    @property
+    def every(self) -> int:
+        """Updates between two measurements; update 0 and the last are measured too."""
+        ...
+
+    def __call__(self, at: Moment, batch: Batch, probe: Batch) -> Mapping[str, Number]:
+        """Measure, after the step of the update: `at.models` are θ_u.
+
+        Args:
+            at: the update.
+            batch: what it trained on, drawn before the step; empty at update 0.
+            probe: what it is judged by, drawn before the step; empty at update 0 and
+                where the update has none.
+        """
+        ...

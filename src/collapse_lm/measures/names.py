@@ -1,0 +1,146 @@
+"""A row: the measured numbers of one update by dotted name, and what the names mean.
+
+Rows are open: a new measure adds a name and changes nothing else. A name may carry a
+label in brackets, `validation.loss[sotu]`, which is free text (a corpus's name may hold
+dots). Every name that this package writes is described here once; docs/run-format.md
+is rendered from it. Pure; knows nothing of files.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+Number = float | int
+
+
+@dataclass(frozen=True)
+class Row:
+    """The numbers of one update.
+
+    Attributes:
+        update: 0 for the base model.
+        values: by name. NaN and infinity are results; what does not apply is absent.
+    """
+
+    update: int
+    values: Mapping[str, Number] = field(default_factory=dict)
+
+    def get(self, name: str) -> float:
+        """The value of a name, NaN where the row does not have it."""
+        return float(self.values.get(name, math.nan))
+
+    def labelled(self, name: str) -> dict[str, float]:
+        """The values of a name by label, in the order of the row."""
+        start = f"{name}["
+        return {
+            key[len(start) : -1]: float(value)
+            for key, value in self.values.items()
+            if key.startswith(start) and key.endswith("]")
+        }
+
+
+def label(name: str, of: str) -> str:
+    """The name of a value that belongs to one of several, e.g. corpora."""
+    return f"{name}[{of}]"
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a name means.
+
+    Attributes:
+        kind: number, count or flag (0 or 1).
+        unit: of the number; empty where it has none.
+        meaning: in a sentence.
+        since: format of the run directory that first had it.
+    """
+
+    kind: str
+    unit: str
+    meaning: str
+    since: int = 1
+
+
+_CORPUS, _LENGTH = "; a value per corpus", "; a value per n"
+_LABELS = {_CORPUS: "CORPUS", _LENGTH: "N"}
+NAMES: dict[str, Name] = {
+    "train.loss": Name(
+        "number",
+        "nats/token",
+        "mean negative log-likelihood of what the step trained on, before the step, whatever the "
+        "objective: the paper's train loss",
+    ),
+    "train.grad_norm": Name("number", "", "L2 norm of the gradient before the clip"),
+    "train.lr": Name("number", "", "learning rate of the step"),
+    "train.tokens": Name("count", "tokens", "tokens of the texts of the batch"),
+    "train.steps": Name("count", "", "optimizer steps that were applied in the update", since=2),
+    "train.applied": Name(
+        "flag",
+        "",
+        "0 where a step was withheld since its loss or gradient was not finite (the numbers are "
+        "those of that step); absent otherwise",
+    ),
+    "draw.entropy": Name(
+        "number",
+        "nats",
+        "mean predictive entropy of the model at the positions of the batch that it drew, at "
+        "temperature 1 and unfiltered",
+    ),
+    "draw.forward_passes": Name("count", "", "passes through the model that drew the batch"),
+    "probe.loss": Name(
+        "number",
+        "nats/token",
+        "mean negative log-likelihood of the probe under the model that drew it, at temperature 1 "
+        "and unfiltered; under source own it is the train loss",
+        since=2,
+    ),
+    "probe.entropy": Name("number", "nats", "as draw.entropy, of the probe", since=2),
+    "probe.forward_passes": Name(
+        "count", "", "passes that a probe took which is not the batch itself", since=2
+    ),
+    **{
+        f"text.distinct_{n}": Name("number", "", f"different/total {n}-grams within a sample")
+        for n in (1, 2, 3, 4)
+    },
+    "text.seq_rep_4": Name("number", "", "1 - different/total 4-grams within a sample"),
+    "text.loop_period": Name(
+        "count", "tokens", "period of the loop with the largest share; absent without a loop"
+    ),
+    "text.loop_share": Name("number", "", "share of the tokens inside the sample's loop"),
+    "text.compression": Name("number", "", "bytes after zlib divided by bytes before"),
+    "validation.loss": Name("number", "nats/token", f"mean -log p on real text{_CORPUS}"),
+    "validation.perplexity": Name("number", "", f"exp of the validation loss{_CORPUS}"),
+    "validation.bits_per_byte": Name("number", "bits/byte", f"-log2 p per UTF-8 byte{_CORPUS}"),
+    "validation.word_perplexity": Name("number", "", f"exp of -log p per word{_CORPUS}"),
+    "validation.tokens": Name("count", "tokens", f"tokens scored{_CORPUS}"),
+    "overlap": Name(
+        "number",
+        "",
+        f"share of the n-grams of the probe that stood in the probe before it (measure overlap)"
+        f"{_LENGTH}",
+        since=2,
+    ),
+    "seconds.sample": Name("number", "s", "wall time of drawing or choosing the batch"),
+    "seconds.probe": Name("number", "s", "wall time of a probe of its own", since=2),
+    "seconds.train": Name("number", "s", "wall time of the steps"),
+    "seconds.evaluate": Name("number", "s", "wall time of measures, validation losses included"),
+    "seconds.judge": Name("number", "s", "wall time of text measures and collapse rule", since=2),
+    "seconds.log_probs": Name(
+        "number", "s", "part of the sampling: the log-probability of each token", since=2
+    ),
+}
+
+
+def described(name: str) -> Name | None:
+    """What a name of a row means, its label aside; None for a name of another package."""
+    return NAMES.get(name.partition("[")[0])
+
+
+def names_table() -> Iterator[str]:
+    """The lines of the table of names in docs/run-format.md."""
+    yield "| name | type | unit | meaning | since |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name, known in NAMES.items():
+        of = next((of for end, of in _LABELS.items() if known.meaning.endswith(end)), "")
+        cells = (known.kind, known.unit, known.meaning, str(known.since))
+        yield f"| `{label(name, of) if of else name}` | {' | '.join(cells)} |"

@@ -1,0 +1,131 @@
+"""A run directory that is only read, whatever process left it, in format 1 or 2."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from collapse_lm._util.files import require_regular
+from collapse_lm.measures.names import Row
+from collapse_lm.rundir.layout import CONFIG, MANIFEST, ROW_FILES, SAMPLES, SUMMARY, UPDATES
+from collapse_lm.rundir.rowfile import begins_with, read_bytes, whole_lines
+from collapse_lm.rundir.rows import SampleRow, parse_row, parse_sample, require_series
+from collapse_lm.rundir.shape import ManifestShape, RecordError, SummaryShape, naming, parse
+
+
+@dataclass(frozen=True)
+class RunReader:
+    """A run directory that is only read; what does not have its shape is `RecordError`."""
+
+    path: Path
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest."""
+        return parse(MANIFEST, _read(self.path / MANIFEST), ManifestShape)
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary, or None while the run has not ended."""
+        path = self.path / SUMMARY
+        return parse(SUMMARY, _read(path), SummaryShape) if os.path.lexists(path) else None
+
+    def updates(self) -> list[Row]:
+        """The rows of updates.jsonl, row 0 first."""
+        return rows_of(read_bytes(self.path / UPDATES))
+
+    def samples(self) -> list[SampleRow]:
+        """The rows of samples.jsonl."""
+        return samples_of(read_bytes(self.path / SAMPLES))
+
+    def snapshot(self) -> "Snapshot":
+        """Both files of rows as they are now, each read once."""
+        return Snapshot({name: read_bytes(self.path / name) for name in ROW_FILES})
+
+    def check_end(self, snapshot: "Snapshot | None" = None) -> None:
+        """Of a run that has ended, see that rows, samples and summary end together."""
+        summary, seen = self.summary(), snapshot or self.snapshot()
+        if summary is None:
+            raise RecordError(f"{SUMMARY}: missing")
+        ends = {
+            UPDATES: max(0, len(seen.rows) - 1),
+            SAMPLES: len(seen.samples),
+            SUMMARY: summary["updates"],
+        }
+        if len(set(ends.values())) > 1:
+            told = ", ".join(f"{name} at update {end}" for name, end in ends.items())
+            raise RecordError(f"files that end apart: {told}")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of rows at one moment; what is parsed is parsed once.
+
+    Attributes:
+        content: bytes by file name.
+    """
+
+    content: Mapping[str, bytes]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of updates.jsonl, row 0 first."""
+        return rows_of(self.content[UPDATES])
+
+    @cached_property
+    def samples(self) -> list[SampleRow]:
+        """The rows of samples.jsonl."""
+        return samples_of(self.content[SAMPLES])
+
+    def changed(self, lengths: Mapping[str, Any]) -> list[str]:
+        """The files that no longer begin with the bytes that a checkpoint saw."""
+        return [n for n in ROW_FILES if not begins_with(self.content[n], lengths[n])]
+
+    def cut(self, lengths: Mapping[str, Any] | None) -> "Snapshot":
+        """The same files, only as long as given; empty for None."""
+        ends = {name: lengths[name]["bytes"] if lengths else 0 for name in ROW_FILES}
+        return Snapshot({name: self.content[name][:end] for name, end in ends.items()})
+
+
+def rows_of(content: bytes) -> list[Row]:
+    """Parse updates.jsonl.
+
+    Raises:
+        RecordError: naming the first line that is wrong.
+    """
+    lines = enumerate(whole_lines(UPDATES, content), 1)
+    rows = [parse_row(f"{UPDATES}, line {number}", line) for number, line in lines]
+    require_series(UPDATES, rows, 0)
+    return rows
+
+
+def samples_of(content: bytes) -> list[SampleRow]:
+    """Parse samples.jsonl.
+
+    Raises:
+        RecordError: naming the first line that is wrong.
+    """
+    lines = enumerate(whole_lines(SAMPLES, content), 1)
+    rows = [parse_sample(f"{SAMPLES}, line {number}", line) for number, line in lines]
+    require_series(SAMPLES, rows, 1)
+    return rows
+
+
+def find_runs(folder: Path) -> list[RunReader]:
+    """Return the run directories in a folder (itself included), in path order.
+
+    A folder with rows and a manifest or configuration is one, so that a run of which a
+    file was lost is still listed. Links are not followed; unreadable folders are passed over.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        names = {*folders, *files}
+        if names & set(ROW_FILES) and names & {MANIFEST, CONFIG}:
+            found.append(RunReader(Path(place)))
+    return sorted(found, key=lambda reader: reader.path)
+
+
+def _read(path: Path) -> str:
+    require_regular(path)
+    with naming(path.name):
+        return path.read_text(encoding="utf-8")
