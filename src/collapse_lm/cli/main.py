@@ -271,7 +271,12 @@ def config_schema() -> None:
 def list_parts(as_json: AsJson = False) -> None:
     """List the kinds of source, objective, optimizer, measure and observer, and their packages."""
     rows = tell_parts()
-    _print(rows, as_json, lambda: tables.parts_table(rows))
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    width = max(len(row["kind"]) for row in rows)
+    for row in rows:
+        print(printable(f"{row['part']:<9}  {row['kind']:<{width}}  {row['told']}"))
 
 
 @config_app.command(name="presets")

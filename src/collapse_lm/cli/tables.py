@@ -109,12 +109,6 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def parts_table(rows: Sequence[dict[str, str]]) -> Table:
-    """Kinds of part, ours and those of other packages."""
-    columns = ("part", "kind", "from", "what it is")
-    return _table(columns, ([row["part"], row["kind"], row["from"], row["told"]] for row in rows))
-
-
 def doctor_line(line: DoctorLine) -> Text:
     """One finding of the doctor, its fix below it."""
     mark = "ok  " if line.fix is None else "miss"

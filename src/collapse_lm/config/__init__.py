@@ -3,6 +3,7 @@
 from collapse_lm.config.identity import (
     IDENTITY_VERSION,
     LENGTH,
+    MOVED,
     decides_numbers,
     flat,
     identity,
@@ -36,6 +37,7 @@ from collapse_lm.config.schema import (
 __all__ = [
     "IDENTITY_VERSION",
     "LENGTH",
+    "MOVED",
     "AnySource",
     "CollapseConfig",
     "CollapseRule",

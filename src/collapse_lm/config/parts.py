@@ -134,8 +134,8 @@ class ObserverConfig(Part, ABC):
     """Somebody who watches a run and decides nothing."""
 
     @abstractmethod
-    def build(self, context: "Context") -> "Observer":
-        """Make the observer."""
+    def build(self) -> "Observer":
+        """Make the observer; what there is to know of the run, `start` tells it."""
 
 
 class Pictures(ObserverConfig):
@@ -143,7 +143,7 @@ class Pictures(ObserverConfig):
 
     kind: Literal["pictures"] = "pictures"
 
-    def build(self, context: "Context") -> "Observer":
+    def build(self) -> "Observer":
         """Make the observer."""
         from collapse_lm.observers.pictures import PicturesAtTheEnd
 

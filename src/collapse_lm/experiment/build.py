@@ -161,7 +161,7 @@ def prepare(config: Config, compute: Compute | None = None) -> Parts:
         evaluation=evaluation,
         state=RunState(models, _survivors(context, experiment)),
         experiment=experiment,
-        observers=tuple(observer.build(context) for observer in config.observers),
+        observers=tuple(observer.build() for observer in config.observers),
     )
 
 

@@ -80,10 +80,11 @@ def run(
             goes on.
     """
     name = "run" if isinstance(config, Config) else Path(config).stem
-    if isinstance(config, Config):
-        settings = resolve(config.model_dump(mode="json"), overrides)
-    else:
-        settings = load_config(config, overrides)
+    settings, words = config, list(overrides)
+    if not isinstance(settings, Config):
+        settings = load_config(settings, words)
+    elif words:
+        settings = resolve(settings.model_dump(mode="json"), words)
     path = Path(out) if out is not None else default_directory(name, settings.seed)
     RunDirectory.check_free(path)
     with _enough_memory():

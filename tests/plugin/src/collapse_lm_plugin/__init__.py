@@ -1,0 +1,1 @@
+"""Parts of another package for collapse-lm."""
