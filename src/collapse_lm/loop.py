@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collapse_lm._util.stopwatch import Stopwatch
-from collapse_lm.config.schema import CollapseRule
+from collapse_lm.config.sections import CollapseRule
 from collapse_lm.experiment.batch import Batch, Record
 from collapse_lm.experiment.facts import facts, spelled
 from collapse_lm.experiment.learner import Learner

@@ -23,15 +23,14 @@ from collapse_lm.config.parts import (
     ObserverConfig,
     SourceConfig,
 )
-from collapse_lm.config.schema import (
+from collapse_lm.config.schema import Config, TrainingConfig
+from collapse_lm.config.sections import (
     CollapseConfig,
     CollapseRule,
-    Config,
     EvaluationConfig,
     ProbeConfig,
     RunConfig,
     SamplingConfig,
-    TrainingConfig,
 )
 
 __all__ = [

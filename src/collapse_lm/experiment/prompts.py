@@ -11,7 +11,7 @@ import torch
 from collapse_lm import rng
 from collapse_lm._util.files import read_regular
 from collapse_lm._util.paths import expanded
-from collapse_lm.config.schema import SamplingConfig
+from collapse_lm.config.sections import SamplingConfig
 from collapse_lm.errors import UserError
 
 Ids = tuple[int, ...]

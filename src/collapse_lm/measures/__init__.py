@@ -1,6 +1,6 @@
 """Measurements, one file each: rows and their names, text metrics, the collapse rule, losses."""
 
-from collapse_lm.config.schema import CollapseRule
+from collapse_lm.config.sections import CollapseRule
 from collapse_lm.measures.names import NAMES, Row
 from collapse_lm.measures.rule import Observation, Verdict, Watch, judge
 from collapse_lm.measures.text import Loop, TextMetrics, find_loop, measure_samples, seq_rep

@@ -7,7 +7,7 @@ row without one says nothing. Pure; knows nothing of models, files or the loop.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from collapse_lm.config.schema import CollapseRule
+from collapse_lm.config.sections import CollapseRule
 from collapse_lm.measures.names import Row
 
 _CRITERIA = ("loop_share", "seq_rep_4", "train_loss")

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from collapse_lm.config.schema import Config
 from collapse_lm.experiment.batch import Record
+
+if TYPE_CHECKING:
+    from collapse_lm.config.schema import Config
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class RunFacts:
     """
 
     directory: Path
-    config: Config
+    config: "Config"
     manifest: Mapping[str, Any]
     update: int
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from collapse_lm.config.schema import CollapseRule
+from collapse_lm.config.sections import CollapseRule
 from collapse_lm.measures.names import Row
 from collapse_lm.measures.rule import Verdict, Watch
 

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from collapse_lm import rng
-from collapse_lm.config.schema import SamplingConfig
+from collapse_lm.config.sections import SamplingConfig
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.models import Moment
 from collapse_lm.experiment.prompts import Prompts

@@ -1,0 +1,138 @@
+"""The sections of the configuration that hold no part: plain values with their meaning.
+
+Every default is stated here (and in `schema` and `parts`) once; within an identity version
+no default may change. The docstring under a field is its help text.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from collapse_lm.config.section import (
+    OBSERVES,
+    CheckpointEvery,
+    CorpusReferences,
+    Float,
+    Int,
+    Section,
+    Speculation,
+)
+
+
+class SamplingConfig(Section):
+    """How the current model draws the sample of an update."""
+
+    prompt: str = ""
+    """Text before the sample, context but never a target. Empty: the start token."""
+    prompts: str | None = Field(default=None, min_length=1)
+    """File of prompts, one per line, or JSONL with a key `prompt`; null uses `prompt` for all."""
+    prompt_order: Literal["sequential", "random"] = "sequential"
+    """sequential: the prompts in the order of the file, again from its start when it ends. random:
+    drawn with replacement, from a stream of their own; read only with `prompts`."""
+    start_token: str = Field(default="auto", min_length=1)
+    """Stands for an empty prompt. auto: the tokenizer's BOS, else its EOS. document: what began a
+    document in the model's training, where that is known. Any other text is itself the token."""
+    context: Literal["full", "sliding"] = "full"
+    """full: a new token sees everything before it. sliding: only the last block_size tokens, with
+    positions counted again from 0 (the authors' code)."""
+    block_size: Int = Field(default=100, ge=1)
+    """Tokens that a new token may see; read only when context is sliding."""
+    temperature: Float = Field(default=0.8, ge=0)
+    """Divides the logits before the softmax; 0 is greedy."""
+    top_k: Int | None = Field(default=500, ge=1)
+    """Keep the k most probable tokens; null keeps all."""
+    top_p: Float | None = Field(default=None, gt=0, le=1)
+    """Keep the smallest set of tokens whose probability reaches p, after top_k; null keeps all."""
+    max_new_tokens: Int = Field(default=200, ge=1)
+    """Length of a sample in tokens."""
+    batch_size: Int = Field(default=1, ge=1)
+    """Samples per update; the step trains on all of them."""
+    stop_at_eos: bool = False
+    """End a sample at the EOS token; otherwise EOS is an ordinary token."""
+    speculation: Speculation = "auto"
+    """Tokens to propose from earlier text and check in one pass (full context only); changes no
+    sampled token. auto fits the proposals to the batch, off draws token by token."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_prompt(self) -> Self:
+        if self.prompt and self.prompts is not None:
+            raise PydanticCustomError("prompts", "null where sampling.prompt is given")
+        return self
+
+
+class ProbeConfig(Section):
+    """Samples of the current model that the rule and the text measures look at.
+
+    Under `source.kind: own` they are the samples of the batch, at no cost.
+    """
+
+    every: Int = Field(default=1, ge=1)
+    """Updates between two probes; only these updates are judged, and `collapse.patience` counts
+    them."""
+    samples: Int | None = Field(default=None, ge=1)
+    """Samples of a probe; null: sampling.batch_size. Under `own` another number than that of the
+    batch is drawn apart from it."""
+
+
+class EvaluationConfig(Section):
+    """Losses of the current model on real text, in fixed windows."""
+
+    corpora: CorpusReferences = ("sotu",)
+    """Names (sotu, sotu-train, sotu-19th, wikitext2, wikitext2-raw, ptb) or text:PATH."""
+    every: Int = Field(default=1, ge=1)
+    """Evaluate after every so many updates; also at 0 and at the end."""
+    context: Int = Field(default=512, ge=1)
+    """Longest context in tokens; smaller contexts give higher losses, so it is recorded."""
+    stride: Int | None = Field(default=None, ge=1)
+    """Tokens between the starts of two windows; null means context (windows do not overlap)."""
+    tokens: Int | None = Field(default=None, ge=1)
+    """Score about this many tokens, in windows spread evenly over the split; null scores all."""
+
+    @model_validator(mode="after")
+    def _stride_within_context(self) -> Self:
+        if self.stride is not None and self.stride > self.context:
+            raise PydanticCustomError(
+                "stride", "at most evaluation.context ({context})", {"context": self.context}
+            )
+        return self
+
+
+class CollapseRule(Section):
+    """Thresholds of the collapse rule; docs/collapse-rule.md measures the defaults."""
+
+    loop_share: Float = Field(default=0.5, gt=0, le=1)
+    """A sample is degenerate when at least this share of its tokens lies in one loop."""
+    seq_rep_4: Float = Field(default=0.6, gt=0, le=1)
+    """... or when at least this share of its 4-grams is a repetition."""
+    train_loss: Float = Field(default=0.1, ge=0)
+    """... or when its loss under the model that drew it (nats per token) is below this."""
+    patience: Int = Field(default=5, ge=1)
+    """Degenerate samples in a row that make a collapse; its update is the first of them."""
+
+
+class CollapseConfig(CollapseRule):
+    """The collapse rule, and what a run does once it is met."""
+
+    stop: bool = True
+    """End the run once the rule is met; false goes on to run.max_updates."""
+    aftermath: Int = Field(default=0, ge=0)
+    """Updates to go on for after the rule is met, to see what a collapsed model does."""
+
+
+class RunConfig(Section):
+    """The length of a run, and what it leaves beside its record."""
+
+    max_updates: Int = Field(default=1000, ge=0, json_schema_extra=OBSERVES)
+    """Largest number of updates; a run that gets here without a collapse is censored."""
+    max_minutes: Float | None = Field(default=None, gt=0, json_schema_extra=OBSERVES)
+    """Wall time after which a run ends with the update that it is at, in minutes over all its
+    processes; it is then censored, keeps a checkpoint, and can be extended. null: no limit."""
+    checkpoint_every: CheckpointEvery = Field(default="auto", json_schema_extra=OBSERVES)
+    """Updates between checkpoints. auto: as often as costs at most 4 % of the time. off: never, so
+    that a resumed run begins again."""
+    checkpoints_kept: Int = Field(default=2, ge=0, json_schema_extra=OBSERVES)
+    """Checkpoints kept while a run goes on (at least one). A censored run that has ended keeps its
+    newest, so that it can be extended, unless this is 0; others keep none."""
+    export_model: bool = Field(default=False, json_schema_extra=OBSERVES)
+    """Save the final weights in RUN/model, in the hub's layout, for transformers."""
