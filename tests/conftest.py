@@ -1,6 +1,7 @@
 """Shared fixtures: two tiny models in the hub's layout, with a byte-level tokenizer."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,20 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 END = "<|endoftext|>"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Count what could not run on this machine, by reason, in the closing lines."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = Counter(
+        str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        for report in skipped
+    )
+    terminalreporter.section(f"could not run here: {reasons.total()} tests", "-")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:>5}  {reason.removeprefix('Skipped: ')}")
+
+
 PROSE = (
     "The quick brown fox jumps over the lazy dog while seven clever wizards mix a bowl of "
     "violet potion, and nobody in the village asks why the smoke above the mill has turned "

@@ -11,7 +11,8 @@ from typer.main import get_command
 
 from collapse_lm.cli.main import app
 from collapse_lm.config import load_config, preset_names, resolve
-from collapse_lm.config.load import dotted_keys
+from collapse_lm.config.keys import dotted_keys
+from collapse_lm.measures.names import names_table
 from collapse_lm.sweeps import load_sweep, plan_sweep
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,7 @@ def test_commands_of_the_readme_parse_and_their_keys_exist(words):
         command, words = command.commands[words[1]], words[1:]
     command.make_context(words[0], list(words[1:]))  # parses, and does not run
     settings = [after for word, after in itertools.pairwise(words) if word == "--set"]
+    settings = [setting.replace("my-package", "collapse-lm-plugin") for setting in settings]
     if words[0] == "run":
         load_config(words[1], settings)
     elif settings:
@@ -62,6 +64,23 @@ def test_the_design_lists_every_key():
     text = (ROOT / "docs" / "design.md").read_text("utf-8")
     names = {key.rpartition(".")[2] for key in dotted_keys()}
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_names_of_rows_are_rendered_from_the_code():
+    text = (ROOT / "docs" / "run-format.md").read_text("utf-8")
+    table = text.partition("<!-- names -->\n")[2].partition("<!-- /names -->")[0]
+    assert table.splitlines() == list(names_table())
+
+
+def test_the_source_of_the_docs_is_the_example_that_is_tested():
+    example = (ROOT / "examples" / "real_text.py").read_text("utf-8")
+    (code,) = [
+        block for block in blocks(ROOT / "docs" / "extending.md", "python") if "RealText" in block
+    ]
+    body = example[example.index("from pathlib") : example.index("\n\nif __name__")]
+    assert code.strip() == body.replace("import sys\n", "").strip()
+    source = code[code.index("class RealText") : code.index("def main")]
+    assert len(source.strip().splitlines()) <= 30
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -21,6 +21,7 @@ from collapse_lm.config.parts import (
     MeasureConfig,
     ObjectiveConfig,
     ObserverConfig,
+    OptimizerConfig,
     SourceConfig,
 )
 from collapse_lm.config.schema import Config, TrainingConfig
@@ -45,6 +46,7 @@ __all__ = [
     "MeasureConfig",
     "ObjectiveConfig",
     "ObserverConfig",
+    "OptimizerConfig",
     "ProbeConfig",
     "RunConfig",
     "SamplingConfig",

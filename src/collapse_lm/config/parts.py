@@ -152,7 +152,7 @@ class Pictures(ObserverConfig):
 
 SOURCES = Slot("source", SourceConfig, (Own,), "collapse_lm.sources")
 OBJECTIVES = Slot("objective", ObjectiveConfig, (Nll,), "collapse_lm.objectives")
-OPTIMIZERS = Slot("optimizer", OptimizerConfig, (AdamW, Sgd), "")
+OPTIMIZERS = Slot("optimizer", OptimizerConfig, (AdamW, Sgd), "collapse_lm.optimizers")
 MEASURES = Slot("measure", MeasureConfig, (Overlap,), "collapse_lm.measures")
 OBSERVERS = Slot("observer", ObserverConfig, (Pictures,), "collapse_lm.observers")
 SLOTS = (SOURCES, OBJECTIVES, OPTIMIZERS, MEASURES, OBSERVERS)

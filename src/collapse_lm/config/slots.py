@@ -2,7 +2,7 @@
 
 A part of ours is a class of this package; a part of another package registers its class
 by entry point in the group of its place (`collapse_lm.sources`, `.objectives`,
-`.measures`, `.observers`) and is named `package:kind`. Such a class is loaded when it is
+`.optimizers`, `.measures`, `.observers`) and is named `package:kind`. Such a class is loaded when it is
 named, never before.
 """
 
@@ -30,7 +30,7 @@ class Slot:
         name: of the place, in messages and in `collapse-lm parts`.
         base: class of all its configurations.
         own: the kinds of this package.
-        group: of the entry points of other packages; empty where they cannot add one.
+        group: of the entry points of other packages.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Slot:
     def kinds(self) -> dict[str, "type[Part] | EntryPoint"]:
         """Every kind by name: classes of ours, entry points (not loaded) of others."""
         ours: dict[str, type[Part] | EntryPoint] = {kind_of(part): part for part in self.own}
-        found = entry_points(group=self.group) if self.group else ()
+        found = entry_points(group=self.group)
         return ours | {f"{e.dist.name}:{e.name}": e for e in found if e.dist is not None}
 
     def known(self) -> tuple[type[Part], ...]:
