@@ -5,12 +5,13 @@ without a collapse and is *censored*. The run is the unit of replication. Knows
 nothing of run directories and draws no random numbers.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import CensoredData, ecdf
 
 from collapse_lm.errors import UserError
 
@@ -64,10 +65,10 @@ def kaplan_meier(
 ) -> KaplanMeier:
     """Estimate the survival curve of one group of runs.
 
-    At equal times a collapse comes before a censoring. Limits of S(t) are pointwise,
-    from Greenwood's variance on the scale of log(-log S) (Kalbfleisch and Prentice
-    2002, section 1.4). Limits of the median are those of Brookmeyer and Crowley
-    (1982) with that band.
+    The curve is that of `scipy.stats.ecdf`: at equal times a collapse comes before a
+    censoring. Limits of S(t) are pointwise, from Greenwood's variance on the scale of
+    log(-log S) (Kalbfleisch and Prentice 2002, section 1.4). Limits of the median are
+    those of Brookmeyer and Crowley (1982) with that band.
 
     Args:
         times: update of the collapse or of the end, one per run.
@@ -79,8 +80,7 @@ def kaplan_meier(
     """
     checked, flags = check_runs(times, observed)
     time, at_risk, events, censored = count_at_times(checked, flags)
-    survival: Floats = np.cumprod(1 - events / at_risk, dtype=np.float64)
-    lower, upper = _bands(at_risk, events, survival, check_confidence(confidence))
+    survival, lower, upper = _curve(checked, flags, check_confidence(confidence))
     # A product such as 3/4 * 2/3 may round to either side of 1/2.
     median = _first(time, survival <= 0.5 + 1e-12)
     limits = _median_limits(time, lower, upper)
@@ -137,19 +137,18 @@ def count_at_times(times: Floats, observed: Flags) -> tuple[Floats, Floats, Floa
     return distinct, at_risk, events, ended - events
 
 
-def _bands(
-    at_risk: Floats, events: Floats, survival: Floats, confidence: float
-) -> tuple[Floats, Floats]:
-    z = norm.ppf((1 + confidence) / 2)
-    lower, upper = np.full_like(survival, np.nan), np.full_like(survival, np.nan)
+def _curve(times: Floats, observed: Flags, confidence: float) -> tuple[Floats, Floats, Floats]:
+    """Return S and its limits at each distinct time, of collapses and of censorings."""
+    found = ecdf(CensoredData(uncensored=times[observed], right=times[~observed])).sf
+    survival: Floats = found.probabilities
+    with warnings.catch_warnings():
+        # It tells of the rows that are NaN, as ours does by being NaN.
+        warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)
+        band = found.confidence_interval(confidence, method="log-log")
     # log(-log S) has no value at S = 1 and S = 0, and neither has its variance.
-    inside = (survival < 1) & (survival > 0)
-    n, d, s = at_risk[inside], events[inside], survival[inside]
-    # Rows before the first collapse are cut off; they add nothing to the sum.
-    greenwood = np.cumsum(d / (n * (n - d)))
-    width = z * np.sqrt(greenwood) / np.abs(np.log(s))
-    lower[inside], upper[inside] = s ** np.exp(width), s ** np.exp(-width)
-    return lower, upper
+    inside = (survival > 0) & (survival < 1)
+    lower, upper = (np.where(inside, side.probabilities, np.nan) for side in (band.low, band.high))
+    return survival, lower, upper
 
 
 def _first(time: Floats, condition: Flags) -> float | None:
