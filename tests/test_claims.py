@@ -2,22 +2,24 @@
 
 import csv
 import io
-import itertools
 import json
 import math
+import re
+from functools import partial
 
 import pytest
-from run_dirs import HOSTILE, sweep, write_run
+from run_dirs import HOSTILE, rising, sweep, write_run
 from scipy.stats import beta
 
 from collapse_lm.analysis.claims.judge import judge_claims, main_runs
-from collapse_lm.analysis.claims.verdicts import decide, share_of
+from collapse_lm.analysis.claims.units import units_of
+from collapse_lm.analysis.claims.verdicts import decide, fewest_above, share_of
 from collapse_lm.analysis.curves import mean_curve
 from collapse_lm.analysis.levels import name_parameters, name_rate, sort_group
 from collapse_lm.analysis.outcomes import measure_runs
-from collapse_lm.analysis.stats.ordered import concordance, smallest_trend_p, trend_p
 from collapse_lm.analysis.stats.trend import Interval
 from collapse_lm.analysis.tables import runs_table, survival_table, updates_table
+from collapse_lm.report.claims_page import claims_markdown
 
 FASTER = {2e-5: [26, 28, 24], 4e-5: [17, 20, 15], 8e-5: [9, 11, 12]}
 SLOWER = {8e-5: [26, 28, 24], 4e-5: [17, 20, 15], 2e-5: [9, 11, 12]}
@@ -25,6 +27,7 @@ NO_EFFECT = {2e-5: [12, 20, 16], 4e-5: [13, 17, 21], 8e-5: [14, 18, 15]}
 NEVER = {2e-5: [None] * 3, 8e-5: [None] * 3}
 SIZES = {("a", 10**5): [26, 28, 24], ("b", 10**6): [17, 20, 15], ("c", 10**7): [9, 11, 12]}
 FIVE = SIZES | {("d", 3 * 10**7): [6, 7, 8], ("e", 10**8): [3, 4, 5]}
+SIX = FIVE | {("f", 2 * 10**8): [2, 3, 2]}
 RISES, TREND, RATE, ZERO, SIZE, ALIKE, CONSISTENT = range(7)
 
 
@@ -36,9 +39,18 @@ def judged(folder, times, **options):
     return judge_claims({"learning rate": measured(sweep(folder, times, **options))})
 
 
-def sizes(folder, times):
+def sizes(folder, times, validation=None, **options):
+    """Runs of several models; `validation` may depend on the model too."""
     return [
-        write_run(folder / model / str(s), seed=s, collapse=c, model=model, parameters=n)
+        write_run(
+            folder / model / str(s),
+            seed=s,
+            collapse=c,
+            model=model,
+            parameters=n,
+            validation=partial(validation, model=model) if validation else rising,
+            **options,
+        )
         for (model, n), collapses in times.items()
         for s, c in enumerate(collapses)
     ]
@@ -263,7 +275,31 @@ def test_a_share_has_the_interval_of_clopper_and_pearson():
     )
     assert share_of(5, 5).lower == pytest.approx(0.025 ** (1 / 5))  # below 1/2
     assert share_of(6, 6).lower > 0.5
+    assert (share_of(0, 4).lower, share_of(4, 4).upper) == (0, 1)
     assert math.isnan(share_of(0, 0).value)
+
+
+def test_a_share_of_runs_that_are_alike_has_the_interval_of_their_models():
+    """30 runs of 6 models say as much of models as 6 runs; the share is that of the runs."""
+    found, six = share_of(25, 30, 6), share_of(5, 6)
+    assert (found.lower, found.upper) == pytest.approx((six.lower, six.upper))
+    assert (found.value, found.runs) == (25 / 30, 30)
+    odd = share_of(27, 30, 6)  # 5.4 of 6, between two counts
+    assert six.lower < odd.lower < share_of(6, 6).lower
+
+
+def test_how_many_runs_must_agree():
+    assert share_of(12, 12).lower == pytest.approx(0.735, abs=5e-4)
+    assert (fewest_above(0.5), fewest_above(0.75)) == (6, 13)
+
+
+def test_units_of_unequal_size_count_for_less(tmp_path):
+    runs = measured(sizes(tmp_path, {("a", 1): [9, 8, 7, 6], ("b", 2): [5, 4], ("c", 3): [3, 2]}))
+    units = units_of("size", runs)
+    assert (units.name, units.count, units.seeds) == ("model", 3, 4)
+    assert units.effective == 8**2 / (4**2 + 2**2 + 2**2)
+    assert units_of("phase", runs).effective == 8
+    assert units_of("size", []).effective == 0
 
 
 @pytest.mark.parametrize(
@@ -281,78 +317,6 @@ def test_a_share_has_the_interval_of_clopper_and_pearson():
 def test_intervals_are_compared_with_thresholds(intervals, verdict):
     tests = [(Interval(0.5, low, high, 9), 0.5) for low, high in intervals]
     assert decide(*tests) == verdict
-
-
-def exact_trend_p(times, observed, x):
-    """All permutations, and the score of the log-rank test for trend written out."""
-
-    def score(order):
-        total = 0.0
-        for t, seen in zip(times, observed, strict=True):
-            if seen:
-                risk = [order[i] for i in range(len(times)) if times[i] >= t]
-                event = order[times.index(t)]
-                total += event - sum(risk) / len(risk)
-        return total
-
-    scores = [abs(score(order)) for order in itertools.permutations(x)]
-    return sum(s >= abs(score(x)) - 1e-9 for s in scores) / len(scores)
-
-
-@pytest.mark.parametrize(
-    ("times", "observed"),
-    [
-        ([1, 2, 3, 7, 8, 9], [1, 1, 1, 1, 1, 1]),
-        ([2, 1, 5, 6, 9, 3], [1, 1, 0, 1, 1, 0]),
-        ([9, 8, 7, 1, 3, 2], [0, 1, 1, 1, 1, 1]),
-    ],
-)
-def test_the_permutation_test_for_trend_is_that_of_all_permutations(times, observed):
-    x = [3.0, 3.0, 3.0, 1.0, 1.0, 1.0]
-    found = trend_p(times, observed, x, ["s"] * 6, seed=0)
-    assert found == pytest.approx(exact_trend_p(times, observed, x), abs=0.015)
-
-
-def test_three_runs_against_three_cannot_be_significant():
-    x, times = [3, 3, 3, 1, 1, 1], [1, 2, 3, 7, 8, 9]
-    assert trend_p(times, [1] * 6, x, [0] * 6, seed=0) == pytest.approx(0.1, abs=0.015)
-    assert math.isnan(trend_p(times, [0] * 6, x, [0] * 6, seed=0))
-    assert math.isnan(trend_p(times, [1] * 6, x, x, seed=0))  # constant within each stratum
-
-
-def test_runs_of_different_strata_are_not_compared():
-    times, x = [1, 2, 11, 12], [2, 1, 2, 1]
-    strata = ["a", "a", "b", "b"]
-    assert concordance(times, [1] * 4, x, strata) == 1
-    assert concordance(times, [1] * 4, x, ["a"] * 4) == 3 / 4
-    assert trend_p(times, [1] * 4, x, strata, seed=0) == pytest.approx(1 / 2, abs=0.03)
-
-
-def test_concordance_by_hand():
-    # The pairs (1st, 2nd), (1st, 3rd) and (3rd, 2nd) are ordered; a censored run is never first.
-    assert concordance([1, 5, 3], [1, 0, 1], [3, 2, 1], [0] * 3) == 2 / 3
-    assert concordance([4, 4], [1, 0], [2, 1], [0] * 2) == 1  # a collapse comes before a censoring
-    assert math.isnan(concordance([4, 4], [1, 1], [2, 1], [0] * 2))
-    assert math.isnan(concordance([1, 2], [0, 0], [2, 1], [0] * 2))
-
-
-def test_the_smallest_p_for_trend_is_reached_by_ordered_levels():
-    times, x = [1, 2, 3, 4, 5, 6], [3, 3, 2, 2, 1, 1]
-    assert smallest_trend_p([[2, 2, 2]]) == pytest.approx(1 / 90)
-    assert exact_trend_p(times, [1] * 6, x) in (pytest.approx(1 / 90), pytest.approx(2 / 90))
-    assert smallest_trend_p([[3, 3]]) == exact_trend_p(times, [1] * 6, [2, 2, 2, 1, 1, 1]) == 0.1
-    assert smallest_trend_p([[3, 3], [3, 3]]) == pytest.approx(2 / 400)
-    assert smallest_trend_p([[1, 1, 1]]) == pytest.approx(1 / 6)
-    assert exact_trend_p([1, 2, 9], [1] * 3, [1.0, 2.0, 9.0]) == pytest.approx(1 / 6)
-    assert smallest_trend_p([[1]]) == 1
-
-
-def test_runs_of_one_unit_are_dealt_together():
-    times, x = [1, 2, 11, 12, 21, 22], [3, 3, 2, 2, 1, 1]
-    alone = trend_p(times, [1] * 6, x, [0] * 6, seed=0)
-    together = trend_p(times, [1] * 6, x, [0] * 6, seed=0, units=list("aabbcc"))
-    assert alone < 0.03
-    assert together > 0.15  # of 3! orders at least one is as extreme
 
 
 def test_an_update_that_a_running_run_lacks_is_left_out_of_the_mean():
@@ -384,8 +348,8 @@ def test_the_mean_curve_by_hand():
         (NO_EFFECT, "undecided"),
         (NEVER, "undecided"),
         ({2e-5: [20], 4e-5: [15], 8e-5: [9], 1.6e-4: [5], 3.2e-4: [3]}, "undecided"),  # one seed
-        ({2e-5: [28, 26, 24], 8e-5: [9, 11, 12]}, "undecided"),  # 3 against 3 cannot decide
-        ({2e-5: [28, 26, 24, 25], 8e-5: [9, 11, 12, 8]}, "supported"),
+        ({2e-5: [28, 26, 24, 25, 23], 8e-5: [9, 11, 12, 8, 13]}, "undecided"),  # 2 of 2^5 orders
+        ({2e-5: [28, 26, 24, 25, 23, 29], 8e-5: [9, 11, 12, 8, 13, 7]}, "supported"),
         ({4e-5: [20, 17, 15]}, "not tested"),
         ({0: [None] * 3, 4e-5: [20, 17, 15]}, "not tested"),  # learning rate 0 is a control
     ],
@@ -412,22 +376,51 @@ def test_the_numbers_behind_a_separated_rate(tmp_path):
         "median_lower": 15,
         "median_upper": None,
     }
-    # 9!/(3!)^3 = 1680 assignments: 3! as extreme without the order of levels, 1 with it.
-    assert row["details"]["log_rank"]["permutation_p"] == pytest.approx(6 / 1680)
-    assert "0.0006" in row["limits"]
+    # (3!)^3 assignments within seeds; the rates are a factor of 2 apart, so a reverse counts too.
+    assert row["p_value"] == 2 / 216
+    permutation = row["details"]["permutation"]
+    assert permutation == {
+        "p_value": 2 / 216,
+        "exact": True,
+        "assignments": 216,
+        "smallest": 2 / 216,
+        "within": "seed",
+    }
+    assert (row["details"]["unit"], row["details"]["units"]) == ("run", 9)
+    assert "counts 216 all distinct" in row["limits"]
+    assert "below 0.00926." in row["limits"]
+    assert "log_rank" not in row["details"]
     assert row["details"]["collapsed_and_repetitive_at_the_end"] == 9
     assert judged(tmp_path / "b", SLOWER)[RATE].row()["details"]["medians_never_rise"] is False
 
 
 def test_rates_of_two_temperatures_are_compared_within_each(tmp_path):
-    cold = sweep(tmp_path / "cold", {2e-5: [8, 9, 7], 8e-5: [3, 4, 5]}, temperature=0.5)
-    warm = sweep(tmp_path / "warm", {2e-5: [28, 29, 27], 8e-5: [22, 23, 24]}, temperature=1.0)
+    low, high = {2e-5: [8, 9, 7], 8e-5: [3, 4, 5]}, {2e-5: [28, 29, 27], 8e-5: [22, 23, 24]}
+    cold = sweep(tmp_path / "cold", {**low, 4e-5: [6, 6, 6]}, temperature=0.5)
+    warm = sweep(tmp_path / "warm", {**high, 4e-5: [25, 26, 25]}, temperature=1.0)
     claim = judge_claims({"learning rate": measured(cold + warm)})[RATE]
     assert claim.verdict == "supported"
     assert claim.finding.details["strata"] == 2
-    assert claim.finding.details["log_rank"] is None
-    pooled = judge_claims({"learning rate": measured(cold)})[RATE]
-    assert pooled.verdict == "undecided"
+    # A second temperature with the same random numbers is no second seed.
+    assert claim.finding.details["permutation"]["assignments"] == 216
+
+
+def test_seeds_are_blocks_for_the_rates(tmp_path):
+    """In each seed the higher rate is faster, though seeds differ by more than rates do."""
+    times = {2e-5: [10, 30, 60, 100, 150, 210], 8e-5: [8, 25, 50, 80, 120, 170]}
+    claim = judged(tmp_path, times)[RATE]
+    assert claim.finding.p_value == claim.finding.details["permutation"]["smallest"] == 2 / 2**6
+    assert claim.finding.details["concordance"] < 0.7
+
+
+def test_a_printed_floor_is_never_above_a_printed_p(tmp_path):
+    for place, times in enumerate((FASTER, SLOWER, NO_EFFECT, {2e-5: [9] * 3, 8e-5: [5] * 3})):
+        claim = judged(tmp_path / str(place), times)[RATE]
+        floor = float(re.search(r"p-value below ([0-9.e-]+[0-9])", claim.limits)[1])
+        p = float(re.search(r"permutation p = (.+)$", claim.finding.reason)[1])
+        shown = float(claims_markdown([claim]).splitlines()[4].split("|")[4])
+        assert floor <= p == shown
+        assert ("out of reach" in claim.limits) == (place == 3)
 
 
 @pytest.mark.parametrize(
@@ -452,7 +445,12 @@ def test_whether_larger_models_collapse_faster(times, verdict, tmp_path):
 def test_seeds_of_one_model_are_no_second_model(tmp_path):
     claim = judge_claims({"size": measured(sizes(tmp_path, SIZES))})[SIZE]
     assert "3 models, not 9 runs" in claim.limits
-    assert "0.17" in claim.limits  # 1 of 3! orders
+    # 2 of 3! orders: the sizes are a factor of 10 apart, so a reverse counts too.
+    assert "below 0.333, so that a verdict, which asks for 0.05, is out of reach" in claim.limits
+    assert (claim.finding.details["unit"], claim.finding.details["units"]) == ("model", 3)
+    five = judge_claims({"size": measured(sizes(tmp_path / "five", FIVE))})[SIZE]
+    assert five.finding.p_value == five.finding.details["permutation"]["smallest"] == 1 / 120
+    assert five.finding.details["permutation"]["assignments"] == 120
 
 
 def test_a_diverged_run_counts_as_censored_in_a_claim(tmp_path):
@@ -623,7 +621,7 @@ def test_evaluations_apart_say_nothing_of_each_update(tmp_path):
     thinned = measured(sweep(tmp_path / "fifth", FASTER, every=5))
     sparse = judge_claims({"learning rate": thinned})
     assert (sparse[RISES].verdict, sparse[TREND].verdict) == ("not tested", "supported")
-    both = judge_claims({"learning rate": thinned, "size": measured(sizes(tmp_path / "s", SIZES))})
+    both = judge_claims({"learning rate": thinned, "size": measured(sizes(tmp_path / "s", SIX))})
     assert (both[RISES].verdict, both[RISES].finding.group) == ("supported", "size")
 
 
@@ -636,11 +634,58 @@ def test_a_group_that_misses_runs_decides_nothing(tmp_path):
 
 
 def test_claims_on_one_sweep_fall_back_on_another_group(tmp_path):
-    runs = measured(sizes(tmp_path, SIZES))
+    runs = measured(sizes(tmp_path, SIX))
     assert main_runs({"learning rate": [], "size": runs})[0] == "size"
     claims = judge_claims({"size": runs})
     assert claims[TREND].verdict == "supported"
     assert claims[TREND].finding.group == "size"
+
+
+@pytest.mark.parametrize("claim", [RISES, TREND, ZERO, ALIKE, CONSISTENT])
+def test_in_the_group_of_sizes_models_are_the_units(claim, tmp_path):
+    """Fifteen runs carry a verdict; where they are the seeds of five models they do not."""
+    runs = measured(sizes(tmp_path, FIVE, corpora=("sotu", "ptb")))
+    by_model = judge_claims({"size": runs})[claim].finding
+    by_run = judge_claims({"phase": runs})[claim].finding
+    assert (by_model.verdict, by_run.verdict) == ("undecided", "supported")
+    assert by_model.reason.startswith("5 models: fewer than 6 cannot carry a verdict; ")
+    assert by_model.effect.value == by_run.effect.value
+    assert (by_model.details["unit"], by_model.details["units"]) == ("model", 5)
+    assert (by_run.details["unit"], by_run.details["units"]) == ("run", 15)
+    assert "- Unit: model (5 of them)" in claims_markdown([judge_claims({"size": runs})[claim]])
+
+
+def by_model(update, corpus, model):
+    """Rises at every update in models a to d, at two of three in the others."""
+    return rising(update, corpus) if model in "abcd" else saw(update, corpus)
+
+
+def test_an_interval_over_models_is_that_of_their_means(tmp_path):
+    """Whole models are drawn: five equal seeds of each are no more than one."""
+    many = {model: times[:1] * 5 for model, times in SIX.items()}
+    one = {model: times[:1] for model, times in SIX.items()}
+    wide, same = (
+        judge_claims({"size": measured(sizes(tmp_path / name, times, validation=by_model))})
+        for name, times in (("many", many), ("one", one))
+    )
+    effects = [claims[RISES].finding.effect for claims in (wide, same)]
+    assert effects[0].lower == pytest.approx(effects[1].lower)
+    assert effects[0].upper == pytest.approx(effects[1].upper)
+    assert effects[0].lower < effects[0].value < effects[0].upper
+
+
+def test_consistency_says_how_many_runs_it_asks_for(tmp_path):
+    def limits(seeds):
+        times = {rate: [t + s for s in range(seeds)] for rate, t in ((2e-5, 40), (4e-5, 20))}
+        return judged(tmp_path / str(seeds), times)[CONSISTENT]
+
+    claim = limits(6)
+    assert claim.finding.effect.lower == pytest.approx(0.735, abs=5e-4)
+    assert claim.verdict == "undecided"
+    assert "reaches to 0.735, which is not above 0.75" in claim.limits
+    assert "supported is out of reach, at least 13 runs are needed" in claim.limits
+    assert limits(7).verdict == "supported"
+    assert "out of reach" not in limits(8).limits
 
 
 def test_every_entry_has_what_a_reader_needs(tmp_path):

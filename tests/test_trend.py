@@ -97,7 +97,41 @@ def test_whole_runs_are_drawn_and_the_seed_decides():
     assert first != other
 
 
-@pytest.mark.parametrize(("values", "options"), [([], {}), ([1.0, 2.0], {"resamples": 0})])
+def test_runs_of_one_unit_are_drawn_together():
+    """Units {0, 0} and {1, 1, 1, 1}: two draws have means 0, 4/6 and 1, as likely as 1, 2, 1."""
+    values, units = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0], list("abbabb")
+    interval = bootstrap_interval(values, np.mean, 0.95, seed=0, units=units)
+    assert (interval.lower, interval.value, interval.upper) == (0, 4 / 6, 1)
+    assert interval.runs == 6
+    narrow = bootstrap_interval(values, np.mean, 0.4, seed=0, units=units)
+    assert (narrow.lower, narrow.upper) == pytest.approx((4 / 6, 4 / 6))
+    alone = bootstrap_interval(values, np.mean, 0.95, seed=0, units=["a"] * 6)
+    assert np.isnan([alone.lower, alone.upper]).all()
+
+
+def test_seeds_of_one_model_do_not_narrow_an_interval():
+    """Ten equal seeds of each model say no more of models than one."""
+    models = rng.numpy_stream(8, "init").normal(size=6)
+    one = bootstrap_interval(models, np.mean, seed=0)
+    ten = bootstrap_interval(np.repeat(models, 10), np.mean, seed=0, units=np.repeat(range(6), 10))
+    assert (ten.lower, ten.upper) == pytest.approx((one.lower, one.upper))
+    runs = bootstrap_interval(np.repeat(models, 10), np.mean, seed=0)
+    assert runs.upper - runs.lower < (one.upper - one.lower) / 2
+
+
+def test_a_trend_over_units_leaves_out_what_has_none():
+    series = {"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 2.0}, "c": {0: 3.0, 1: 1.0}, "d": {0: 1.0}}
+    units = {"a": "x", "b": "x", "c": "y", "d": "z"}
+    over_runs, over_units = trend(series, seed=0), trend(series, seed=0, units=units)
+    assert over_units.slope.value == over_runs.slope.value == 0
+    assert over_units.slope.runs == 3
+    assert (over_units.slope.lower, over_units.slope.upper) == (-2, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [([], {}), ([1.0, 2.0], {"resamples": 0}), ([1.0, 2.0], {"units": ["a"]})],
+)
 def test_nothing_to_resample_is_refused(values, options):
     with pytest.raises(UserError):
         bootstrap_interval(values, np.mean, seed=0, **options)

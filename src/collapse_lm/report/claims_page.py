@@ -27,7 +27,7 @@ def _row(claim: Claim) -> str:
         f"{_cell(claim.statement.sentence)} (section {claim.statement.section}; `{claim.id}`)",
         f"**{claim.verdict}**",
         _effect(found.effect),
-        "" if math.isnan(found.p_value) else f"{found.p_value:.2g}",
+        "" if math.isnan(found.p_value) else f"{found.p_value:.3g}",
         str(found.runs),
     )
     return f"| {' | '.join(cells)} |"
@@ -48,6 +48,8 @@ def _section(claim: Claim) -> str:
         f"- Rule: {stated.rule}",
         f"- Limits: {claim.limits}",
     ]
+    if "unit" in found.details:
+        lines.append("- Unit: {unit} ({units} of them)".format(**found.details))
     if levels:
         lines.append(f"- Runs (group {found.group}): {_cell(levels)}")
     if found.effect and found.effect.note:

@@ -1,15 +1,17 @@
 """Claims on how runs end: a train loss near 0, and collapse into repetition in run after run."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from collapse_lm.analysis.claims.units import UNIT, Units, units_of
 from collapse_lm.analysis.claims.verdicts import (
     ALMOST_ZERO,
     CONFIDENCE,
     CONSISTENT,
-    FEWEST_RUNS,
     FEWEST_SEEDS,
+    FEWEST_UNITS,
     HALF,
     PAPER_UPDATES,
     SEED,
@@ -20,11 +22,11 @@ from collapse_lm.analysis.claims.verdicts import (
     Verdict,
     as_effect,
     decide,
+    fewest_above,
     share_of,
-    too_few,
 )
 from collapse_lm.analysis.levels import describe_levels
-from collapse_lm.analysis.outcomes import Measured
+from collapse_lm.analysis.outcomes import Measured, Outcome
 from collapse_lm.analysis.stats.trend import Interval, bootstrap_interval
 
 CLOSE_TO_ZERO = Statement(
@@ -38,13 +40,14 @@ CLOSE_TO_ZERO = Statement(
     test=(
         "share of the collapsed runs whose lowest train loss is below "
         f"{ALMOST_ZERO} nats per token, with the interval of Clopper and Pearson; medians over "
-        "runs with a bootstrap interval over runs"
+        f"runs with a bootstrap interval over units; {UNIT}"
     ),
     rule=(
         f"supported if the interval of the share lies above {HALF}; not supported if it lies below "
         f"even when each run that ended before {PAPER_UPDATES} updates, the paper's horizon, is "
         f"counted as one that would have got there; undecided otherwise, without a collapse, and "
-        f"with fewer than {FEWEST_RUNS} collapsed runs or {FEWEST_SEEDS} seeds"
+        f"where the collapsed runs are fewer than {FEWEST_UNITS} units or have fewer than "
+        f"{FEWEST_SEEDS} seeds"
     ),
     limits=(
         "A run that stops at its collapse is not seen to fall further, so the lowest loss is an "
@@ -64,13 +67,14 @@ CONSISTENTLY = Statement(
     test=(
         "share of runs that collapsed and of whose last five samples more than half are repetitive "
         "(loop share at least .5 or seq-rep-4 at least .6), as opposed to a low train loss only; "
-        "interval of Clopper and Pearson"
+        f"interval of Clopper and Pearson; {UNIT}"
     ),
     rule=(
         f"supported if the share is at least {CONSISTENT} and its interval above {SURELY}; not "
         f"supported if the interval lies below {CONSISTENT} even when each run that was cut short "
         f"(censored before {PAPER_UPDATES} updates, the paper's horizon) is counted as a "
-        "collapse into repetition; undecided otherwise"
+        f"collapse into repetition; undecided otherwise, and with fewer than {FEWEST_UNITS} units "
+        f"or {FEWEST_SEEDS} seeds"
     ),
     limits=(
         "The share is that of these rates within these numbers of updates; a lower rate or a "
@@ -84,17 +88,17 @@ CONSISTENTLY = Statement(
 
 def close_to_zero_claim(group: str, runs: Sequence[Measured]) -> Claim:
     """Judge "a significant decrease in loss on generated data, almost reaching 0 loss"."""
-    collapsed = [run.outcome for run in runs if run.outcome.observed]
+    ended = [run for run in runs if run.outcome.observed]
     if not runs:
         return Claim(CLOSE_TO_ZERO, Finding("not tested", "no finished run"))
-    if not collapsed:
+    if not ended:
         finding = Finding("undecided", "no run collapsed", group=group, runs=0)
         return Claim(CLOSE_TO_ZERO, finding)
+    collapsed, units = [run.outcome for run in ended], units_of(group, ended)
     near = [o for o in collapsed if o.train_lowest < ALMOST_ZERO]
     short = [o for o in collapsed if o.train_lowest >= ALMOST_ZERO and o.updates < PAPER_UPDATES]
-    share = share_of(len(near), len(collapsed))
-    at_best = share_of(len(near) + len(short), len(collapsed))
-    few = too_few(len(collapsed), len({o.seed for o in collapsed}))
+    share, at_best = units.share(len(near)), units.share(len(near) + len(short))
+    few = units.too_few()
     reason = (
         f"the train loss fell below {ALMOST_ZERO} nats per token in "
         f"{len(near)} of {len(collapsed)} collapsed runs; of the others {len(short)} ended before "
@@ -107,60 +111,62 @@ def close_to_zero_claim(group: str, runs: Sequence[Measured]) -> Claim:
         group=group,
         runs=len(collapsed),
         levels=describe_levels(group, runs),
-        details={
-            "median_first_train_loss": vars(_median([o.train_first for o in collapsed])),
-            "median_lowest_train_loss": vars(_median([o.train_lowest for o in collapsed])),
-            "median_last_train_loss": vars(_median([o.train_last for o in collapsed])),
-            "share_last_below": vars(
-                share_of(sum(o.train_last < ALMOST_ZERO for o in collapsed), len(collapsed))
-            ),
-            "runs_that_end_below_their_start": sum(o.train_last < o.train_first for o in collapsed),
-            "runs_where_train_loss_was_a_criterion": sum(
-                "train_loss" in o.criteria for o in collapsed
-            ),
-        },
-        reach=_reach(len(collapsed)),
+        details={**units.details(), **_train_losses(collapsed, units)},
+        reach=_reach(units, HALF),
     )
     return Claim(CLOSE_TO_ZERO, finding)
+
+
+def _train_losses(collapsed: Sequence[Outcome], units: Units) -> dict[str, Any]:
+    """Details of the train losses, in nats per token."""
+    return {
+        "median_first_train_loss": vars(_median([o.train_first for o in collapsed], units)),
+        "median_lowest_train_loss": vars(_median([o.train_lowest for o in collapsed], units)),
+        "median_last_train_loss": vars(_median([o.train_last for o in collapsed], units)),
+        "share_last_below": vars(units.share(sum(o.train_last < ALMOST_ZERO for o in collapsed))),
+        "runs_that_end_below_their_start": sum(o.train_last < o.train_first for o in collapsed),
+        "runs_where_train_loss_was_a_criterion": sum("train_loss" in o.criteria for o in collapsed),
+    }
 
 
 def consistent_claim(group: str, runs: Sequence[Measured]) -> Claim:
     """Judge "models collapsing into repetitive sequences consistently" on the runs of a group."""
     if not runs:
         return Claim(CONSISTENTLY, Finding("not tested", "no finished run"))
-    outcomes = [run.outcome for run in runs]
-    collapsed = [o for o in outcomes if o.observed]
-    repetitive = [o for o in collapsed if o.repetitive > HALF]
-    open_runs = [o for o in outcomes if not o.observed and o.time < PAPER_UPDATES]
-    share = share_of(len(repetitive), len(runs))
-    at_best = share_of(len(repetitive) + len(open_runs), len(runs))
-    verdict: Verdict = "undecided"
-    if share.value >= CONSISTENT and share.lower > SURELY:
-        verdict = "supported"
-    elif at_best.upper < CONSISTENT:
-        verdict = "not supported"
+    outcomes, units = [run.outcome for run in runs], units_of(group, runs)
+    ended = [run for run in runs if run.outcome.observed]
+    repetitive = sum(run.outcome.repetitive > HALF for run in ended)
+    open_runs = sum(not o.observed and o.time < PAPER_UPDATES for o in outcomes)
+    share, at_best = units.share(repetitive), units.share(repetitive + open_runs)
     reason = (
-        f"{len(collapsed)} of {len(runs)} runs collapsed, {len(repetitive)} of them into "
-        f"repetition; censored before {PAPER_UPDATES} updates: {len(open_runs)}"
+        f"{len(ended)} of {len(runs)} runs collapsed, {repetitive} of them into "
+        f"repetition; censored before {PAPER_UPDATES} updates: {open_runs}"
     )
-    few = too_few(len(runs), len({o.seed for o in outcomes}))
+    few = units.too_few()
     finding = Finding(
-        "undecided" if few else verdict,
+        "undecided" if few else _consistency(share, at_best),
         f"{few}; {reason}" if few else reason,
         as_effect("share of runs that collapsed into repetition", share),
         group=group,
         runs=len(runs),
         levels=describe_levels(group, runs),
         details={
-            "share_collapsed": vars(share_of(len(collapsed), len(runs))),
-            "share_repetitive_of_collapsed": vars(share_of(len(repetitive), len(collapsed))),
+            **units.details(),
+            "share_collapsed": vars(units.share(len(ended))),
+            "share_repetitive_of_collapsed": vars(units_of(group, ended).share(repetitive)),
             "share_if_cut_short_runs_collapsed": vars(at_best),
             "diverged": sum(o.status == "diverged" for o in outcomes),
             "longest_run": max(o.updates for o in outcomes),
         },
-        reach=_reach(len(runs)),
+        reach=_reach(units, SURELY),
     )
     return Claim(CONSISTENTLY, finding)
+
+
+def _consistency(share: Interval, at_best: Interval) -> Verdict:
+    if share.value >= CONSISTENT and share.lower > SURELY:
+        return "supported"
+    return "not supported" if at_best.upper < CONSISTENT else "undecided"
 
 
 def _with_horizon(share: Interval, at_best: Interval, threshold: float) -> Verdict:
@@ -169,14 +175,26 @@ def _with_horizon(share: Interval, at_best: Interval, threshold: float) -> Verdi
     return "undecided" if verdict == "not supported" and at_best.upper >= threshold else verdict
 
 
-def _median(values: Sequence[float]) -> Interval:
+def _median(values: Sequence[float], units: Units) -> Interval:
     """Median over runs, in nats per token; a run without the number is left out."""
-    known = [value for value in values if not np.isnan(value)]
+    known = {run: value for run, value in enumerate(values) if not np.isnan(value)}
     if not known:
         return Interval(np.nan, np.nan, np.nan, 0)
-    return bootstrap_interval(known, lambda x: float(np.median(x)), CONFIDENCE, seed=SEED)
+    return bootstrap_interval(
+        list(known.values()),
+        lambda x: float(np.median(x)),
+        CONFIDENCE,
+        seed=SEED,
+        units=[units.labels[run] for run in known],
+    )
 
 
-def _reach(runs: int) -> str:
-    least = share_of(runs, runs).lower
-    return f"If all of {runs} runs agree, the interval of their share still reaches to {least:.2f}."
+def _reach(units: Units, threshold: float) -> str:
+    """Say how high the interval of a share can lie, and how many units "supported" asks for."""
+    least = share_of(1, 1, units.effective).lower
+    said = f"If all of {units.told()} agree, the interval of their share still reaches to "
+    said += f"{least:.3f}"
+    if not least > threshold:
+        needed = f"at least {fewest_above(threshold)} {units.name}s are needed"
+        said += f", which is not above {threshold}: supported is out of reach, {needed}"
+    return f"{said}."

@@ -1,11 +1,12 @@
 """Claims on when runs collapse: earlier at a higher learning rate, earlier for a larger model?"""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from collapse_lm.analysis.claims.units import Units, few_seeds, units_of
 from collapse_lm.analysis.claims.verdicts import (
     CONFIDENCE,
     FEWEST_SEEDS,
@@ -18,17 +19,11 @@ from collapse_lm.analysis.claims.verdicts import (
     Statement,
     Verdict,
 )
-from collapse_lm.analysis.levels import (
-    LEARNING_RATE,
-    SIZE,
-    Groups,
-    describe_levels,
-    sort_group,
-)
+from collapse_lm.analysis.levels import LEARNING_RATE, SIZE, Groups, describe_levels
 from collapse_lm.analysis.outcomes import Measured, Outcome
 from collapse_lm.analysis.stats.cox import Covariate, cox
-from collapse_lm.analysis.stats.log_rank import log_rank
-from collapse_lm.analysis.stats.ordered import PERMUTATIONS, concordance, smallest_trend_p, trend_p
+from collapse_lm.analysis.stats.ordered import concordance, trend_test
+from collapse_lm.analysis.stats.permutation import PermutationTest
 
 _AMOUNT = {LEARNING_RATE: "learning rate", SIZE: "number of parameters"}
 _RULE = (
@@ -40,7 +35,8 @@ _RULE = (
 _TEST = (
     "Cox regression of the time to collapse on the base-10 logarithm of the {what} (Efron's ties, "
     "profile-likelihood interval, stratified by the other settings), with a permutation test of "
-    "the log-rank trend, as the interval alone is too sure of itself for few runs{more}"
+    "the log-rank trend, as the interval alone is too sure of itself for few runs; it {dealt}, and "
+    "counts every distinct assignment where these are few enough to count"
 )
 
 RATE = Statement(
@@ -51,13 +47,20 @@ RATE = Statement(
         "tokens quickly."
     ),
     supports="a hazard of collapse that grows with the learning rate",
-    test=_TEST.format(what=_AMOUNT[LEARNING_RATE], more=""),
+    test=_TEST.format(
+        what=_AMOUNT[LEARNING_RATE],
+        dealt=(
+            "deals the rates anew within each seed, as runs of one seed share random numbers (runs "
+            "of one seed and one rate at several other settings are dealt together)"
+        ),
+    ),
     rule=_RULE,
     limits=(
         "The hazard ratio is a mean over the rates tried and assumes that it is the same at every "
-        "update; it says nothing of rates outside them. Runs of one seed share their random "
-        "numbers. A collapse need not last: the details count the runs whose last samples are "
-        "repetitive. A run that diverged counts as censored."
+        "update; it says nothing of rates outside them. Its interval takes runs of one seed for "
+        "independent, though they share random numbers; the permutation test does not. A collapse "
+        "need not last: the details count the runs whose last samples are repetitive. A run that "
+        "diverged counts as censored."
     ),
 )
 LARGER = Statement(
@@ -67,7 +70,7 @@ LARGER = Statement(
     supports="a hazard of collapse that grows with the number of parameters",
     test=_TEST.format(
         what=_AMOUNT[SIZE],
-        more="; it deals sizes to whole models, as seeds of one model are no second model",
+        dealt="deals sizes to whole models, as seeds of one model are no second model",
     ),
     rule=_RULE,
     limits=(
@@ -79,71 +82,107 @@ LARGER = Statement(
 )
 
 
+@dataclass(frozen=True)
+class _Design:
+    """What a claim on the onset compares.
+
+    Attributes:
+        group: the sweep.
+        amount: of an outcome, whose effect is asked for.
+        others: its other settings; outcomes are compared where they are equal.
+        dealt: what the permutation test deals an amount to, as one.
+        block: within what it deals.
+    """
+
+    group: str
+    amount: Callable[[Outcome], float]
+    others: Callable[[Outcome], Hashable]
+    dealt: Callable[[Outcome], Hashable]
+    block: Callable[[Outcome], Hashable]
+
+
+_RATES = _Design(
+    LEARNING_RATE,
+    lambda o: o.learning_rate,
+    lambda o: (o.model, o.temperature, o.sample_length),
+    lambda o: (o.seed, o.learning_rate),
+    lambda o: o.seed,
+)
+_SIZES = _Design(
+    SIZE,
+    lambda o: float(o.parameters or 0),
+    lambda o: (o.learning_rate, o.temperature, o.sample_length),
+    lambda o: o.model,
+    lambda o: None,
+)
+
+
 def rate_claim(groups: Groups) -> Claim:
     """Judge "when the learning rate is higher, the model collapses faster"."""
     runs = [run for run in groups.get(LEARNING_RATE, ()) if run.outcome.learning_rate > 0]
-
-    def others(outcome: Outcome) -> Hashable:
-        return outcome.model, outcome.temperature, outcome.sample_length
-
-    units = [run.outcome.run for run in runs]
-    return Claim(RATE, _onset(LEARNING_RATE, runs, lambda o: o.learning_rate, others, units))
+    return Claim(RATE, _onset(_RATES, runs))
 
 
 def size_claim(groups: Groups) -> Claim:
     """Judge "larger models tend to exhibit more rapid onset of model collapse"."""
     runs = [r for r in groups.get(SIZE, ()) if r.outcome.parameters and r.outcome.learning_rate]
-
-    def others(outcome: Outcome) -> Hashable:
-        return outcome.learning_rate, outcome.temperature, outcome.sample_length
-
-    units = [run.outcome.model for run in runs]
-    found = _onset(SIZE, runs, lambda o: float(o.parameters or 0), others, units)
-    return Claim(LARGER, found)
+    return Claim(LARGER, _onset(_SIZES, runs))
 
 
-def _onset(
-    group: str,
-    runs: Sequence[Measured],
-    amount: Callable[[Outcome], float],
-    others: Callable[[Outcome], Hashable],
-    units: Sequence[str],
-) -> Finding:
+def _onset(design: _Design, runs: Sequence[Measured]) -> Finding:
     """Test whether runs with ten times the amount collapse earlier, other settings equal."""
-    outcomes = [run.outcome for run in runs]
-    strata = [others(outcome) for outcome in outcomes]
-    if not runs or len({amount(outcome) for outcome in outcomes}) < 2:
+    group, outcomes = design.group, [run.outcome for run in runs]
+    if len({design.amount(outcome) for outcome in outcomes}) < 2:
         got = f"one {_AMOUNT[group]} only" if runs else f'no finished run in the group "{group}"'
         return Finding("not tested", got, group=group, runs=len(runs))
+    strata = [design.others(outcome) for outcome in outcomes]
     times, observed = [o.time for o in outcomes], [o.observed for o in outcomes]
-    decades = [math.log10(amount(outcome)) for outcome in outcomes]
+    decades = [math.log10(design.amount(outcome)) for outcome in outcomes]
     found = cox(times, observed, [[x] for x in decades], [group], strata, CONFIDENCE).covariates[0]
-    p = trend_p(times, observed, decades, strata, seed=SEED, units=units)
-    verdict, reason = _judge(found, p, len({outcome.seed for outcome in outcomes}))
-    levels = sort_group(group, runs)
+    test = _permute(design, outcomes, decades, strata)
+    units, levels = units_of(group, runs), describe_levels(group, runs)
+    verdict, reason = _judge(found, test.p_value, units.seeds)
     return Finding(
         verdict,
         reason,
         _hazard_ratio(group, found),
-        p,
+        test.p_value,
         group,
         len(runs),
-        describe_levels(group, runs),
+        levels,
         {
+            **units.details(),
+            "permutation": {**vars(test), "within": "seed" if group == LEARNING_RATE else None},
             "likelihood_ratio_p": found.p_value,
             "firth_hazard_ratio": _exp(found.firth),
             "separated": found.separated,
             "concordance": concordance(times, observed, decades, strata),
-            "medians_never_rise": _never_rise(describe_levels(group, runs)),
+            "medians_never_rise": _never_rise(levels),
             "strata": len(set(strata)),
-            "log_rank": _log_rank(levels) if len(set(strata)) == 1 else None,
             "diverged": sum(o.status == "diverged" for o in outcomes),
             "collapsed": sum(observed),
             "collapsed_and_repetitive_at_the_end": sum(
                 o.observed and o.repetitive > HALF for o in outcomes
             ),
         },
-        _reach(group, list(zip(strata, decades, units, strict=True))),
+        _reach(units, len(runs), len(set(decades)), test),
+    )
+
+
+def _permute(
+    design: _Design,
+    outcomes: Sequence[Outcome],
+    decades: Sequence[float],
+    strata: Sequence[Hashable],
+) -> PermutationTest:
+    return trend_test(
+        [o.time for o in outcomes],
+        [o.observed for o in outcomes],
+        decades,
+        strata,
+        seed=SEED,
+        units=[design.dealt(o) for o in outcomes],
+        blocks=[design.block(o) for o in outcomes],
     )
 
 
@@ -151,13 +190,10 @@ def _judge(found: Covariate, p: float, seeds: int) -> tuple[Verdict, str]:
     if found.note and math.isnan(found.profile_lower):
         return "undecided", found.note
     if seeds < FEWEST_SEEDS:
-        return (
-            "undecided",
-            f"{seeds} seeds: fewer than {FEWEST_SEEDS} cannot tell an effect from chance",
-        )
+        return "undecided", few_seeds(seeds)
     ends = (_told(found.estimate), _told(found.profile_lower), _told(found.profile_upper))
     interval = "hazard ratio {} per tenfold increase ({} to {})".format(*ends)
-    interval += f", permutation p = {p:.2g}"
+    interval += f", permutation p = {p:.3g}"
     if p <= SIGNIFICANT and found.profile_lower > 0:
         return "supported", interval
     if p <= SIGNIFICANT and found.profile_upper < 0:
@@ -200,28 +236,17 @@ def _never_rise(levels: dict[str, dict[str, Any]]) -> bool | None:
     return all(later >= earlier for later, earlier in pairwise(known))
 
 
-def _log_rank(levels: dict[str, list[Measured]]) -> dict[str, Any]:
-    """Compare all levels without their order."""
-    found = log_rank(
-        {
-            name: ([r.outcome.time for r in runs], [r.outcome.observed for r in runs])
-            for name, runs in levels.items()
-        },
-        seed=SEED,
-    )
-    fields = ("chi2", "df", "p_value", "permutation_p", "exact")
-    return {name: getattr(found, name) for name in fields}
-
-
-def _reach(group: str, runs: Sequence[tuple[Hashable, float, str]]) -> str:
-    """Say how small a p-value the permutation test can show; runs are (stratum, amount, unit)."""
-    strata: dict[Hashable, Counter[float]] = {}
-    for stratum, amount, _ in dict.fromkeys(runs):
-        strata.setdefault(stratum, Counter())[amount] += 1
-    least = max(smallest_trend_p([list(c.values()) for c in strata.values()]), 1 / PERMUTATIONS)
-    units = len({unit for *_, unit in runs})
-    if group == SIZE:
-        what = f"As evidence on models in general these are {units} models, not {len(runs)} runs"
+def _reach(units: Units, runs: int, levels: int, test: PermutationTest) -> str:
+    """Say how small a p-value the permutation test can show."""
+    if units.name == "model":
+        what = f"As evidence on models in general these are {units.told()}, not {runs} runs"
     else:
-        what = f"With {units} runs at {len({amount for _, amount, _ in runs})} levels"
-    return f"{what}: the permutation test cannot show a p-value below {least:.2g}."
+        what = f"With {runs} runs at {levels} levels, dealt within {units.seeds} seeds"
+    how = "all distinct" if test.exact else "random"
+    said = (
+        f"{what}: the permutation test counts {test.assignments:,} {how} assignments and cannot "
+        f"show a p-value below {test.smallest:.3g}"
+    )
+    if test.smallest > SIGNIFICANT:
+        said += f", so that a verdict, which asks for {SIGNIFICANT}, is out of reach"
+    return f"{said}."

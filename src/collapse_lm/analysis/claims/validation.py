@@ -7,11 +7,12 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from collapse_lm._util.printable import printable
+from collapse_lm.analysis.claims.units import UNIT, Units, units_of
 from collapse_lm.analysis.claims.verdicts import (
     CONFIDENCE,
     EVERY_UPDATE,
-    FEWEST_RUNS,
     FEWEST_SEEDS,
+    FEWEST_UNITS,
     HALF,
     SEED,
     Claim,
@@ -19,18 +20,17 @@ from collapse_lm.analysis.claims.verdicts import (
     Statement,
     as_effect,
     decide,
-    share_of,
-    too_few,
 )
 from collapse_lm.analysis.levels import describe_levels
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.stats.trend import Interval, Trend, bootstrap_interval, run_trend, trend
 
 _SENTENCE = "Our observations show that the validation loss increases with each iteration [...]"
-_FEW = f"undecided otherwise, and with fewer than {FEWEST_RUNS} runs or {FEWEST_SEEDS} seeds"
+_FEW = f"undecided otherwise, and with fewer than {FEWEST_UNITS} units or {FEWEST_SEEDS} seeds"
 _PER_RUN = (
-    "Losses of one run are no independent observations: the run is the unit. Bootstrap intervals "
-    "over few runs are too short, and have no width where all runs agree. Intervals hold for the "
+    "Losses of one run are no independent observations, and seeds of one model are no second "
+    "model. Bootstrap intervals over few units are too short, and have no width where all runs "
+    "agree. Intervals hold for the "
     "windows that were evaluated, not for all text. The runs differ in their learning rate and "
     "share random numbers where they share a seed, so they are no sample of one population."
 )
@@ -42,7 +42,7 @@ EACH = Statement(
     supports="literally: from each evaluation to the next the validation loss rises",
     test=(
         "share of the evaluated updates of a run at which the loss on the first corpus is above "
-        "that of the one before; mean over runs, bootstrap interval over runs"
+        f"that of the one before; mean over runs, bootstrap interval over units; {UNIT}"
     ),
     rule=(
         f"supported if the interval of the mean share lies above {EVERY_UPDATE}, not supported if "
@@ -58,7 +58,8 @@ TREND = Statement(
     supports="as a trend: later losses tend to be higher, and the last is above the first",
     test=(
         "rank correlation (Spearman) of update and loss per run, mean over runs with a bootstrap "
-        "interval; share of runs that end above their start, interval of Clopper and Pearson"
+        "interval over units; share of runs that end above their start, interval of Clopper and "
+        f"Pearson; {UNIT}"
     ),
     rule=(
         f"supported if the interval of the correlation lies above 0 and that of the share above "
@@ -77,8 +78,8 @@ ALIKE = Statement(
     test=(
         "rank correlation (Spearman) over the updates of a run between the losses on the first "
         "corpus and on Penn Treebank (the second corpus where that is not among them), mean over "
-        "runs with a bootstrap interval; share of runs whose slopes on both have one sign, "
-        "interval of Clopper and Pearson"
+        "runs with a bootstrap interval over units; share of runs whose slopes on both have one "
+        f"sign, interval of Clopper and Pearson; {UNIT}"
     ),
     rule=(
         f"supported if the intervals of both lie above {HALF}, not supported if either lies below; "
@@ -93,24 +94,24 @@ ALIKE = Statement(
 
 def each_update_claim(group: str, runs: Sequence[Measured]) -> Claim:
     """Judge the literal reading of "increases with each iteration"."""
-    found = _trend(runs)
+    found = _trend(group, runs)
     if found is None:
         return Claim(EACH, Finding("not tested", "no finished run with validation losses"))
     if not is_seen_each_update(runs):
         reason = "not every run was evaluated at each update"
         return Claim(EACH, Finding("not tested", reason, group=group, runs=len(runs)))
     reason = f"the loss rises at {found.rises.value:.1%} of the updates, on average over runs"
-    effect = as_effect("mean share of updates at which the loss rises", found.rises)
-    verdict = decide((found.rises, EVERY_UPDATE))
-    few = too_few(found.rises.runs, _seeds(runs))
+    units = units_of(group, _with_trend(found, runs))
+    few = units.too_few()
     finding = Finding(
-        "undecided" if few else verdict,
+        "undecided" if few else decide((found.rises, EVERY_UPDATE)),
         f"{few}; {reason}" if few else reason,
-        effect,
+        as_effect("mean share of updates at which the loss rises", found.rises),
         group=group,
         runs=found.rises.runs,
         levels=describe_levels(group, runs),
         details={
+            **units.details(),
             "corpus": printable(_first_corpus(runs)),
             "without_trend": len(runs) - found.rises.runs,
         },
@@ -120,16 +121,17 @@ def each_update_claim(group: str, runs: Sequence[Measured]) -> Claim:
 
 def trend_claim(group: str, runs: Sequence[Measured]) -> Claim:
     """Judge "increases with each iteration" as a trend."""
-    found = _trend(runs)
+    found = _trend(group, runs)
     if found is None:
         return Claim(TREND, Finding("not tested", "no finished run with validation losses"))
-    ends = [run.ends_above for run in found.by_run.values() if not math.isnan(run.ends_above)]
-    above = share_of(int(sum(ends)), len(ends))
+    known = _with_trend(found, runs)
+    units = units_of(group, known)
+    ends = int(sum(found.by_run[run.outcome.run].ends_above for run in known))
+    above, few = units.share(ends), units.too_few()
     reason = (
-        f"mean rank correlation {found.spearman.value:.3g}; {sum(ends):.0f} of {len(ends)} runs "
-        "end above their start"
+        f"mean rank correlation {found.spearman.value:.3g}; {ends} of {len(known)} runs end above "
+        "their start"
     )
-    few = too_few(len(ends), _seeds(runs))
     finding = Finding(
         "undecided" if few else decide((found.spearman, 0.0), (above, HALF)),
         f"{few}; {reason}" if few else reason,
@@ -138,10 +140,11 @@ def trend_claim(group: str, runs: Sequence[Measured]) -> Claim:
         runs=found.spearman.runs,
         levels=describe_levels(group, runs),
         details={
+            **units.details(),
             "corpus": printable(_first_corpus(runs)),
             "share_ending_above_start": vars(above),
             "slope_nats_per_update": vars(found.slope),
-            "without_trend": len(runs) - len(ends),
+            "without_trend": len(runs) - len(known),
         },
     )
     return Claim(TREND, finding)
@@ -153,17 +156,17 @@ def alike_claim(group: str, runs: Sequence[Measured]) -> Claim:
     if not second:
         reason = "the runs were evaluated on one corpus only" if runs else "no finished run"
         return Claim(ALIKE, Finding("not tested", reason, group=group, runs=len(runs)))
-    pairs = [(run.validation_loss(first), run.validation_loss(second)) for run in runs]
-    correlations = [c for a, b in pairs if not math.isnan(c := _correlation(a, b))]
-    slopes = [(run_trend(a).slope, run_trend(b).slope) for a, b in pairs]
-    signs = [a * b > 0 for a, b in slopes if not math.isnan(a * b)]
-    same, mean = share_of(sum(signs), len(signs)), _mean(correlations)
-    names = printable(f"{first} and {second}")
+    pairs = [(run, run.validation_loss(first), run.validation_loss(second)) for run in runs]
+    related = [(run, c) for run, a, b in pairs if not math.isnan(c := _correlation(a, b))]
+    slopes = [(run, run_trend(a).slope * run_trend(b).slope) for run, a, b in pairs]
+    signs = [(run, product > 0) for run, product in slopes if not math.isnan(product)]
+    units, alike = units_of(group, [run for run, _ in related]), sum(sign for _, sign in signs)
+    same = units_of(group, [run for run, _ in signs]).share(alike)
+    mean, few = _mean([c for _, c in related], units), units.too_few()
     reason = (
-        f"mean rank correlation {mean.value:.3g} between {names}; slopes of one sign in "
-        f"{sum(signs)} of {len(signs)} runs"
+        f"mean rank correlation {mean.value:.3g} between {printable(f'{first} and {second}')}; "
+        f"slopes of one sign in {alike} of {len(signs)} runs"
     )
-    few = too_few(len(correlations), _seeds(runs))
     finding = Finding(
         "undecided" if few else decide((mean, HALF), (same, HALF)),
         f"{few}; {reason}" if few else reason,
@@ -172,6 +175,7 @@ def alike_claim(group: str, runs: Sequence[Measured]) -> Claim:
         runs=mean.runs,
         levels=describe_levels(group, runs),
         details={
+            **units.details(),
             "corpora": printable(f"{first}, {second}"),
             "share_slopes_of_one_sign": vars(same),
         },
@@ -187,10 +191,15 @@ def is_seen_each_update(runs: Sequence[Measured]) -> bool:
     )
 
 
-def _trend(runs: Sequence[Measured]) -> Trend | None:
+def _trend(group: str, runs: Sequence[Measured]) -> Trend | None:
     corpus = _first_corpus(runs)
     series = {run.outcome.run: run.validation_loss(corpus) for run in runs if corpus}
-    return trend(series, seed=SEED, confidence=CONFIDENCE) if series else None
+    units = dict(zip((run.outcome.run for run in runs), units_of(group, runs).labels, strict=True))
+    return trend(series, seed=SEED, units=units, confidence=CONFIDENCE) if series else None
+
+
+def _with_trend(found: Trend, runs: Sequence[Measured]) -> list[Measured]:
+    return [run for run in runs if not math.isnan(found.by_run[run.outcome.run].ends_above)]
 
 
 def _first_corpus(runs: Sequence[Measured]) -> str:
@@ -205,10 +214,6 @@ def _second_corpus(runs: Sequence[Measured]) -> str:
     return "ptb" if "ptb" in others else (others[0] if others else "")
 
 
-def _seeds(runs: Sequence[Measured]) -> int:
-    return len({run.outcome.seed for run in runs})
-
-
 def _correlation(a: dict[int, float], b: dict[int, float]) -> float:
     """Rank correlation over the updates that both have; NaN where it is undefined."""
     both = sorted(a.keys() & b.keys())
@@ -218,7 +223,7 @@ def _correlation(a: dict[int, float], b: dict[int, float]) -> float:
     return float(spearmanr(x, y).statistic)
 
 
-def _mean(values: Sequence[float]) -> Interval:
+def _mean(values: Sequence[float], units: Units) -> Interval:
     if not values:
         return Interval(math.nan, math.nan, math.nan, 0)
-    return bootstrap_interval(values, np.mean, CONFIDENCE, seed=SEED)
+    return bootstrap_interval(values, np.mean, CONFIDENCE, seed=SEED, units=units.labels)

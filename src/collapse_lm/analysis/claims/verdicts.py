@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from scipy.stats import binomtest
+from scipy.stats import beta
 
+from collapse_lm._util.json_text import to_json
 from collapse_lm.analysis.stats.trend import Interval
-from collapse_lm.rundir.rows import to_json
 
 Verdict = Literal["supported", "not supported", "undecided", "not tested"]
 
@@ -21,7 +21,7 @@ SEED = 0  # of every permutation and bootstrap: equal runs give equal claims
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05  # largest p-value of a verdict
 FEWEST_SEEDS = 3  # fewer are too few to tell an effect from their chance
-FEWEST_RUNS = 6  # with 5 runs that all agree, the interval of their share reaches below 1/2
+FEWEST_UNITS = 6  # with 5 runs that all agree, the interval of their share reaches below 1/2
 HALF = 0.5
 EVERY_UPDATE = 0.95  # share of updates that counts as "each"
 ALMOST_ZERO = 0.1  # nats per token
@@ -80,7 +80,7 @@ class Finding:
         runs: runs behind the effect.
         levels: name -> runs, seeds, collapses and median time of each level compared.
         details: further numbers, by name.
-        reach: what this number of runs can show at best.
+        reach: what this number of units can show at best.
     """
 
     verdict: Verdict
@@ -128,12 +128,23 @@ class Claim:
         return dict(json.loads(to_json(found)))
 
 
-def share_of(successes: int, runs: int) -> Interval:
-    """Share of runs with the interval of Clopper and Pearson (1934); NaN for no runs."""
+def share_of(successes: int, runs: int, independent: float | None = None) -> Interval:
+    """Share of runs with the interval of Clopper and Pearson (1934); NaN for no runs.
+
+    Args:
+        successes: runs that show it.
+        runs: all runs.
+        independent: to how many independent runs they amount, where runs of one model
+            may be alike; the interval is then that of as many (Korn and Graubard 1998,
+            at the largest design effect). By default all are independent.
+    """
     if not runs:
         return Interval(math.nan, math.nan, math.nan, 0)
-    limits = binomtest(successes, runs).proportion_ci(CONFIDENCE, method="exact")
-    return Interval(successes / runs, float(limits.low), float(limits.high), runs)
+    share, n = successes / runs, float(runs if independent is None else independent)
+    yes, no, tail = share * n, (1 - share) * n, (1 - CONFIDENCE) / 2
+    lower = float(beta.ppf(tail, yes, no + 1)) if successes else 0.0
+    upper = float(beta.ppf(1 - tail, yes + 1, no)) if successes < runs else 1.0
+    return Interval(share, lower, upper, runs)
 
 
 def as_effect(name: str, interval: Interval, note: str = "") -> Effect:
@@ -154,10 +165,9 @@ def decide(*tests: tuple[Interval, float]) -> Verdict:
     return "undecided"
 
 
-def too_few(runs: int, seeds: int) -> str:
-    """Say why a number of runs cannot carry a verdict about runs; empty if it can."""
-    if seeds < FEWEST_SEEDS:
-        return f"{seeds} seeds: fewer than {FEWEST_SEEDS} cannot tell an effect from chance"
-    if runs < FEWEST_RUNS:
-        return f"{runs} runs: fewer than {FEWEST_RUNS} cannot carry a verdict"
-    return ""
+def fewest_above(threshold: float) -> int:
+    """Return how many runs that all agree put the interval of their share above a threshold."""
+    runs = 1
+    while not share_of(runs, runs).lower > threshold:
+        runs += 1
+    return runs

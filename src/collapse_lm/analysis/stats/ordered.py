@@ -6,18 +6,21 @@ which holds for few, and a rank correlation that knows of censored runs.
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
 
-from collapse_lm import rng
-from collapse_lm.analysis.stats.log_rank import count_assignments
+from collapse_lm.analysis.stats.permutation import (
+    DRAWS,
+    EXACT_UP_TO,
+    Block,
+    PermutationTest,
+    permutation_test,
+)
 from collapse_lm.analysis.stats.survival import Flags, Floats, check_runs, count_at_times
+from collapse_lm.errors import UserError
 
-PERMUTATIONS = 10_000
 
-
-def trend_p(
+def trend_test(
     times: Sequence[float],
     observed: Sequence[bool],
     covariate: Sequence[float],
@@ -25,74 +28,96 @@ def trend_p(
     *,
     seed: int,
     units: Sequence[Hashable] | None = None,
-    permutations: int = PERMUTATIONS,
-) -> float:
-    """Return the two-sided p-value of the log-rank test for trend, by permutation.
+    blocks: Sequence[Hashable] | None = None,
+    draws: int = DRAWS,
+    exact_up_to: int = EXACT_UP_TO,
+) -> PermutationTest:
+    """Return the two-sided log-rank test for trend, by permutation.
 
     The statistic is the score of Cox's likelihood at no effect, the sum over runs of
-    covariate times (collapses - expected collapses) (Tarone 1975). The covariate is
-    dealt anew to the units of each stratum; the assignment seen is added to those drawn
-    (Phipson and Smyth 2010). Runs must be censored alike at every level.
+    covariate times (collapses - expected collapses) (Tarone 1975), which compares runs
+    within a stratum. Its two tails need not be alike: perfect order can lie farther out
+    in one direction than in the other. The covariate is dealt anew to the units of each
+    block that are seen in the same strata. All distinct assignments are counted where
+    they can be (see `permutation_test`). Runs must be censored alike at every level.
 
     Args:
         times: update of the collapse or of the end, one per run.
         observed: True for a collapse.
         covariate: one number per run.
         strata: label per run; runs are compared within a stratum only.
-        seed: of the draws.
+        seed: of the draws, where there are any.
         units: label per run; runs of one unit share a covariate and are dealt together,
-            as seeds of one model are. By default every run is a unit.
-        permutations: number of draws.
+            in all strata, as seeds of one model are. By default every run is a unit.
+        blocks: label per run; covariates are dealt within a block only, as runs of one
+            seed share random numbers. By default all runs are one block.
+        draws: number of random assignments.
+        exact_up_to: most sums to hold at once.
 
     Returns:
-        NaN where nothing can be compared: no collapse, or a covariate that is constant
-        within each stratum.
+        The test; its p-value is NaN where nothing can be compared: no collapse, or
+        blocks in which the covariate or the time to collapse does not vary.
+
+    Raises:
+        UserError: as `check_runs`; for labels or covariates that are not one per run; for
+            runs of one unit that differ in covariate or block.
     """
     time, flags = check_runs(times, observed)
-    x, numbers = np.asarray(covariate, dtype=np.float64), rng.numpy_stream(seed, "bootstrap")
-    labels = np.unique([str(label) for label in strata], return_inverse=True)[1]
-    members = np.arange(len(time)) if units is None else _numbered(units)
-    seen, drawn, varies = 0.0, np.zeros(permutations), False
-    for stratum in range(labels.max() + 1):
-        member = labels == stratum
-        _, first, unit = np.unique(members[member], return_index=True, return_inverse=True)
-        surplus = np.bincount(unit, weights=_surplus(time[member], flags[member]))
-        amount = x[member][first]
-        seen += float(amount @ surplus)
-        tiled = np.tile(amount, (permutations, 1))
-        drawn += numbers.permuted(tiled, axis=1) @ surplus
-        varies |= bool(np.ptp(amount) > 0 and surplus.any())
-    if not varies:
-        return math.nan
-    slack = 1e-9 * (1 + abs(seen))  # equal statistics may differ in their last bits
-    return float((1 + (np.abs(drawn) >= abs(seen) - slack).sum()) / (1 + permutations))
+    x = np.asarray(covariate, dtype=np.float64)
+    unit = list(range(len(time)) if units is None else units)
+    block = list([None] * len(time) if blocks is None else blocks)
+    _check(len(time), x, strata, unit, block)
+    dealt = _blocks(x, _surplus(time, flags, strata), strata, unit, block)
+    return permutation_test(dealt, seed=seed, draws=draws, exact_up_to=exact_up_to)
 
 
-def smallest_trend_p(strata: Sequence[Sequence[int]]) -> float:
-    """Return the smallest p-value of an exact two-sided permutation test for trend.
-
-    Of all ways to deal levels to units the one seen is always as extreme as itself. Its
-    reverse is so too for two levels of equal size, where the score only changes its
-    sign; otherwise it need not be.
-
-    Args:
-        strata: number of units at each level, for each stratum.
-    """
-    is_symmetric = all(len(sizes) == 2 and len(set(sizes)) == 1 for sizes in strata)
-    dealt = math.prod(count_assignments(sizes) for sizes in strata)
-    return min(1.0, (2 if is_symmetric else 1) / dealt)
-
-
-def _numbered(labels: Sequence[Hashable]) -> Any:
-    known = {label: number for number, label in enumerate(dict.fromkeys(labels))}
-    return np.array([known[label] for label in labels])
+def _check(
+    runs: int,
+    x: Floats,
+    strata: Sequence[Hashable],
+    units: Sequence[Hashable],
+    blocks: Sequence[Hashable],
+) -> None:
+    if {len(x), len(strata), len(units), len(blocks)} != {runs} or not np.isfinite(x).all():
+        got = f"{len(x)} covariates, {len(strata)} strata, {len(units)} units, {len(blocks)} blocks"
+        raise UserError.single("trend", got, f"finite numbers, one of each for {runs} runs")
+    if len(set(zip(units, x.tolist(), blocks, strict=True))) > len(set(units)):
+        got = "runs of one unit with several covariates or blocks"
+        raise UserError.single("trend", got, "one covariate and one block for all runs of a unit")
 
 
-def _surplus(times: Floats, observed: Flags) -> Floats:
-    """Collapses (0 or 1) less those expected if all runs were alike, shape (runs,)."""
-    distinct, at_risk, events, _ = count_at_times(times, observed)
-    hazard = np.cumsum(events / at_risk)
-    surplus: Floats = observed.astype(np.float64) - hazard[np.searchsorted(distinct, times)]
+def _blocks(
+    x: Floats,
+    surplus: Floats,
+    strata: Sequence[Hashable],
+    units: Sequence[Hashable],
+    blocks: Sequence[Hashable],
+) -> list[Block]:
+    """Sum the surplus of each unit; put units that may swap their covariates together."""
+    members: dict[Hashable, list[int]] = {}
+    for run, unit in enumerate(units):
+        members.setdefault(unit, []).append(run)
+    alike: dict[Hashable, list[list[int]]] = {}
+    for runs in members.values():
+        seen_in = frozenset(strata[run] for run in runs)
+        alike.setdefault((blocks[runs[0]], seen_in), []).append(runs)
+    return [
+        (
+            np.array([x[runs[0]] for runs in found]),
+            np.array([math.fsum(surplus[runs]) for runs in found]),
+        )
+        for found in alike.values()
+    ]
+
+
+def _surplus(times: Floats, observed: Flags, strata: Sequence[Hashable]) -> Floats:
+    """Collapses (0 or 1) less those expected if all runs of a stratum were alike, (runs,)."""
+    surplus: Floats = observed.astype(np.float64)
+    for stratum in dict.fromkeys(strata):
+        member = np.array([label == stratum for label in strata])
+        distinct, at_risk, events, _ = count_at_times(times[member], observed[member])
+        hazard = np.cumsum(events / at_risk)
+        surplus[member] -= hazard[np.searchsorted(distinct, times[member])]
     return surplus
 
 

@@ -1,11 +1,12 @@
 """Does the validation loss rise over a run? Trends per run, intervals over runs.
 
 Losses of one run are no independent observations, so every interval here comes
-from resampling whole runs. Knows nothing of run directories or of collapse.
+from resampling whole runs, or whole units of several runs, such as all runs of one
+model. Knows nothing of run directories or of collapse.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,41 +66,61 @@ def bootstrap_interval(
     confidence: float = 0.95,
     *,
     seed: int,
+    units: Sequence[Hashable] | None = None,
     resamples: int = 2000,
 ) -> Interval:
-    """Return a statistic with its percentile bootstrap interval over runs.
+    """Return a statistic with its percentile bootstrap interval over units.
 
-    A single run has no interval (NaN): its spread is unknown, not 0. With few runs
+    A single unit has no interval (NaN): its spread is unknown, not 0. With few units
     the interval is too short (Efron and Tibshirani 1993, chapter 13): for the mean
     of normal values a nominal 95 % covers 73 % with 3 runs, 83 % with 5, 90 % with
     10 and 93 % with 20 (measured, 2,000 draws each).
 
     Args:
         values_by_run: shape (runs, ...); whole rows are drawn with replacement.
-        statistic: of an array of that shape.
+        statistic: of an array of shape (runs drawn, ...).
         confidence: nominal coverage, between 0 and 1.
-        seed: of the draws; equal seeds draw the same runs for every statistic.
+        seed: of the draws; equal seeds draw the same units for every statistic.
+        units: label per run; runs of one unit are drawn together (Davison and Hinkley
+            1997, section 3.8). By default every run is a unit.
         resamples: number of draws.
 
     Raises:
-        UserError: for no runs, no resamples, or a confidence out of range.
+        UserError: for no runs, no resamples, labels that are not one per run, or a
+            confidence out of range.
     """
     check_confidence(confidence)
     values = np.asarray(values_by_run, dtype=np.float64)
-    runs = len(values)
-    if not runs or resamples < 1:
-        got = f"{runs} runs, {resamples} resamples"
-        raise UserError.single("bootstrap", got, "one run and one resample at least")
-    if runs == 1:
-        return Interval(float(statistic(values)), math.nan, math.nan, runs)
-    draws = rng.numpy_stream(seed, "bootstrap").integers(runs, size=(resamples, runs))
-    drawn = [statistic(values[draw]) for draw in draws]
+    labels = list(range(len(values)) if units is None else units)
+    if not len(values) or resamples < 1 or len(labels) != len(values):
+        got = f"{len(values)} runs, {len(labels)} units, {resamples} resamples"
+        expected = "one run and one resample at least, and a unit for each run"
+        raise UserError.single("bootstrap", got, expected)
+    members = _members(labels)
+    if len(members) == 1:
+        return Interval(float(statistic(values)), math.nan, math.nan, len(values))
+    draws = rng.numpy_stream(seed, "bootstrap").integers(
+        len(members), size=(resamples, len(members))
+    )
+    drawn = [statistic(values[[run for unit in draw for run in members[unit]]]) for draw in draws]
     lower, upper = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(statistic(values)), float(lower), float(upper), runs)
+    return Interval(float(statistic(values)), float(lower), float(upper), len(values))
+
+
+def _members(labels: Sequence[Hashable]) -> list[list[int]]:
+    """Return the places of the runs of each unit."""
+    members: dict[Hashable, list[int]] = {}
+    for run, label in enumerate(labels):
+        members.setdefault(label, []).append(run)
+    return list(members.values())
 
 
 def trend(
-    series_by_run: Mapping[str, Mapping[int, float]], *, seed: int, confidence: float = 0.95
+    series_by_run: Mapping[str, Mapping[int, float]],
+    *,
+    seed: int,
+    units: Mapping[str, Hashable] | None = None,
+    confidence: float = 0.95,
 ) -> Trend:
     """Summarise the validation losses of several runs.
 
@@ -109,6 +130,7 @@ def trend(
     Args:
         series_by_run: name -> {update: loss in nats per token}.
         seed: of the bootstrap.
+        units: name -> label of the unit that is resampled; by default the run itself.
         confidence: nominal coverage of the intervals.
 
     Raises:
@@ -120,10 +142,14 @@ def trend(
     by_run = {name: run_trend(series) for name, series in series_by_run.items()}
 
     def mean(field: str) -> Interval:
-        values = [value for run in by_run.values() if not math.isnan(value := getattr(run, field))]
-        if not values:
+        numbers = {name: getattr(run, field) for name, run in by_run.items()}
+        known = {name: number for name, number in numbers.items() if not math.isnan(number)}
+        if not known:
             return Interval(math.nan, math.nan, math.nan, 0)
-        return bootstrap_interval(values, np.mean, confidence, seed=seed)
+        labels = [units[name] if units else name for name in known]
+        return bootstrap_interval(
+            list(known.values()), np.mean, confidence, seed=seed, units=labels
+        )
 
     return Trend(by_run, mean("slope"), mean("spearman"), mean("rises"), mean("ends_above"))
 
