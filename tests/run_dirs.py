@@ -4,9 +4,11 @@ import json
 import math
 from pathlib import Path
 
-from collapse_lm.config import resolve, to_yaml
-from collapse_lm.rundir import RunReader
-from collapse_lm.rundir.rows import to_json
+from collapse_lm.config import IDENTITY_VERSION, identity, resolve, to_yaml
+from collapse_lm.experiment.batch import Batch, Record, Text
+from collapse_lm.measures.names import Row, label
+from collapse_lm.rundir import FORMAT_VERSION, RunReader
+from collapse_lm.rundir.rows import row_line, sample_line
 
 HOSTILE = "\x1b[2Jgone <script>alert(1)</script> ```` \u202eabc $x^2$ \u4e2d\U0001f98a --> [a](b)"
 
@@ -59,54 +61,63 @@ def write_run(
             "run": {"max_updates": max_updates or updates},
         }
     )
-    rows = [
-        _row(u, collapse, corpora, validation, train, repetitive, is_evaluated=not u % every)
-        for u in range(last + 1)
-    ]
-    if diverged:
-        rows[-1] |= {"applied": False, "train_loss": math.nan}
+    rows = []
+    for update in range(last + 1):
+        values = _losses(corpora, validation, update) if not update % every else {}
+        if update:
+            is_loop = repetitive and collapse is not None and update >= collapse
+            values |= _numbers(train(update, collapse), rate, is_loop=is_loop)
+        if diverged and update == last:
+            values |= {"train.applied": 0, "train.loss": math.nan, "probe.loss": math.nan}
+        rows.append(Row(update, values))
     provenance = {"reference": model, "kind": "local", "location": str(location or model)}
     manifest = {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "status": "diverged" if diverged else status,
         "seed": seed,
+        "identity_version": IDENTITY_VERSION,
+        "config_sha256": identity(config),
         "model": {**provenance, "parameters": parameters, "sha256": "0"},
         "corpora": [{"name": name, "sha256": "0"} for name in corpora],
         "precision": "float32",
     }
-    samples = [
-        {"update": u, "prompt": [0], "ids": [[1]], "text": [f"{text} {u}"]}
-        for u in range(1, last + 1)
-    ]
+    lines = {
+        "updates": [row_line(row) for row in rows],
+        "samples": [
+            sample_line(Record(row, Batch((Text((0,), (1,), "own", f"{text} {row.update}"),))))
+            for row in rows[1:]
+        ],
+    }
     (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    for name, lines in (("updates", rows), ("samples", samples)):
-        (folder / f"{name}.jsonl").write_text("".join(to_json(r) + "\n" for r in lines))
+    for name, written in lines.items():
+        content = "".join(f"{line}\n" for line in written)
+        (folder / f"{name}.jsonl").write_text(content, encoding="utf-8")
     return RunReader(folder)
 
 
-def _row(update, collapse, corpora, validation, train, repetitive, *, is_evaluated):
-    losses = {name: validation(update, name) for name in corpora} if is_evaluated else {}
-    row = {
-        "update": update,
-        "train_loss": train(update, collapse) if update else None,
-        "validation": {
-            name: {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": loss / 3}
-            for name, loss in losses.items()
-        },
-        "text": None,
-        "entropy": 2.0,
+def _losses(corpora, validation, update):
+    found = {}
+    for corpus in corpora:
+        loss = validation(update, corpus)
+        values = {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": loss / 3}
+        found |= {label(f"validation.{name}", corpus): value for name, value in values.items()}
+    return found
+
+
+def _numbers(loss, rate, *, is_loop):
+    return {
+        "train.loss": loss,
+        "train.lr": rate,
+        "probe.loss": loss,
+        "draw.entropy": 2.0,
+        "probe.entropy": 2.0,
+        "text.distinct_1": 0.5,
+        "text.distinct_2": 0.6,
+        "text.loop_share": 0.9 if is_loop else 0.0,
+        "text.seq_rep_4": 0.8 if is_loop else 0.1,
+        "text.compression": 0.4,
     }
-    if update:
-        is_loop = repetitive and collapse is not None and update >= collapse
-        row["text"] = {
-            "distinct_1": 0.5,
-            "distinct_2": 0.6,
-            "loop_share": 0.9 if is_loop else 0.0,
-            "seq_rep_4": 0.8 if is_loop else 0.1,
-            "compression": 0.4,
-        }
-    return row
 
 
 def sweep(folder, times, *, horizon=30, **options):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collapse_lm.corpora.corpus import list_corpora, load_corpus
-from collapse_lm.measures import CollapseRule, Observation, find_loop, seq_rep
+from collapse_lm.measures import CollapseRule, Observation, find_loop, rule, seq_rep
 from collapse_lm.models import packaged
 
 TABLE1 = json.loads((Path(__file__).parent / "data" / "paper_table1.json").read_text("utf-8"))
@@ -31,7 +31,7 @@ def reasons(ids):
     """Judge a text by its tokens alone: no train loss."""
     loop = find_loop(ids)
     share = 0.0 if loop is None else loop.share
-    return CollapseRule().reasons(Observation(0, share, seq_rep(ids), math.nan))
+    return rule.reasons(Observation(0, share, seq_rep(ids), math.nan), CollapseRule())
 
 
 @pytest.mark.parametrize("iteration", ["0", "50"])

@@ -1,11 +1,13 @@
 """The sampler draws from the softmax, whatever the filters, and reads one uniform per token."""
 
+import math
+
 import pytest
 import torch
 from scipy import stats
 
 from collapse_lm import rng
-from collapse_lm.sampling import Filters, entropy, pick, probabilities
+from collapse_lm.sampling import Filters, entropy, log_probabilities, pick, probabilities
 
 FILTERS = [
     Filters(),
@@ -101,7 +103,22 @@ def test_ties_at_the_edge_of_top_k_are_kept():
 def test_entropy_is_that_of_the_unfiltered_softmax():
     logits = torch.randn(4, 50, generator=rng.stream(3, "init"))
     expected = stats.entropy(logits.double().softmax(-1).numpy(), axis=-1)
-    torch.testing.assert_close(entropy(logits).double(), torch.tensor(expected), rtol=1e-5, atol=0)
+    found = entropy(log_probabilities(logits)).double()
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-5, atol=0)
+
+
+def test_a_token_that_is_impossible_adds_nothing_to_the_entropy():
+    logits = torch.tensor([0.0, 0.0, -torch.inf])
+    assert log_probabilities(logits)[2] == -torch.inf
+    assert entropy(log_probabilities(logits)).item() == pytest.approx(math.log(2))
+
+
+def test_log_probabilities_are_in_float32_at_least():
+    logits = 2 * torch.randn(3, 50, generator=rng.stream(3, "init"))
+    wanted = logits.bfloat16().double().log_softmax(-1)
+    found = log_probabilities(logits.bfloat16())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_streams_differ_by_seed_purpose_and_update_and_repeat():

@@ -5,27 +5,29 @@ import math
 import pytest
 
 from collapse_lm._util.printable import one_line, printable
+from collapse_lm.experiment.batch import Text
+from collapse_lm.measures import Row
 from collapse_lm.report.losses import draw_losses
 from collapse_lm.report.samples import samples_page
-from collapse_lm.rundir.rows import to_json
+from collapse_lm.rundir import SampleRow
+from collapse_lm.rundir.rows import parse_row, row_line
 
 HOSTILE = "\x1b[2Jgone\x07 <script>alert(1)</script> ```` \u202eabc $x^2$ \udc80 [a](javascript:b)"
 
 
 def rows(updates, loss=lambda u: 2 / (u + 1)):
-    base = {"update": 0, "train_loss": None, "validation": {"sotu": {"loss": 3.0}}}
-    text = {"loop_share": 0.1, "seq_rep_4": 0.2}
-    later = [
-        {
-            "update": u,
-            "train_loss": loss(u),
-            "validation": {"sotu": {"loss": 3 + u / 10}},
-            "text": text,
-            "entropy": 1.0,
-        }
-        for u in range(1, updates + 1)
-    ]
-    return [base, *later]
+    base = Row(0, {"validation.loss[sotu]": 3.0})
+    return [base, *(Row(u, numbers(u, loss(u))) for u in range(1, updates + 1))]
+
+
+def numbers(update, loss):
+    return {
+        "train.loss": loss,
+        "probe.entropy": 1.0,
+        "text.loop_share": 0.1,
+        "text.seq_rep_4": 0.2,
+        "validation.loss[sotu]": 3 + update / 10,
+    }
 
 
 def manifest(name="smollm2-135m"):
@@ -37,7 +39,7 @@ def summary(update=None):
 
 
 def samples(updates, text="some text"):
-    return [{"update": u, "text": [f"{text} {u}"]} for u in range(1, updates + 1)]
+    return [SampleRow(u, (Text((0,), (1,), "own", f"{text} {u}"),)) for u in range(1, updates + 1)]
 
 
 def test_the_figure_marks_the_collapse_and_names_the_axes(tmp_path):
@@ -49,7 +51,7 @@ def test_the_figure_marks_the_collapse_and_names_the_axes(tmp_path):
     assert (tmp_path / "losses.pdf").read_bytes()[:4] == b"%PDF"
 
 
-@pytest.mark.parametrize("data", [rows(0), rows(1), rows(3, lambda u: None), []])
+@pytest.mark.parametrize("data", [rows(0), rows(1), rows(3, lambda u: math.nan), []])
 def test_a_figure_is_drawn_whatever_there_is(data, tmp_path):
     draw_losses(data, None, manifest(), tmp_path)
     assert (tmp_path / "losses.png").stat().st_size > 1000
@@ -91,8 +93,23 @@ def test_one_line_fits_its_width():
     assert len(one_line("word " * 100, 40)) == 40
 
 
-def test_what_json_lacks_is_null_and_named():
-    row = {"a": math.nan, "b": {"c": math.inf, "d": 1.0}, "e": None}
-    assert to_json(row) == (
-        '{"a": null, "b": {"c": null, "d": 1.0}, "e": null, "nonfinite": ["a", "b.c"]}'
+def test_the_page_shows_the_probe_where_it_was_drawn_apart():
+    learned, drawn = (Text((0,), (1,), "own", words) for words in ("from a book", "by the model"))
+    page = samples_page([SampleRow(1, (learned,), (drawn,))], rows(1), summary(), manifest())
+    assert "by the model" in page
+    assert "from a book" not in page
+
+
+def test_what_json_lacks_is_null_and_named_and_read_back():
+    row = Row(3, {"a.x": math.nan, "b.y": math.inf, "c.z": -math.inf, "d": 1.0, "e": 2})
+    line = row_line(row)
+    assert line == (
+        '{"update": 3, "a.x": null, "b.y": null, "c.z": null, "d": 1.0, "e": 2, '
+        '"nonfinite": {"a.x": "nan", "b.y": "inf", "c.z": "-inf"}}'
     )
+    again = parse_row("a line", line)
+    assert math.isnan(again.values["a.x"])
+    assert [again.values[name] for name in ("b.y", "c.z", "d", "e")] == [
+        *(math.inf, -math.inf, 1.0, 2),
+    ]
+    assert row_line(again) == line

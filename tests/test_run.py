@@ -1,6 +1,8 @@
 """A run as a user does one: the record on disk, its repeatability, its independence."""
 
 import json
+import math
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,11 @@ import yaml
 
 import collapse_lm
 from collapse_lm.config import load_config
-from collapse_lm.errors import UserError
+from collapse_lm.errors import MachineError, UserError
+from collapse_lm.measures.text import TextMetrics
 from collapse_lm.rundir import RunReader
+from collapse_lm.rundir.recorder import Recorder
+from collapse_lm.rundir.rows import row_line
 
 
 def do(tiny_overrides, out, *more, **options):
@@ -18,7 +23,27 @@ def do(tiny_overrides, out, *more, **options):
 
 
 def untimed(path):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in RunReader(path).updates()]
+    """The rows of a run without their timings, as JSON: a NaN is the same as another there."""
+    rows = RunReader(path).updates()
+    return [json.loads(row_line(replace(row, values=untimed_values(row)))) for row in rows]
+
+
+def untimed_values(row):
+    return {name: v for name, v in row.values.items() if not name.startswith("seconds.")}
+
+
+class Seen:
+    """An observer that keeps the updates that it is told of."""
+
+    def __init__(self):
+        self.updates = []
+
+    def start(self, run): ...
+
+    def update(self, record):
+        self.updates.append(record.update)
+
+    def end(self, summary): ...
 
 
 @pytest.fixture(scope="module")
@@ -43,37 +68,52 @@ def test_the_run_directory_is_complete(finished):
     }
 
 
-def test_rows_hold_what_the_design_says(finished):
+def test_rows_hold_what_the_design_says(finished, prose_file):
     rows = RunReader(finished.directory).updates()
-    assert [row["update"] for row in rows] == list(range(7))
+    assert [row.update for row in rows] == list(range(7))
     base, first = rows[:2]
-    assert (base["train_loss"], base["text"], base["tokens"]) == (None, None, 0)
-    (name,) = base["validation"]
-    assert set(base["validation"][name]) == {
-        "loss",
-        "perplexity",
-        "bits_per_byte",
-        "word_perplexity",
-        "tokens",
+    losses = {"loss", "perplexity", "bits_per_byte", "word_perplexity", "tokens"}
+    evaluated = {f"validation.{name}[text:{prose_file}]" for name in losses}
+    assert base.values.keys() == {*evaluated, "seconds.evaluate"}
+    text = {f"text.{field.name}" for field in fields(TextMetrics)} - {"text.loop_period"}
+    assert first.values.keys() - {"text.loop_period"} == {
+        *evaluated,
+        *text,
+        *(f"train.{name}" for name in ("loss", "grad_norm", "lr", "tokens", "steps")),
+        *("draw.entropy", "draw.forward_passes", "probe.loss", "probe.entropy"),
+        *(f"seconds.{name}" for name in ("sample", "probe", "train", "judge", "evaluate")),
+        "seconds.log_probs",
     }
-    assert set(first["text"]) == {
-        *(f"distinct_{n}" for n in (1, 2, 3, 4)),
-        "seq_rep_4",
-        "loop_period",
-        "loop_share",
-        "compression",
-    }
-    assert set(first["seconds"]) == {"sample", "train", "evaluate"}
-    assert (first["tokens"], first["forward_passes"], first["lr"]) == (40, 40, 3e-3)
-    assert first["entropy"] > 0
-    assert first["grad_norm"] > 0
+    counted = ("train.tokens", "draw.forward_passes", "train.steps", "train.lr")
+    assert [first.values[name] for name in counted] == [40, 40, 1, 3e-3]
+    assert first.get("draw.entropy") == first.get("probe.entropy") > 0
+    assert first.get("probe.loss") == first.get("train.loss") > 0
+    assert first.get("train.grad_norm") > 0
+
+
+def test_a_loop_has_a_period_in_the_row_and_only_a_loop(finished):
+    rows = RunReader(finished.directory).updates()[1:]
+    for row in rows:
+        assert ("text.loop_period" in row.values) == (row.get("text.loop_share") > 0)
 
 
 def test_samples_are_the_tokens_trained_on(finished):
-    reader = RunReader(finished.directory)
-    samples = reader.samples()
-    assert [row["update"] for row in samples] == list(range(1, 7))
-    assert all(len(row["ids"][0]) == 40 and row["prompt"] == [256] for row in samples)
+    samples = RunReader(finished.directory).samples()
+    assert [row.update for row in samples] == list(range(1, 7))
+    for row in samples:
+        (text,) = row.texts
+        assert (len(text.ids), len(text.log_probs), text.prompt) == (40, 40, (256,))
+        assert (text.origin, row.probe, row.judged) == ("own", (), row.texts)
+
+
+def test_the_log_probabilities_of_the_tokens_are_the_train_loss(finished):
+    rows, samples = (
+        RunReader(finished.directory).updates()[1:],
+        RunReader(finished.directory).samples(),
+    )
+    for row, sample in zip(rows, samples, strict=True):
+        mean = -sum(sample.texts[0].log_probs) / 40
+        assert row.get("train.loss") == pytest.approx(mean, abs=1e-3)  # kept to three digits
 
 
 def test_manifest_and_summary(finished, gpt2_dir, prose_file):
@@ -108,7 +148,8 @@ def test_evaluation_settings_do_not_change_a_sampled_token(finished, tiny_overri
     )
     samples = (other.directory / "samples.jsonl").read_bytes()
     assert samples == (finished.directory / "samples.jsonl").read_bytes()
-    evaluated = [r["update"] for r in RunReader(other.directory).updates() if r["validation"]]
+    rows = RunReader(other.directory).updates()
+    evaluated = [row.update for row in rows if row.labelled("validation.loss")]
     assert evaluated == [0, 4, 6]
 
 
@@ -125,7 +166,10 @@ def test_learning_rate_zero_leaves_the_validation_loss_equal_to_the_last_digit(
     tiny_overrides, tmp_path
 ):
     still = do(tiny_overrides, tmp_path / "still", "training.learning_rate=0")
-    assert len({json.dumps(row["validation"]) for row in untimed(still.directory)}) == 1
+    rows = RunReader(still.directory).updates()
+    names = [name for name in rows[0].values if name.startswith("validation.")]
+    assert len(names) == 5
+    assert len({tuple(row.values[name] for name in names) for row in rows}) == 1
 
 
 @pytest.mark.parametrize(
@@ -151,8 +195,9 @@ def test_more_steps_per_update_learn_more(tiny_overrides, tmp_path):
     one = do(tiny_overrides, tmp_path / "1", "run.max_updates=2")
     five = do(tiny_overrides, tmp_path / "5", "run.max_updates=2", "training.steps_per_update=5")
     first, more = (RunReader(r.directory).updates() for r in (one, five))
-    assert first[1]["train_loss"] == more[1]["train_loss"]
-    assert first[1]["validation"] != more[1]["validation"]
+    assert first[1].values["train.loss"] == more[1].values["train.loss"]
+    assert [row.values["train.steps"] for row in (first[1], more[1])] == [1, 5]
+    assert first[1].labelled("validation.loss") != more[1].labelled("validation.loss")
 
 
 def test_a_collapse_ends_the_run_and_is_summarized(tiny_overrides, tmp_path):
@@ -164,38 +209,72 @@ def test_a_collapse_ends_the_run_and_is_summarized(tiny_overrides, tmp_path):
 
 
 def test_a_stop_request_ends_the_run_with_its_record(tiny_overrides, tmp_path):
-    seen = []
+    seen = Seen()
     result = do(
         tiny_overrides,
         tmp_path / "r",
-        observers=[seen.append],
-        should_stop=lambda: len(seen) == 3,
+        observers=[seen],
+        should_stop=lambda: len(seen.updates) == 3,
     )
     assert result.summary["status"] == "interrupted"
     assert [row["update"] for row in untimed(result.directory)] == [0, 1, 2]
     assert RunReader(result.directory).manifest()["status"] == "interrupted"
 
 
-def test_a_failure_in_the_middle_keeps_the_record(tiny_overrides, tmp_path):
-    def fail(record):
-        if record.update == 2:
-            raise OSError("the observer failed")
+@pytest.mark.parametrize("error", [OSError, MachineError])
+def test_a_record_that_cannot_be_written_ends_the_run_and_keeps_what_was(
+    error, tiny_overrides, tmp_path, monkeypatch
+):
+    update = Recorder.update
 
-    with pytest.raises(OSError, match="the observer failed"):
-        do(tiny_overrides, tmp_path / "r", observers=[fail])
+    def fail(self, record):
+        if record.update == 3:
+            raise error("the disk failed")
+        update(self, record)
+
+    monkeypatch.setattr(Recorder, "update", fail)
+    with pytest.raises(error, match="the disk failed"):
+        do(tiny_overrides, tmp_path / "r")
     reader = RunReader(tmp_path / "r")
     assert reader.manifest()["status"] == "failed"
     assert (reader.summary()["status"], reader.summary()["reason"]) == ("failed", "failed")
-    assert len(untimed(tmp_path / "r")) == 3
+    assert reader.summary()["updates"] == 2
+    assert [row["update"] for row in untimed(tmp_path / "r")] == [0, 1, 2]
+
+
+class Failing(Seen):
+    def update(self, record):
+        super().update(record)
+        if record.update == 3:
+            raise OSError("the observer failed")
+
+
+def test_an_observer_that_raises_is_told_once_and_changes_no_row(
+    finished, tiny_overrides, tmp_path, caplog
+):
+    failing, beside = Failing(), Seen()
+    result = do(tiny_overrides, tmp_path / "r", observers=[failing, beside])
+    assert (failing.updates, beside.updates) == ([0, 1, 2, 3], list(range(7)))
+    told = [r.message for r in caplog.records if "switched off" in r.message]
+    assert len(told) == 1
+    assert "update 3" in told[0]
+    assert "OSError: the observer failed" in told[0]
+    assert untimed(result.directory) == untimed(finished.directory)
+    for name in ("samples.jsonl", "summary.json", "samples.md", "figures/losses.svg"):
+        assert (result.directory / name).read_bytes() == (finished.directory / name).read_bytes()
 
 
 @pytest.mark.parametrize("rate", ["1e30", "1e36"])
 def test_weights_that_break_end_the_run_as_diverged(rate, tiny_overrides, tmp_path):
     result = do(tiny_overrides, tmp_path / "r", f"training.learning_rate={rate}")
     assert result.summary["status"] == "diverged"
-    last = untimed(result.directory)[-1]
-    assert last["applied"] is False
-    assert last["nonfinite"]
+    *before, last = RunReader(result.directory).updates()
+    assert (last.values["train.applied"], last.values["train.steps"]) == (0, 0)
+    assert not math.isfinite(last.get("train.loss"))
+    assert not any("train.applied" in row.values for row in before)
+    line = json.loads((result.directory / "updates.jsonl").read_text().splitlines()[-1])
+    assert line["train.loss"] is None
+    assert line["nonfinite"]["train.loss"] == str(last.get("train.loss"))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +303,7 @@ def test_a_sample_longer_than_the_positions_slides(tiny_overrides, tmp_path):
         "training.window=100",
         "run.max_updates=1",
     )
-    assert len(RunReader(result.directory).samples()[0]["ids"][0]) == 150
+    assert len(RunReader(result.directory).samples()[0].texts[0].ids) == 150
 
 
 def test_the_config_file_of_a_run_is_complete(finished):

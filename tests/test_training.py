@@ -9,20 +9,21 @@ from torch import nn
 
 from collapse_lm import rng
 from collapse_lm.config import TrainingConfig
-from collapse_lm.experiment.learner import (
-    Segment,
-    choose_segment,
-    make_optimizer,
-    retokenize,
-    segment_nll,
-    train_step,
-)
+from collapse_lm.config.parts import AdamW
+from collapse_lm.experiment.learner import segment_nll, train_step
+from collapse_lm.experiment.optimizer import make_optimizer
+from collapse_lm.experiment.segments import Segment, choose_segment, retokenize
 from collapse_lm.inference import head_is_plain
 from collapse_lm.machine.compute import Compute
 
 from conftest import byte_tokenizer, tiny_gpt2
 
 CPU32 = Compute(torch.device("cpu"), "float32")
+
+
+def optimizer_of(network, config):
+    """The optimizer that a run with this configuration makes."""
+    return make_optimizer(network, config.learning_rate, config.weight_decay, config.optimizer)
 
 
 class Bigram(nn.Module):
@@ -57,7 +58,7 @@ def hand_written_steps(segments_by_step, config, steps_clip):
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
         norms.append((loss.item(), norm))
         scale = min(1.0, steps_clip / (norm + 1e-6))
-        beta1, beta2 = config.betas
+        beta1, beta2 = config.optimizer.betas
         with torch.no_grad():
             for p, g, (m, v) in zip(model.parameters(), gradients, moments, strict=True):
                 g = g * scale
@@ -70,9 +71,12 @@ def hand_written_steps(segments_by_step, config, steps_clip):
     return model, norms
 
 
-@pytest.mark.parametrize("clip", [0.3, 1.0])
-def test_steps_equal_adamw_written_by_hand(clip):
-    config = TrainingConfig(learning_rate=0.05, weight_decay=0.2, grad_clip=clip)
+@pytest.mark.parametrize(
+    ("clip", "betas"), [(0.3, (0.9, 0.95)), (1.0, (0.9, 0.95)), (1.0, (0.5, 0.8))]
+)
+def test_steps_equal_adamw_written_by_hand(clip, betas):
+    rule = AdamW(betas=betas)
+    config = TrainingConfig(learning_rate=0.05, weight_decay=0.2, grad_clip=clip, optimizer=rule)
     batches = [
         [((4,), (0, 1, 2, 3, 3))],
         [((4,), (3, 3, 3)), ((4, 2), (1, 0, 1, 0))],
@@ -80,7 +84,7 @@ def test_steps_equal_adamw_written_by_hand(clip):
     ]
     expected, outcomes = hand_written_steps(batches, config, clip)
     model = Bigram()
-    optimizer = make_optimizer(model, config)
+    optimizer = optimizer_of(model, config)
     for batch, (loss, norm) in zip(batches, outcomes, strict=True):
         step = train_step(model, optimizer, [Segment(*s) for s in batch], CPU32, clip)
         assert step.loss == pytest.approx(loss, rel=1e-9)
@@ -90,7 +94,7 @@ def test_steps_equal_adamw_written_by_hand(clip):
 
 
 def test_decay_acts_on_tensors_of_two_dimensions_only():
-    optimizer = make_optimizer(tiny_gpt2(), TrainingConfig(weight_decay=0.1))
+    optimizer = optimizer_of(tiny_gpt2(), TrainingConfig(weight_decay=0.1))
     decayed, plain = optimizer.param_groups
     assert {p.dim() for p in decayed["params"]} == {2}
     assert {p.dim() for p in plain["params"]} == {1}
@@ -100,7 +104,7 @@ def test_decay_acts_on_tensors_of_two_dimensions_only():
 def test_learning_rate_zero_changes_nothing():
     network = tiny_gpt2()
     before = [p.detach().clone() for p in network.parameters()]
-    optimizer = make_optimizer(network, TrainingConfig(learning_rate=0))
+    optimizer = optimizer_of(network, TrainingConfig(learning_rate=0))
     assert train_step(network, optimizer, [Segment((256,), (1, 2, 3))], CPU32, 1.0).applied
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
@@ -110,7 +114,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights():
     with torch.no_grad():
         network.transformer.ln_f.weight[0] = math.inf
     before = [p.detach().clone() for p in network.parameters()]
-    optimizer = make_optimizer(network, TrainingConfig())
+    optimizer = optimizer_of(network, TrainingConfig())
     assert not train_step(network, optimizer, [Segment((256,), (1, 2))], CPU32, 1.0).applied
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
@@ -129,7 +133,7 @@ def test_a_batch_of_samples_weighs_every_token_alike():
     network = tiny_gpt2()
     segments = [Segment((256,), (1, 2, 3)), Segment((256,), (4,))]
     nll = sum(float(segment_nll(network, segment).detach()) for segment in segments)
-    optimizer = make_optimizer(network, TrainingConfig())
+    optimizer = optimizer_of(network, TrainingConfig())
     assert train_step(network, optimizer, segments, CPU32, 1.0).loss == pytest.approx(nll / 4)
 
 
@@ -140,7 +144,7 @@ def test_the_loss_in_chunks_is_the_loss_at_once(monkeypatch, clip):
         monkeypatch.setattr("collapse_lm.experiment.learner._CHUNK", chunk)
         network = tiny_gpt2().double()
         assert head_is_plain(network)
-        optimizer = make_optimizer(network, TrainingConfig())
+        optimizer = optimizer_of(network, TrainingConfig())
         segment = Segment((256, 9), tuple(range(100)))
         step = train_step(network, optimizer, [segment, Segment((3,), (4, 5))], CPU32, clip)
         outcomes.append((step, [p.detach() for p in network.parameters()]))
