@@ -56,11 +56,7 @@ def require_hub(
             where, f"{repository} is not on this machine, and HF_HUB_OFFLINE is set", "a hub", fix
         ) from None
     except Exception as error:  # every transport library has its own tree of network errors
-        raise UserError.single(
-            where,
-            f"{repository} is not on this machine, and the hub does not answer "
-            f"({type(error).__name__})",
-            f"a local {kind}, or a network",
-            fix,
-        ) from None
+        got = f"is not on this machine, and the hub does not answer ({type(error).__name__})"
+        expected = f"a local {kind}, or a network"
+        raise UserError.single(where, f"{repository} {got}", expected, fix) from None
     return str(info.sha)

@@ -11,7 +11,7 @@ import typer
 from collapse_lm._util.printable import printable
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.pretraining.recipe import Recipe, Size
-from collapse_lm.pretraining.texts import Texts, prepare
+from collapse_lm.pretraining.texts import Texts, load_texts, prepare
 
 if TYPE_CHECKING:
     from collapse_lm.pretraining.ladder import Built
@@ -51,6 +51,12 @@ def pretrain(
     """
     values = {"corpus": corpus, "sizes": sizes, "tokens": tokens, "seed": seed}
     recipe, texts = prepare(values, settings or [])
+    train_and_show(recipe, out, texts)
+
+
+def train_and_show(recipe: Recipe, out: Path, texts: Texts | None = None) -> None:
+    """Train a ladder and print its progress; a signal ends the process at once."""
+    texts = texts or load_texts(recipe)
     stop = StopRequest()
     try:
         with stop:  # never asked, so the first signal ends the work at once

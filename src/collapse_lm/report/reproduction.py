@@ -4,7 +4,7 @@ Reads finished runs only. Equal runs give equal files.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from collapse_lm._util.files import write_atomically, writing
@@ -29,26 +29,15 @@ _FIGURES = (
     ("phase", PHASE, phase_figure),
 )
 
-# What a sweep may vary for its runs to be such a group; the first that fits is taken.
-_VARIES = {
-    LEARNING_RATE: {"training.learning_rate"},
-    SIZE: {"model"},
-    PHASE: {"training.learning_rate", "sampling.temperature", "sampling.max_new_tokens"},
-}
-_OTHER = "sweep"  # runs that differ in something else
+_OTHER = "sweep"  # runs that differ in something that no figure of ours shows
 
 
-def write_sweep(
-    varied: Collection[str], runs: Sequence[RunReader], out: Path, planned: int
-) -> bool:
-    """Write what finished runs of a sweep show; return whether that is more than tables.
-
-    Runs that differ in learning rate, in model, or in learning rate, temperature and
-    sample length give what `write_reproduction` writes; others tables of the runs and
-    of their updates, as no figure of ours knows what sets them apart.
+def write_sweep(group: str | None, runs: Sequence[RunReader], out: Path, planned: int) -> None:
+    """Write what finished runs of a sweep show.
 
     Args:
-        varied: dotted configuration keys in which the runs differ, the seed aside.
+        group: "learning rate", "size" or "phase", whose runs give what
+            `write_reproduction` writes; None gives tables of the runs and their updates.
         runs: run directories.
         out: made where it does not exist.
         planned: number of runs of the sweep.
@@ -56,16 +45,14 @@ def write_sweep(
     Raises:
         MachineError: where the disk does not take a file.
     """
-    group = next((name for name, keys in _VARIES.items() if keys.issuperset(varied)), None)
-    if group:
+    if group is not None:
         write_reproduction({group: runs}, out, {group: planned})
-        return True
+        return
     found, left_out = _measure({_OTHER: runs})
     with writing(out):
         (out / "tables").mkdir(parents=True, exist_ok=True)
     write_atomically(out / "tables" / "runs.csv", runs_table(found, left_out))
     write_atomically(out / "tables" / "updates.csv", updates_table(found))
-    return False
 
 
 def write_reproduction(

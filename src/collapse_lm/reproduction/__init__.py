@@ -1,4 +1,4 @@
-"""The paper, reproduced: which runs each figure and table needs, and doing them."""
+"""The paper, reproduced: which runs each figure and table needs, and doing them. No torch."""
 
 from collapse_lm.reproduction.plan import Scale, Target, sweeps_for
 

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from collapse_lm.config import LENGTH
 from collapse_lm.pretraining.recipe import Recipe
 from collapse_lm.sweeps import SweepSpec
+from collapse_lm.sweeps.groups import LEARNING_RATE, MODEL, RATE, SIZE
 
-LEARNING_RATE, SIZE = "learning rate", "size"  # the groups that the analysis knows
 LADDER = Recipe().sizes  # width x depth of the embedded models of Figure 3
+_EVERY = "evaluation.every"
+_SHORT_END = {"collapse.aftermath": 5, "run.checkpoints_kept": 0}  # of the embedded runs
 _HUB = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 
 
@@ -66,14 +69,13 @@ def _embedded_rates(corpora: Sequence[str]) -> SweepSpec:
     return SweepSpec(
         base="quickstart",
         set={
-            "run.max_updates": 200,
+            LENGTH: 200,
             "evaluation.corpora": ["sotu", "sotu-19th", *corpora],
             "evaluation.tokens": 1024,
-            "evaluation.every": 5,
-            "collapse.aftermath": 5,
-            "run.checkpoints_kept": 0,
+            _EVERY: 5,
+            **_SHORT_END,
         },
-        grid={"training.learning_rate": [1e-5, 3e-5, 1e-4, 3e-4]},
+        grid={RATE: [1e-5, 3e-5, 1e-4, 3e-4]},
         seeds=[0, 1, 2],
     )
 
@@ -83,14 +85,13 @@ def _embedded_sizes(ladder: Path) -> SweepSpec:
     return SweepSpec(
         base="quickstart",
         set={
-            "run.max_updates": 600,
-            "training.learning_rate": 2e-5,
+            LENGTH: 600,
+            RATE: 2e-5,
             "evaluation.context": 256,
-            "evaluation.every": 1,
-            "collapse.aftermath": 5,
-            "run.checkpoints_kept": 0,
+            _EVERY: 1,
+            **_SHORT_END,
         },
-        grid={"model": [str((ladder / size).resolve()) for size in LADDER]},
+        grid={MODEL: [str((ladder / size).resolve()) for size in LADDER]},
         seeds=[0, 1, 2, 3, 4],
     )
 
@@ -99,8 +100,8 @@ def _paper_rates(models: Path | None) -> SweepSpec:
     """Rates around the two that are known: 2e-5 of Table 1 and 4e-5 of the published code."""
     return SweepSpec(
         base="paper",
-        set={"model": _model(models, "gpt2")},
-        grid={"training.learning_rate": [1e-5, 2e-5, 4e-5, 1e-4]},
+        set={MODEL: _model(models, "gpt2")},
+        grid={RATE: [1e-5, 2e-5, 4e-5, 1e-4]},
         seeds=[0, 1, 2, 3, 4],
     )
 
@@ -108,7 +109,7 @@ def _paper_rates(models: Path | None) -> SweepSpec:
 def _paper_sizes(models: Path | None) -> SweepSpec:
     return SweepSpec(
         base="paper",
-        grid={"model": [_model(models, name) for name in _HUB]},
+        grid={MODEL: [_model(models, name) for name in _HUB]},
         seeds=[0, 1, 2, 3, 4],
     )
 

@@ -17,7 +17,7 @@ from collapse_lm.errors import Problem, UserError
 from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.layout import holds_run
 from collapse_lm.sweeps.plan import Plan, PlannedRun, plan_sweep
-from collapse_lm.sweeps.progress import RunState, state_of
+from collapse_lm.sweeps.progress import RunProgress, progress_of
 from collapse_lm.sweeps.spec import SweepSpec, parse_sweep
 
 SPEC = "sweep.yaml"
@@ -35,12 +35,15 @@ class SweepFolder:
         return self.path / "logs"
 
     def run_path(self, run: PlannedRun) -> Path:
-        """The run directory of a planned run."""
-        return self.path / "runs" / run.name
+        """The run directory of a planned run, also where an earlier release named it."""
+        runs = self.path / "runs"
+        if run.former_name is not None and holds_run(runs / run.former_name):
+            return runs / run.former_name
+        return runs / run.name
 
-    def states(self, plan: Plan) -> list[tuple[PlannedRun, RunState]]:
-        """How far every run of a plan is."""
-        return [(run, state_of(run, self.run_path(run))) for run in plan.runs]
+    def progress(self, plan: Plan) -> list[tuple[PlannedRun, RunProgress]]:
+        """How far every run of a plan is, each read with all its rows."""
+        return [(run, progress_of(run, self.run_path(run))) for run in plan.runs]
 
     def open(self, spec: SweepSpec) -> None:
         """Make the folder, or check that it is of the same sweep (which may have grown).
@@ -117,6 +120,6 @@ def _tell(place: Path) -> str:
         plan = SweepFolder(place).plan()
     except UserError as error:
         return f"damaged: {error.problems[0].where}: {error.problems[0].got}"
-    counts = Counter(state.progress for _, state in SweepFolder(place).states(plan))
-    told = ", ".join(f"{count} {progress}" for progress, count in sorted(counts.items()))
+    counts = Counter(progress.state for _, progress in SweepFolder(place).progress(plan))
+    told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     return f"{len(plan.runs)} runs: {told}"

@@ -1,40 +1,110 @@
-"""How far a planned run is, as its directory tells."""
+"""How far a planned run is, as its directory tells: once with all its rows, or at a glance."""
 
+import json
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from collapse_lm.config import LENGTH
+from collapse_lm._util.files import require_regular
+from collapse_lm.config import LENGTH, Config
 from collapse_lm.errors import UserError
 from collapse_lm.rundir import RunReader, has_writer
-from collapse_lm.rundir.layout import holds_run
+from collapse_lm.rundir.layout import UPDATES, holds_run
 from collapse_lm.rundir.resume import read_run
 from collapse_lm.sweeps.plan import PlannedRun
 
-Progress = Literal["missing", "running", "unfinished", "done", "damaged"]
+State = Literal["missing", "running", "unfinished", "done", "damaged"]
+_TAIL = 1 << 16  # bytes from the end of a row file, in which its last row is looked for
 
 
 @dataclass(frozen=True)
-class RunState:
-    """Where a planned run stands, and what is wrong with it if something is."""
+class RunProgress:
+    """Where a planned run stands, and what it found, or what is wrong with it."""
 
-    progress: Progress
+    state: State
     update: int = 0
     told: str = ""
 
 
-def state_of(run: PlannedRun, path: Path) -> RunState:
-    """Read how far a run is; never raises for what a directory holds."""
+def progress_of(run: PlannedRun, path: Path) -> RunProgress:
+    """Read a run with all its rows; never raises for what a directory holds."""
     if not holds_run(path):
-        return RunState("missing")
+        return RunProgress("missing")
     try:
-        found, length = read_run(path), run.config.run.max_updates
-        if length > found.config.run.max_updates:  # a longer run than asked for will do
-            found = read_run(path, [f"{LENGTH}={length}"])
-        rows = RunReader(path).updates()
+        found = read_run(path)
+        more = _more(run.config, found.config)
+        if more:
+            found = read_run(path, more)
+        return _ended(path) if found.is_over else _open_ended(path)
     except (UserError, OSError, ValueError) as error:
-        return RunState("damaged", told=str(error))
-    update = rows[-1]["update"] if rows else 0
-    if found.is_over:
-        return RunState("done", update, str((RunReader(path).summary() or {}).get("reason", "")))
-    return RunState("running" if has_writer(path) else "unfinished", update)
+        return RunProgress("damaged", told=str(error))
+
+
+def glance_at(run: PlannedRun, path: Path) -> RunProgress:
+    """Tell the same of a run that is known to be sound, from a few bytes of it.
+
+    Reads manifest, summary and the last row, however many rows there are.
+    """
+    try:
+        if not holds_run(path):
+            return RunProgress("missing")
+        return _ended(path) if _is_over(run, path) else _open_ended(path)
+    except (UserError, OSError, ValueError, LookupError, TypeError) as error:
+        return RunProgress("damaged", told=str(error))
+
+
+def last_update(rows: Path) -> int:
+    """The update of the last whole row of a row file, 0 where there is none.
+
+    Raises:
+        OSError, ValueError, LookupError, TypeError: for a file of something else.
+    """
+    require_regular(rows)
+    with rows.open("rb") as file:
+        end, size = file.seek(0, os.SEEK_END), _TAIL
+        while True:
+            start = max(0, end - size)
+            file.seek(start)
+            lines = file.read(end - start).split(b"\n")[:-1]  # what follows is no whole row
+            whole = lines[1:] if start else lines  # the first may have been cut
+            if whole or not start:
+                return int(json.loads(whole[-1])["update"]) if whole else 0
+            size *= 4
+
+
+def _more(asked: Config, had: Config) -> list[str]:
+    """The overrides that lengthen a run; a longer one than is asked for will do."""
+    words = []
+    if asked.run.max_updates > had.run.max_updates:
+        words.append(f"{LENGTH}={asked.run.max_updates}")
+    if asked.run.max_minutes != had.run.max_minutes:
+        words.append(f"run.max_minutes={json.dumps(asked.run.max_minutes)}")
+    return words
+
+
+def _is_over(run: PlannedRun, path: Path) -> bool:
+    """What `read_run` says of a run whose files belong together."""
+    manifest, config = RunReader(path).manifest(), run.config
+    if manifest["status"] == "diverged":
+        return True
+    summary = RunReader(path).summary() if manifest["status"] == "finished" else None
+    if summary is None:
+        return False
+    minutes = math.inf if config.run.max_minutes is None else config.run.max_minutes
+    return bool(
+        (summary["collapsed"] and config.collapse.stop)
+        or summary["updates"] >= config.run.max_updates
+        or manifest.get("seconds", 0) >= 60 * minutes
+    )
+
+
+def _ended(path: Path) -> RunProgress:
+    summary = RunReader(path).summary() or {}
+    return RunProgress("done", int(summary.get("updates", 0)), str(summary.get("reason", "")))
+
+
+def _open_ended(path: Path) -> RunProgress:
+    update = last_update(path / UPDATES)
+    return RunProgress("running" if has_writer(path) else "unfinished", update)

@@ -11,9 +11,10 @@ Knows nothing of the runs that this stands for (see `plan`).
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -52,6 +53,8 @@ def with_overrides(spec: SweepSpec, overrides: Iterable[str]) -> SweepSpec:
     Raises:
         UserError: for a string of another form, and for a key that the sweep varies.
     """
+    if isinstance(overrides, str):
+        raise UserError.single("overrides", repr(overrides), "a list of key=value strings")
     varied = {"seed", *spec.grid, *(key for run in spec.runs for key in run)}
     values, problems = dict(spec.set), list[Problem]()
     for override in overrides:
@@ -71,6 +74,28 @@ def with_overrides(spec: SweepSpec, overrides: Iterable[str]) -> SweepSpec:
 def sweep_names() -> list[str]:
     """Names of the sweeps that ship with the package, sorted."""
     return sorted(item.name.removesuffix(".yaml") for item in _SWEEPS.iterdir())
+
+
+def read_sweep(sweep: object) -> SweepSpec:
+    """Read a sweep by name, path or content.
+
+    Raises:
+        UserError: for what is none; all mistakes of one together.
+    """
+    if isinstance(sweep, SweepSpec):
+        return sweep
+    if isinstance(sweep, Mapping):
+        spec = _validated(dict(sweep), "sweep")
+        return spec if "seeds" in spec.model_fields_set else _with_seed_of_base(spec)
+    if isinstance(sweep, (str, Path)):
+        return load_sweep(str(sweep))
+    got = type(sweep).__name__
+    raise UserError.single("sweep", got, "a name, a path, or a mapping as in a sweep file")
+
+
+def name_of(sweep: object) -> str:
+    """What a sweep is called: after its file, or plainly `sweep`."""
+    return Path(sweep).stem if isinstance(sweep, (str, Path)) else "sweep"
 
 
 def load_sweep(reference: str) -> SweepSpec:
@@ -101,10 +126,14 @@ def _with_seed_of_base(spec: SweepSpec) -> SweepSpec:
 
 def parse_sweep(path: str) -> SweepSpec:
     """Read a sweep file as it is."""
+    return _validated(read_yaml(path), path)
+
+
+def _validated(tree: object, where: str) -> SweepSpec:
     try:
-        return SweepSpec.model_validate(read_yaml(path))
+        return SweepSpec.model_validate(tree)
     except ValidationError as error:
-        raise UserError([_problem(path, details) for details in error.errors()]) from None
+        raise UserError([_problem(where, details) for details in error.errors()]) from None
 
 
 def _problem(path: str, details: Any) -> Problem:

@@ -13,11 +13,11 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from collapse_lm.sweeps.engines.base import Ended, Status, Task, start_or_resume, use_threads
@@ -186,9 +186,26 @@ class _Starter:
         process = context.Process(
             target=_work, args=(theirs, self.threads, device, log, os.getpid()), daemon=True
         )
-        process.start()
+        with _without_the_callers_script():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
+
+
+@contextmanager
+def _without_the_callers_script() -> Iterator[None]:
+    """Keep a worker from running the script that asks for the sweep once more.
+
+    A process that is spawned imports the file of `__main__`, for functions that may be
+    defined there; a worker needs none of them, and a script without a guard would begin
+    its sweep again in every worker.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 # --- in the worker -----------------------------------------------------------------------------
