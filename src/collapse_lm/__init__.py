@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from collapse_lm.measures import CollapseRule, Observation, find_loop, judge, measure_samples
     from collapse_lm.measures.validation import evaluate
     from collapse_lm.models.load import load_model
+    from collapse_lm.reproduction.api import ReproductionResult, reproduce
     from collapse_lm.rundir import RunReader
     from collapse_lm.rundir.session import RunResult, resume, run
     from collapse_lm.sampling import Filters, sample
+    from collapse_lm.sweeps.api import SweepResult, sweep
 
 _HOMES = {
     "config": ("Config", "load_config"),
@@ -34,9 +36,11 @@ _HOMES = {
     "loop": ("Experiment", "RunState", "self_train"),
     "measures": ("CollapseRule", "Observation", "find_loop", "judge", "measure_samples"),
     "models.load": ("load_model",),
+    "reproduction.api": ("ReproductionResult", "reproduce"),
     "rundir": ("RunReader",),
     "rundir.session": ("RunResult", "resume", "run"),
     "sampling": ("Filters", "sample"),
+    "sweeps.api": ("SweepResult", "sweep"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -49,9 +53,11 @@ __all__ = [
     "Filters",
     "MachineError",
     "Observation",
+    "ReproductionResult",
     "RunReader",
     "RunResult",
     "RunState",
+    "SweepResult",
     "UserError",
     "__version__",
     "evaluate",
@@ -60,10 +66,12 @@ __all__ = [
     "load_config",
     "load_model",
     "measure_samples",
+    "reproduce",
     "resume",
     "run",
     "sample",
     "self_train",
+    "sweep",
 ]
 
 
