@@ -5,7 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.config import flat, load_config
+from collapse_lm.config.identity import flat_values
+from collapse_lm.config.load import read_yaml
 from collapse_lm.errors import UserError
 from collapse_lm.rundir import RunReader, find_runs
 from collapse_lm.rundir.layout import CONFIG
@@ -55,7 +56,7 @@ def _run_row(name: str, reader: RunReader) -> TableRow:
         key: summary.get(key) for key in ("collapsed", "collapse_update", "updates", "reason")
     }
     facts = {"run": name, "status": manifest["status"], **ending}
-    return {**facts, **flat(load_config(reader.path / CONFIG))}
+    return {**facts, **flat_values(read_yaml(str(reader.path / CONFIG)))}
 
 
 def _update_rows(name: str, reader: RunReader) -> Iterator[TableRow]:

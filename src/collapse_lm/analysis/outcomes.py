@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.config import Config, load_config
+from collapse_lm.config import CollapseRule, Config, load_config
 from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Row, label
 from collapse_lm.measures.rule import judge
@@ -23,7 +23,8 @@ ENDED = ("finished", "diverged")  # other runs stopped for reasons that say noth
 LAST = 5  # samples that stand for the end of a run
 # What a record that was cut, mutated or made up makes Python raise past the check of its shape.
 DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-REPETITIVE = {"loop_share": 0.5, "seq_rep_4": 0.6}  # a sample is repetitive from either on
+# A sample is repetitive from either on: the defaults of the collapse rule.
+REPETITIVE = {n: float(CollapseRule.model_fields[n].default) for n in ("loop_share", "seq_rep_4")}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ _VERSION_1 = {
 
 def flat(config: Config) -> dict[str, Any]:
     """Return the values of a configuration by dotted key."""
+    return flat_values(config.model_dump(mode="json"))
+
+
+def flat_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a nested mapping by dotted key."""
     found: dict[str, Any] = {}
 
     def visit(tree: Mapping[str, Any], prefix: str) -> None:
@@ -47,7 +52,7 @@ def flat(config: Config) -> dict[str, Any]:
             else:
                 found[prefix + key] = value
 
-    visit(config.model_dump(mode="json"), "")
+    visit(values, "")
     return found
 
 

@@ -2,8 +2,8 @@
 
 A part of ours is a class of this package; a part of another package registers its class
 by entry point in the group of its place (`collapse_lm.sources`, `.objectives`,
-`.optimizers`, `.measures`, `.observers`) and is named `package:kind`. Such a class is loaded when it is
-named, never before.
+`.optimizers`, `.measures`, `.observers`) and is named `package:kind`. Such a class is
+loaded when it is named, never before.
 """
 
 from collections.abc import Callable, Mapping

@@ -113,11 +113,7 @@ def cox(
     note = _undefined(kept)
     found = None if note else fit(kept)
     described = iter(_describe(found, kept.unit, confidence) if found else [])
-    null = (
-        partial_likelihood(sets_of(kept), np.zeros(varies.sum()))[0]
-        if data.observed.any()
-        else math.nan
-    )
+    null = partial_likelihood(sets_of(kept), np.zeros(varies.sum()))[0]
     return CoxFit(
         covariates=tuple(
             replace(next(described), name=name)
@@ -129,7 +125,7 @@ def cox(
         collapses=int(data.observed.sum()),
         confidence=confidence,
         log_likelihood=found.value if found else math.nan,
-        null_log_likelihood=null,
+        null_log_likelihood=null if data.observed.any() else math.nan,
         note=note,
     )
 
