@@ -122,7 +122,8 @@ def test_a_line_without_end_takes_time_and_memory_in_proportion(
 ):
     """In a process of its own, whose peak is known. Where it does not fit, it is refused."""
     model, word = (gpt2_dir, "a") if kind == "one word" else (word_model, PROSE.replace("\n", " "))
-    size = LINE if kind == "words" or IS_FULL else LINE // 5  # each letter of one word is a token
+    size = LINE if IS_FULL else LINE * 2 // 5
+    size = size if kind == "words" or IS_FULL else size // 2  # each letter of one word is a token
     path = tmp_path / "line.txt"
     path.write_text((word * (size // len(word) + 1))[:size])
     arguments = ["eval", model, "--corpus", f"text:{path}", "--context", "64", "--tokens", "64"]

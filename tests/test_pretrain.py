@@ -35,6 +35,7 @@ from collapse_lm.pretraining.tokenizer import END, encode, encode_corpus, train_
 from collapse_lm.pretraining.train import batch_loss, draw_windows, pretrain, rate_share
 
 from commands import call, command
+from hostile import call as call_here
 
 COMPUTE = choose_compute("float32")
 
@@ -516,17 +517,18 @@ def test_the_command_trains_and_then_keeps(corpus_file, tmp_path):
     assert done.stderr == ""
     assert re.search(r"32x2  step +16  tokens +4,096  loss \d\.\d{3}  lr 4.2e-04", done.stdout)
     assert len(re.findall(r"held-out \d\.\d{3} nats/token, \d\.\d{3} bits/byte", done.stdout)) == 2
-    again = call("pretrain", *arguments, "--out", "lad", cwd=tmp_path)
-    assert again.stdout.count("kept, finished before by this recipe") == 2
-    refused = call("pretrain", *arguments, "--out", "lad", "--seed", "1", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert "2 problems" in refused.stderr
-    assert "a model of another recipe" in refused.stderr
+    again = call_here("pretrain", *arguments, "--out", tmp_path / "lad")
+    assert again.out.count("kept, finished before by this recipe") == 2
+    refused = call_here("pretrain", *arguments, "--out", tmp_path / "lad", "--seed", "1")
+    assert refused.code == 2
+    assert "2 problems" in refused.err
+    assert "a model of another recipe" in refused.err
 
 
 def test_a_run_starts_from_a_model_of_the_ladder(ladder, corpus_file, tmp_path):
     settings = [
         f"model={ladder[0] / '64x2'}",
+        "precision=float32",
         f"evaluation.corpora=text:{corpus_file}",
         "evaluation.context=32",
         "evaluation.tokens=200",

@@ -13,6 +13,7 @@ from collapse_lm.sweeps import plan_sweep
 from commands import call, settings
 from conftest import save, tiny_gpt2
 from gpt2_checkpoint import save_small_hub
+from hostile import call as call_here
 
 NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 
@@ -59,25 +60,21 @@ def test_everything_at_paper_scale_from_local_checkpoints(prose_file, tmp_path):
     )
     out = tmp_path / "out"
     words = ["reproduce", "all", "--scale", "paper", "--models", tmp_path / "models"]
-    words += ["--seeds", 1, "--out", out, "--jobs", 2, *small]
+    words += ["--seeds", 1, "--out", out, *small]
     done = call(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("4 runs, 0 done before") == 2
     claims = json.loads((out / "claims.json").read_text())
     assert len(claims) >= 6
-    assert {claim["verdict"] for claim in claims} <= {
-        "supported",
-        "not supported",
-        "undecided",
-        "not tested",
-    }
+    found = {claim["id"]: claim["verdict"] for claim in claims}
+    assert set(found.values()) == {"undecided", "not tested"}  # one seed decides nothing
     for name in ("figure2", "figure3"):
         assert (out / "figures" / f"{name}.svg").stat().st_size > 1000
     assert (out / "table1.txt").is_file()
     assert (out / "tables" / "runs.csv").read_text().count("\n") == 9
     before = (out / "claims.json").read_bytes()
-    again = call(*words)
-    assert again.stdout.count("4 runs, 4 done before") == 2
+    again = call_here(*words)
+    assert again.out.count("4 runs, 4 done before") == 2
     calls = list(map(json.loads, (out / "calls.jsonl").read_text().splitlines()))
     assert [(call["runs"], call["missing_before"], call["failed"]) for call in calls] == [
         (8, 8, 0),
@@ -85,7 +82,7 @@ def test_everything_at_paper_scale_from_local_checkpoints(prose_file, tmp_path):
     ]
     assert (out / "claims.json").read_bytes() == before
     words[1] = "fig2"  # what the others measured is not lost
-    assert call(*words).returncode == 0
+    assert call_here(*words).code == 0
     assert (out / "claims.json").read_bytes() == before
     assert (out / "figures" / "figure3.svg").is_file()
 
@@ -121,17 +118,18 @@ def test_a_model_that_is_missing_fails_only_its_runs(prose_file, tmp_path):
 
 def test_bad_settings_leave_nothing(prose_file, tmp_path):
     words = tiny_paper(tmp_path, tmp_path / "out", prose_file)
-    assert call("reproduce", "fig2", *words, "--set", "sampling.top_k=x").returncode == 2
-    assert call("reproduce", "fig2", *words, "--address", "here").returncode == 2
+    assert call_here("reproduce", "fig2", *words, "--set", "sampling.top_k=x").code == 2
+    assert call_here("reproduce", "fig2", *words, "--address", "here").code == 2
     assert not (tmp_path / "out").exists()
 
 
 def test_runs_that_do_not_compare_are_kept_out_of_one_folder(prose_file, tmp_path):
     save(tiny_gpt2(), tmp_path / "models" / "gpt2")
     words = tiny_paper(tmp_path / "models", tmp_path / "out", prose_file)
-    assert call("reproduce", "fig2", *words).returncode == 0
-    other = call("reproduce", "fig2", *words, "--set", "sampling.temperature=1")
-    assert other.returncode == 2
-    assert "set.sampling.temperature" in other.stderr
-    assert "not set, as in" in other.stderr
-    assert "choose another --out" in other.stderr
+    first = call_here("reproduce", "fig2", *words, "--set", "run.max_updates=1")
+    assert first.code == 0, first.err
+    other = call_here("reproduce", "fig2", *words, "--set", "sampling.temperature=1")
+    assert other.code == 2
+    assert "set.sampling.temperature" in other.err
+    assert "not set, as in" in other.err
+    assert "choose another --out" in other.err

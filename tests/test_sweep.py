@@ -6,36 +6,46 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
-from test_resume import wait_for_rows
 from test_run import untimed
 
-from collapse_lm.cli.sweep import Board
+from collapse_lm.cli.sweep import board
 from collapse_lm.config import load_config
 from collapse_lm.errors import UserError
 from collapse_lm.rundir.session import run
 from collapse_lm.sweeps import (
+    Plan,
     SweepFolder,
     SweepSpec,
     load_sweep,
     plan_sweep,
-    state_of,
+    progress_of,
     sweep_names,
     with_overrides,
 )
 from collapse_lm.sweeps.engines import Task, run_locally
 from collapse_lm.sweeps.engines.share import share_machine
+from collapse_lm.sweeps.progress import last_update
+from collapse_lm.sweeps.watch import Watch
 
 from commands import call, command
+from hostile import call as call_here
 
 
 @pytest.fixture
 def spec_file(tiny_overrides, tmp_path):
     """A sweep of two rates and two seeds over the tiny run, three updates each."""
+    return write_spec(tiny_overrides, tmp_path / "spec.yaml")
+
+
+def write_spec(tiny_overrides, path, **changes):
     fixed = dict(word.split("=", 1) for word in tiny_overrides)
     fixed["evaluation.corpora"] = fixed["evaluation.corpora"].strip("[]")
     del fixed["training.learning_rate"]
@@ -45,8 +55,7 @@ def spec_file(tiny_overrides, tmp_path):
         "grid": {"training.learning_rate": [1e-3, 3e-3]},
         "seeds": 2,
     }
-    path = tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(tree))
+    path.write_text(yaml.safe_dump(tree | changes))
     return path
 
 
@@ -181,27 +190,32 @@ def test_a_sweep_may_grow_and_not_become_another(tmp_path):
 # --- doing ------------------------------------------------------------------------------------
 
 
-def test_a_sweep_does_every_run_as_run_does_it_and_then_nothing(spec_file, tmp_path):
+def test_a_sweep_does_every_run_as_run_does_it_and_then_nothing(tiny_overrides, tmp_path):
+    spec_file = write_spec(tiny_overrides, tmp_path / "spec.yaml", seeds=1)
     out = tmp_path / "out"
-    planned = call("sweep", spec_file, "--out", out, "--dry-run")
-    assert planned.returncode == 0, planned.stderr
-    assert "4 runs, 4 to do: at most about 0 h" in planned.stdout
-    assert not out.exists()
-    first = call("sweep", spec_file, "--out", out, "--jobs", 2)
+    first = call("sweep", spec_file, "--out", out)
     assert first.returncode == 0, first.stderr
-    assert "this time: 4 done" in first.stdout
+    assert "this time: 2 done" in first.stdout
     for path in runs_of(out):
         alone = run(load_config(path / "config.yaml"), tmp_path / path.name).directory
         assert untimed(alone) == untimed(path)
-    listed = call("ls", tmp_path).stdout
-    assert f"sweep {out}: 4 runs: 4 done" in listed
+    listed = call_here("ls", tmp_path).out
+    assert f"sweep {out}: 2 runs: 2 done" in listed
     assert "0.003" in listed
-    again = call("sweep", spec_file, "--out", out)
-    assert "4 runs, 4 done before" in again.stdout
-    assert "nothing to do" in again.stdout
-    longer = call("sweep", spec_file, "--out", out, "--set", "run.max_updates=5")
-    assert "this time: 4 done" in longer.stdout
-    assert [untimed(path)[-1]["update"] for path in runs_of(out)] == [5] * 4
+    again = call_here("sweep", spec_file, "--out", out)
+    assert "2 runs, 2 done before" in again.out
+    assert "nothing to do" in again.out
+    longer = call_here("sweep", spec_file, "--out", out, "--set", "run.max_updates=5")
+    assert "this time: 2 done" in longer.out
+    assert [untimed(path)[-1]["update"] for path in runs_of(out)] == [5] * 2
+
+
+def test_a_dry_run_tells_how_long_and_makes_nothing(spec_file, tmp_path):
+    planned = call("sweep", spec_file, "--out", tmp_path / "out", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "4 runs, 4 to do: at most about 0 h" in planned.stdout
+    assert planned.stdout.count("missing  0 updates") == 4
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -218,10 +232,15 @@ def test_a_sweep_does_every_run_as_run_does_it_and_then_nothing(spec_file, tmp_p
 )
 def test_a_sweep_shows_what_its_runs_did(grid, figures, spec_file, tmp_path):
     tree = yaml.safe_load(spec_file.read_text()) | {"grid": grid, "seeds": 1}
-    tree["set"]["run.max_updates"] = 2
+    tree["set"]["run.max_updates"] = 1
     spec_file.write_text(yaml.safe_dump(tree))
-    done = call("sweep", spec_file, "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    folder = SweepFolder(tmp_path / "out")
+    folder.open(load_sweep(str(spec_file)))
+    for planned in folder.plan().runs:  # done here, so that no worker has to start
+        run(planned.config, folder.run_path(planned))
+    done = call_here("sweep", spec_file, "--out", folder.path)
+    assert done.code == 0, done.err
+    assert "nothing to do" in done.out
     rows = (tmp_path / "out" / "tables" / "runs.csv").read_text().splitlines()
     runs = 1
     for values in grid.values():
@@ -229,31 +248,37 @@ def test_a_sweep_shows_what_its_runs_did(grid, figures, spec_file, tmp_path):
     assert len(rows) == 1 + runs
     if figures is None:
         assert not (tmp_path / "out" / "figures").exists()
-        assert "claims" not in done.stdout
+        assert "claims" not in done.out
     else:
         assert {path.stem for path in (tmp_path / "out" / "figures").glob("*.svg")} == figures
         assert (tmp_path / "out" / "claims.md").is_file()
 
 
-def test_a_killed_sweep_finishes_only_what_is_missing(spec_file, tmp_path):
+def test_a_killed_sweep_finishes_only_what_is_missing(tiny_overrides, tmp_path):
+    spec_file = write_spec(tiny_overrides, tmp_path / "spec.yaml", seeds=1)
     out = tmp_path / "out"
-    words = ("sweep", spec_file, "--out", out, "--set", "run.max_updates=150")
+    words = ("sweep", spec_file, "--out", out, "--set", "run.max_updates=40")
     words += ("--set", "collapse.stop=false", "--set", "run.checkpoint_every=10")
+
+    def finished():
+        manifests = {path: (path / "manifest.json").read_bytes() for path in runs_of(out)}
+        return {path: text for path, text in manifests.items() if b'"finished"' in text}
+
     with subprocess.Popen(command(*words), start_new_session=True) as process:
         limit = time.monotonic() + 120
-        while not any(out.glob("runs/*/summary.json")) and time.monotonic() < limit:
+        while not finished() and time.monotonic() < limit:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
-    done_before = {path: (path / "manifest.json").read_bytes() for path in runs_of(out)}
-    done_before = {p: b for p, b in done_before.items() if b'"finished"' in b}
+    done_before = finished()
     again = call(*words)
     assert again.returncode == 0, again.stderr
     assert "this time: " in again.stdout
-    assert len(runs_of(out)) == 4
+    assert len(done_before) == 1
+    assert len(runs_of(out)) == 2
     for path, manifest in done_before.items():
         assert (path / "manifest.json").read_bytes() == manifest
     for path in runs_of(out):
-        assert untimed(path)[-1]["update"] == 150
+        assert untimed(path)[-1]["update"] == 40
 
 
 def test_ls_names_a_damaged_sweep_and_counts_what_is_missing(spec_file, tmp_path):
@@ -274,7 +299,8 @@ def test_a_signal_ends_a_sweep_with_checkpoints(spec_file, tmp_path):
     with subprocess.Popen(command(*words), stdout=subprocess.PIPE, text=True) as process:
         while not (found := list(out.glob("runs/*/updates.jsonl"))):
             time.sleep(0.05)
-        wait_for_rows(found[0].parent, 5)
+        while last_update(found[0]) < 5:
+            time.sleep(0.05)
         process.terminate()
         printed = process.communicate(timeout=60)[0]
     assert process.returncode == 143
@@ -293,8 +319,8 @@ def tasks_of(spec_file, tmp_path, *changes, seeds=2):
 
 
 def test_a_worker_that_dies_takes_nothing_with_it(spec_file, tmp_path):
-    changes = ("run.max_updates=60", "collapse.stop=false", "run.checkpoint_every=10")
-    plan, folder, tasks = tasks_of(spec_file, tmp_path, *changes)
+    changes = ("run.max_updates=40", "collapse.stop=false", "run.checkpoint_every=10")
+    plan, folder, tasks = tasks_of(spec_file, tmp_path, *changes, seeds=1)
     victim, killed = tasks[0].path, []
 
     def kill_once():
@@ -312,7 +338,7 @@ def test_a_worker_that_dies_takes_nothing_with_it(spec_file, tmp_path):
     assert manifest["resumed_after"]
     alone = run(tasks[0].config, tmp_path / "alone").directory
     assert untimed(alone) == untimed(victim)
-    assert {state_of(r, folder.run_path(r)).progress for r in plan.runs} == {"done"}
+    assert {progress_of(r, folder.run_path(r)).state for r in plan.runs} == {"done"}
 
 
 def test_a_worker_that_dies_before_it_takes_its_run_is_replaced(spec_file, tmp_path):
@@ -350,41 +376,173 @@ def test_a_worker_that_never_lives_fails_its_runs(spec_file, tmp_path, monkeypat
 
 def test_the_live_table_shows_every_state(spec_file, tmp_path):
     plan, folder, tasks = tasks_of(spec_file, tmp_path, seeds=1)
-    assert [e.status for e in run_locally(tasks[:1], jobs=1, threads=1, logs=folder.logs)] == [
-        "done"
-    ]
+    run(tasks[0].config, tasks[0].path)
     console = Console(file=io.StringIO(), width=160)
-    console.print(Board(plan, folder).table())
+    console.print(board(Watch(folder, folder.progress(plan))))
     shown = console.file.getvalue()
     assert all(run.name in shown for run in plan.runs)
     assert "3/3" in shown
     assert "1 done, 1 missing" in shown
 
 
+# --- looks at runs that others write ------------------------------------------------------------
+
+
+OPENED = []  # (path) of every file opened while a test counts; a hook of audit stays for good
+IS_COUNTING = []
+sys.addaudithook(
+    lambda event, arguments: (
+        OPENED.append(str(arguments[0])) if IS_COUNTING and event == "open" else None
+    )
+)
+
+
+@pytest.fixture
+def reads():
+    """The names of the run files that were opened since the last question."""
+    IS_COUNTING.append(True)
+
+    def opened():
+        names = [Path(path).name for path in OPENED]
+        OPENED.clear()
+        return [name for name in names if name.endswith((".json", ".jsonl", ".yaml"))]
+
+    yield opened
+    IS_COUNTING.clear()
+    OPENED.clear()
+
+
+def add_rows(path, *updates):
+    with (path / "updates.jsonl").open("a") as file:
+        file.writelines(json.dumps({"update": update}) + "\n" for update in updates)
+
+
+def test_a_look_reads_nothing_of_a_run_that_did_not_change(spec_file, tmp_path, reads):
+    plan, folder, tasks = tasks_of(spec_file, tmp_path, "run.max_updates=900", seeds=1)
+    run(tasks[0].config, tasks[0].path, should_stop=lambda: True)  # interrupted at its first row
+    before = folder.progress(plan)
+    assert [(found.state, found.update) for _, found in before] == [
+        ("unfinished", 0),
+        ("missing", 0),
+    ]
+    watch = Watch(folder, before)
+    watch.look()
+    reads()
+    assert [found for _, found in watch.look()] == [found for _, found in before]
+    assert reads() == []
+
+
+def test_of_a_run_that_changed_a_look_reads_the_last_row_alone(spec_file, tmp_path, reads):
+    """Rows that no reader of all of them would take do not matter, however many there are."""
+    plan, folder, tasks = tasks_of(spec_file, tmp_path, "run.max_updates=900", seeds=1)
+    run(tasks[0].config, tasks[0].path, should_stop=lambda: True)
+    watch = Watch(folder, folder.progress(plan))
+    watch.look()
+    with (tasks[0].path / "updates.jsonl").open("a") as file:
+        file.write("no row\n" * 100_000)
+    add_rows(tasks[0].path, 70, 71)
+    reads()
+    assert watch.look()[0][1].update == 71
+    assert reads() == ["manifest.json", "updates.jsonl"]
+    assert progress_of(plan.runs[0], tasks[0].path).state == "damaged"
+
+
+def test_a_look_sees_a_run_begin_and_end(spec_file, tmp_path):
+    plan, folder, tasks = tasks_of(spec_file, tmp_path, "run.max_updates=2", seeds=1)
+    watch = Watch(folder, folder.progress(plan))
+    seen = []
+
+    def look():
+        seen.append(watch.look()[0][1])
+        return False
+
+    run(tasks[0].config, tasks[0].path, should_stop=look)
+    assert [(found.state, found.update) for found in seen] == [("running", u) for u in (0, 1, 2)]
+    assert watch.look()[0][1] == progress_of(plan.runs[0], tasks[0].path)
+    assert watch.look()[0][1].state == "done"
+    longer = tasks_of(spec_file, tmp_path, "run.max_updates=3", seeds=1)[0]
+    known = [
+        (planned, found) for planned, (_, found) in zip(longer.runs, watch.look(), strict=True)
+    ]
+    assert folder.progress(longer)[0][1].state == "unfinished"
+    assert Watch(folder, folder.progress(longer)).look()[0][1].state == "unfinished"
+    assert Watch(folder, known).look()[0][1].state == "done"  # as it was told
+
+
+def test_damage_stays_told_until_a_file_changes(spec_file, tmp_path):
+    plan, folder, tasks = tasks_of(spec_file, tmp_path, "run.max_updates=1", seeds=1)
+    run(tasks[0].config, tasks[0].path)
+    config = (tasks[0].path / "config.yaml").read_text()
+    (tasks[0].path / "config.yaml").write_text(config.replace("seed: 0", "seed: 1"))
+    watch = Watch(folder, folder.progress(plan))
+    assert watch.look()[0][1].state == "damaged"
+    assert "a configuration that is not the one of the run" in watch.look()[0][1].told
+
+
+@pytest.mark.parametrize(
+    ("content", "update"),
+    [
+        ("", 0),
+        ('{"update": 3', 0),
+        ('{"update": 3}\n', 3),
+        ('{"update": 3}\n{"upd', 3),
+        ('{"update": 3}\n{"update": 4, "long": "' + "x" * 300_000 + '"}\n', 4),
+        ("x" * 300_000 + '\n{"update": 5}\n{"update": 6, "lo', 5),
+    ],
+    ids=["empty", "cut", "one", "one and a half", "long", "tail"],
+)
+def test_the_last_whole_row_is_found_from_the_end(content, update, tmp_path):
+    (tmp_path / "updates.jsonl").write_text(content)
+    assert last_update(tmp_path / "updates.jsonl") == update
+
+
+def test_a_run_that_an_earlier_release_named_is_done(spec_file, tmp_path):
+    plan, folder, tasks = tasks_of(spec_file, tmp_path, "run.max_updates=1", seeds=1)
+    run(tasks[0].config, folder.path / "runs" / "as-it-was-called")
+    named = replace(plan.runs[0], former_name="as-it-was-called")
+    grown = Plan((named, replace(plan.runs[1], former_name="not-there")))
+    assert [found.state for _, found in folder.progress(grown)] == ["done", "missing"]
+    assert [reader.path.name for reader in folder.readers(grown)] == ["as-it-was-called"]
+    assert folder.run_path(grown.runs[1]).name == grown.runs[1].name
+
+
 def test_a_run_longer_than_asked_for_is_done(spec_file, tmp_path):
     _, folder, tasks = tasks_of(spec_file, tmp_path, seeds=1)
-    assert all(e.status == "done" for e in run_locally(tasks, jobs=1, threads=1, logs=folder.logs))
+    for task in tasks:
+        run(task.config, task.path)
     shorter, _, _ = tasks_of(spec_file, tmp_path, "run.max_updates=2", seeds=1)
-    assert {state.progress for _, state in folder.states(shorter)} == {"done"}
+    assert {found.state for _, found in folder.progress(shorter)} == {"done"}
 
 
 def test_a_run_that_fails_does_not_stop_the_rest(spec_file, tmp_path):
-    _, folder, tasks = tasks_of(spec_file, tmp_path)
+    _, folder, tasks = tasks_of(spec_file, tmp_path, "run.max_updates=1")
     tasks[1].path.parent.mkdir(parents=True)
     tasks[1].path.write_text("in the way")
-    ended = {e.name: e for e in run_locally(tasks, jobs=2, threads=1, logs=folder.logs)}
+    ended = {e.name: e for e in run_locally(tasks, jobs=1, threads=1, logs=folder.logs)}
     assert ended[tasks[1].name].status == "failed"
     assert "already in use" in ended[tasks[1].name].told
     assert [e.status for e in ended.values()].count("done") == 3
 
 
-def test_the_machine_is_divided(monkeypatch):
+@pytest.mark.parametrize(
+    ("gpus", "jobs", "divided"),
+    [
+        (0, None, (1, 8)),
+        (0, 4, (4, 2)),
+        (0, 3, (3, 2)),
+        (0, 16, (16, 1)),
+        (2, None, (2, 4)),
+        (2, 1, (1, 8)),
+    ],
+)
+def test_the_machine_is_divided(gpus, jobs, divided, monkeypatch):
+    """Eight threads; (jobs, threads of each), none of them with less than one thread."""
     import torch
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    one, four = share_machine(None), share_machine(4)
-    assert (one.jobs, one.threads) == (max(1, len(one.devices)), 8 // max(1, len(one.devices)))
-    assert (four.jobs, four.threads) == (4, 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    share = share_machine(jobs)
+    assert (share.jobs, share.threads) == divided
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch):
