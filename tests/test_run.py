@@ -91,10 +91,14 @@ def test_rows_hold_what_the_design_says(finished, prose_file):
     assert first.get("train.grad_norm") > 0
 
 
-def test_a_loop_has_a_period_in_the_row_and_only_a_loop(finished):
-    rows = RunReader(finished.directory).updates()[1:]
-    for row in rows:
-        assert ("text.loop_period" in row.values) == (row.get("text.loop_share") > 0)
+def test_a_loop_has_a_period_in_the_row_and_only_a_loop(finished, tiny_overrides, tmp_path):
+    greedy = do(tiny_overrides, tmp_path / "r", "sampling.temperature=0", "run.max_updates=1")
+    looping = RunReader(greedy.directory).updates()[1]
+    assert looping.get("text.loop_share") > 0
+    assert looping.values["text.loop_period"] >= 1
+    for row in RunReader(finished.directory).updates():
+        assert not row.values.get("text.loop_share")
+        assert "text.loop_period" not in row.values
 
 
 def test_samples_are_the_tokens_trained_on(finished):

@@ -77,10 +77,11 @@ class RunDirectory:
             with writing(self.path / name), (self.path / name).open("ab") as file:
                 file.truncate(len(kept))
 
-    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file as a whole or not at all."""
-        clean = json.loads(to_json(value))
+    def write_json(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a JSON file as a whole or not at all; return what a reader will find in it."""
+        clean: dict[str, Any] = json.loads(to_json(value))
         write_atomically(self.path / name, json.dumps(clean, indent=2, ensure_ascii=False) + "\n")
+        return clean
 
 
 def default_directory(name: str, seed: int) -> Path:

@@ -62,6 +62,8 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
         manifest = RunReader(path).manifest()
         status, digest = manifest["status"], manifest["config_sha256"]
     before = load_config(path / CONFIG)
+    if before.precision not in ("auto", manifest["precision"]):
+        raise _damaged(path / MANIFEST, "another precision than the configuration's")
     known = identity_1(before) if manifest["format_version"] == 1 else identity(before)
     if known != digest or before.seed != manifest["seed"]:
         raise _damaged(path / CONFIG, "a configuration that is not the one of the run")

@@ -290,8 +290,8 @@ class _Session:
     def _write_ending(self, status: str) -> dict[str, Any]:
         """Write the summary, and last the manifest: its status says that all is there."""
         is_short = self.parts.state.update < self.config.run.max_updates
-        summary = self.summing.result(status, "run.max_minutes" if is_short else "run.max_updates")
-        self.directory.write_json(SUMMARY, summary)
+        limit = "run.max_minutes" if is_short else "run.max_updates"
+        summary = self.directory.write_json(SUMMARY, self.summing.result(status, limit))
         seconds = round(time.perf_counter() - self._begin, 3)
         ending = {"status": status, "seconds": seconds}
         self.directory.write_json(MANIFEST, {**self.manifest, **ending})

@@ -22,6 +22,7 @@ from pydantic import (
 from collapse_lm.errors import UserError
 
 _Count = Annotated[int, Field(ge=0, lt=10**9)]
+_MOST_THREADS = 4096  # a resume starts as many as the manifest says
 _Text = InstanceOf[str]  # a decoded sample may hold a lone surrogate, which `str` refuses
 
 
@@ -134,7 +135,9 @@ class ManifestShape(_Shape):
     config_sha256: str | None = None
     model: _Model
     corpora: list[_Corpus]
-    precision: str
+    precision: Literal["float32", "bfloat16"]
+    device_type: Literal["cpu", "cuda"] | None = None
+    threads: Annotated[int, Field(ge=1, le=_MOST_THREADS)] | None = None
     seconds: Annotated[float, Field(ge=0)] = 0.0
     resumed_after: list[_Count] = []
 
