@@ -1,7 +1,5 @@
 """What an update and a resume cost does not grow with the length of the run."""
 
-import statistics
-import time
 from collections import Counter
 
 import pytest
@@ -13,20 +11,9 @@ from collapse_lm.measures.rule import Watch, judge
 from collapse_lm.rundir import reader as reading
 from collapse_lm.rundir.layout import SAMPLES, UPDATES
 
+from clock import Clock
+
 TINY = ["sampling.max_new_tokens=5", "evaluation.every=1000", "collapse.stop=false", "observers=[]"]
-
-
-class Clock:
-    """Notes when each update is over."""
-
-    def start(self, run):
-        self.times = [time.perf_counter()]
-
-    def update(self, record):
-        self.times.append(time.perf_counter())
-
-    def end(self, summary):
-        pass
 
 
 def test_an_update_late_in_a_run_costs_what_an_early_one_does(tiny_overrides, tmp_path):
@@ -34,8 +21,7 @@ def test_an_update_late_in_a_run_costs_what_an_early_one_does(tiny_overrides, tm
     clock, length = Clock(), ["run.max_updates=900", "training.learning_rate=1e-6"]
     words = [*tiny_overrides, *TINY, *length]
     collapse_lm.run("quickstart", tmp_path / "r", overrides=words, observers=[clock])
-    taken = [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]
-    early, late = (statistics.median(part) for part in (taken[20:220], taken[-200:]))
+    early, late = clock.medians(skip=20, count=200)
     assert late < 1.3 * early  # judging the whole series anew would be a multiple
 
 

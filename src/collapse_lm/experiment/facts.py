@@ -1,5 +1,6 @@
 """The numbers of an update that follow from its batch, its probe and its step."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -33,7 +34,10 @@ def facts(batch: Batch, probe: Batch, step: Step, learning_rate: float) -> dict[
     if not probe.texts:
         return values
     if probe is batch:
-        values |= {"probe.loss": step.loss, "probe.entropy": batch.values["draw.entropy"]}
+        values |= {
+            "probe.loss": step.loss,
+            "probe.entropy": batch.values.get("draw.entropy", math.nan),
+        }
     else:
         values |= {**probe.values, "probe.loss": _mean_loss(probe)}
     samples = [text.ids for text in probe.texts]

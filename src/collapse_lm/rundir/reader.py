@@ -1,11 +1,11 @@
 """A run directory that is only read, whatever process left it, in format 1 or 2."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from collapse_lm._util.files import require_regular
 from collapse_lm.measures.names import Row
@@ -13,6 +13,8 @@ from collapse_lm.rundir.layout import CONFIG, MANIFEST, ROW_FILES, SAMPLES, SUMM
 from collapse_lm.rundir.rowfile import begins_with, read_bytes, whole_lines
 from collapse_lm.rundir.rows import SampleRow, parse_row, parse_sample, require_series
 from collapse_lm.rundir.shape import ManifestShape, RecordError, SummaryShape, naming, parse
+
+T = TypeVar("T", Row, SampleRow)
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,7 @@ def rows_of(content: bytes) -> list[Row]:
     Raises:
         RecordError: naming the first line that is wrong.
     """
-    lines = enumerate(whole_lines(UPDATES, content), 1)
-    rows = [parse_row(f"{UPDATES}, line {number}", line) for number, line in lines]
-    require_series(UPDATES, rows, 0)
-    return rows
+    return _parsed(UPDATES, content, parse_row, first=0)
 
 
 def samples_of(content: bytes) -> list[SampleRow]:
@@ -105,9 +104,13 @@ def samples_of(content: bytes) -> list[SampleRow]:
     Raises:
         RecordError: naming the first line that is wrong.
     """
-    lines = enumerate(whole_lines(SAMPLES, content), 1)
-    rows = [parse_sample(f"{SAMPLES}, line {number}", line) for number, line in lines]
-    require_series(SAMPLES, rows, 1)
+    return _parsed(SAMPLES, content, parse_sample, first=1)
+
+
+def _parsed(name: str, content: bytes, parse_line: Callable[[str, str], T], first: int) -> list[T]:
+    lines = enumerate(whole_lines(name, content), 1)
+    rows = [parse_line(f"{name}, line {number}", line) for number, line in lines]
+    require_series(name, rows, first)
     return rows
 
 
