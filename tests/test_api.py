@@ -168,7 +168,10 @@ def test_a_figure_of_the_paper_is_reproduced(prose_file, tmp_path):
     assert (result.folder / "figures" / "figure2.svg").is_file()
     (call,) = map(json.loads, (result.folder / "calls.jsonl").read_text().splitlines())
     assert (call["runs"], call["missing_before"], call["failed"]) == (4, 4, 0)
-    assert call["words"] == ["collapse_lm.reproduce('fig2', 'paper')"]
+    words = ["--scale", "paper", "--models", str(tmp_path / "models"), "--seeds", "1"]
+    words += ["--out", str(tmp_path / "out"), "--engine", "local"]
+    sets = [word for setting in small for word in ("--set", setting)]
+    assert call["words"] == ["reproduce", "fig2", *words, *sets]  # the command that does the same
 
 
 def test_a_reproduction_can_be_stopped_before_it_makes_its_models(tmp_path):

@@ -1,7 +1,7 @@
 """`collapse_lm.reproduce`: what the command does, for Python."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,8 +70,7 @@ def reproduce(
         threads: see `sweep`.
         address: see `sweep`.
         gpus: see `sweep`.
-        should_stop: as for `sweep`; also ends the training of models, of which those that
-            are finished stay.
+        should_stop: as for `sweep`; also ends the training of models (finished ones stay).
         on_end: called with each run that ended in this call.
 
     Returns:
@@ -85,17 +84,18 @@ def reproduce(
     choice = EngineChoice(engine, jobs, threads, address, gpus)
     job = plan_reproduction(what, scale, models=models, seeds=seeds, out=out, overrides=overrides)
     job.open()
-    return _do(job, choice, should_stop, on_end)
+    return _do(job, choice, _as_command(job, models, seeds, choice), should_stop, on_end)
 
 
 def _do(
     job: ReproductionJob,
     engine: EngineChoice,
+    words: Sequence[str],
     should_stop: Callable[[], bool],
     on_end: OnEnd | None,
 ) -> ReproductionResult:
     """Train the ladder, do the sweeps, write and note the call, each unless it was stopped."""
-    call = Call.begin(job, [f"collapse_lm.reproduce({str(job.what)!r}, {str(job.scale)!r})"])
+    call = Call.begin(job, words)
     is_stopped = job.ladder is not None and not train_ladder(job.recipe(), job.ladder, should_stop)
     sweeps: dict[str, SweepResult] = {}
     for group, sweep in job.sweeps.items():
@@ -106,6 +106,19 @@ def _do(
     runs = [run for result in sweeps.values() for run in result.runs]
     call.note(sum(run.status in {"failed", "busy"} for run in runs))
     return ReproductionResult(job.out, sweeps, claims)
+
+
+def _as_command(
+    job: ReproductionJob,
+    models: Path | str | None,
+    seeds: int | None,
+    engine: EngineChoice,
+) -> list[str]:
+    """The words of the command that does the same, for calls.jsonl."""
+    known = {"scale": job.scale, "models": models, "seeds": seeds, "out": job.out, **asdict(engine)}
+    given = {key: value for key, value in known.items() if value}
+    words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
+    return ["reproduce", str(job.what), *words, *(w for o in job.overrides for w in ("--set", o))]
 
 
 class _StoppedError(Exception):

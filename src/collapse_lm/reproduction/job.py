@@ -32,6 +32,7 @@ class ReproductionJob:
         out: folder of the results.
         sweeps: by group of runs.
         ladder: folder of the models to train before the sweeps; None where none is needed.
+        overrides: that every run got.
     """
 
     what: Target
@@ -39,6 +40,7 @@ class ReproductionJob:
     out: Path
     sweeps: Mapping[str, SweepJob]
     ladder: Path | None
+    overrides: tuple[str, ...]
 
     def open(self) -> None:
         """Make the folders, or see that they are of these sweeps.
@@ -93,17 +95,20 @@ def plan_reproduction(
     """
     target, chosen = _member(Target, "what", what), _member(Scale, "scale", scale)
     folder = Path(out)
+    words = overrides if isinstance(overrides, str) else tuple(overrides)  # a text is refused below
     is_embedded = chosen is Scale.embedded
     place = Path(models) if models is not None else folder / "ladder" if is_embedded else None
     specs = sweeps_for(target, chosen, place, _further_corpora())
     sweeps = {
         group: SweepJob.of(
-            with_overrides(_with_seeds(spec, seeds), overrides), _folder(folder, group).path
+            with_overrides(_with_seeds(spec, seeds), words), _folder(folder, group).path
         )
         for group, spec in specs.items()
     }
     needs_ladder = is_embedded and SIZE in sweeps and models is None
-    return ReproductionJob(target, chosen, folder, sweeps, place if needs_ladder else None)
+    return ReproductionJob(
+        target, chosen, folder, sweeps, place if needs_ladder else None, tuple(words)
+    )
 
 
 def _member(kind: type[Kind], where: str, word: str) -> Kind:
