@@ -17,6 +17,7 @@ import torch
 
 import collapse_lm
 
+from clock import Clock
 from conftest import byte_tokenizer, tiny_gpt2
 
 LIMIT = 1.1
