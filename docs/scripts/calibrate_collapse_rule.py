@@ -18,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,11 @@ from scipy.stats import beta
 from torch.nn import functional
 
 from collapse_lm import rng
+from collapse_lm.config import CollapseRule
 from collapse_lm.corpora.corpus import DATA_VARIABLE, load_corpus
 from collapse_lm.inference import Network, inference_network
 from collapse_lm.machine.compute import choose_compute
-from collapse_lm.measures.rule import CollapseRule, Observation
+from collapse_lm.measures.rule import Observation, reasons
 from collapse_lm.measures.text import find_loop, seq_rep
 from collapse_lm.models.load import LanguageModel, load_model
 from collapse_lm.sampling import Filters, sample
@@ -192,7 +193,7 @@ def progress(name: str, total: int, items: Iterable[Observation]) -> Iterator[Ob
 
 def fires(*criteria: str, rule: CollapseRule = RULE) -> Test:
     """Return the test whether any of these criteria of a rule calls a text degenerate."""
-    return lambda observation: not set(criteria).isdisjoint(rule.reasons(observation))
+    return lambda observation: not set(criteria).isdisjoint(reasons(observation, rule))
 
 
 def clopper_pearson(count: int, total: int) -> tuple[float, float]:
@@ -308,7 +309,7 @@ def example_table(examples: dict[str, Example]) -> str:
             key,
             str(tokens),
             *(f"{getattr(seen, metric):.3f}" for metric in TEXT),
-            ", ".join(f"`{reason}`" for reason in RULE.reasons(seen)) or "no",
+            ", ".join(f"`{reason}`" for reason in reasons(seen, RULE)) or "no",
         ]
         for key, (tokens, seen) in examples.items()
     ]
@@ -330,7 +331,7 @@ def sensitivity_table(human: Group, base: Group, examples: dict[str, Example]) -
     rows = []
     for criterion, thresholds in SENSITIVITY.items():
         for threshold in thresholds:
-            rule = replace(RULE, **{criterion: threshold})  # type: ignore[arg-type]
+            rule = RULE.model_copy(update={criterion: threshold})
             test = fires(criterion, rule=rule)
             caught = [key for key, (_, seen) in examples.items() if test(seen)]
             rows.append(

@@ -14,6 +14,22 @@ from pathlib import Path
 from common import report, tiny_words
 
 
+class Resident:
+    """Notes the resident memory of a process after each update, in MB."""
+
+    def __init__(self, process, noted):
+        self.process, self.noted = process, noted
+
+    def start(self, run):
+        pass
+
+    def update(self, record):
+        self.noted.append(self.process.memory_info().rss / 1e6)
+
+    def end(self, summary):
+        pass
+
+
 def slope(updates: int, *changes: str) -> dict[str, object]:
     """MB of resident memory per 1,000 updates, after the first 100."""
     import numpy as np
@@ -32,7 +48,7 @@ def slope(updates: int, *changes: str) -> dict[str, object]:
             "quickstart",
             Path(name) / "run",
             overrides=[word for word in words[2:] if word != "--set"],
-            observers=[lambda record: resident.append(process.memory_info().rss / 1e6)],
+            observers=[Resident(process, resident)],
         )
     later = np.arange(100, len(resident))
     line = np.polyfit(later, resident[100:], 1)
