@@ -17,7 +17,6 @@ from torch.nn import functional
 
 from collapse_lm.inference.cache import Positions
 from collapse_lm.inference.linear import Linear
-from collapse_lm.machine.compute import at_least_float32
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (N, H, d), k, v (N, G, d) -> (N, D)
 
@@ -35,7 +34,8 @@ class Norm:
     def __call__(self, x_ND: Tensor) -> Tensor:
         """Normalise each row."""
         if len(self._weights) == 1:
-            return _rms_norm(x_ND, self._weights[0], self.eps)
+            (weight,) = self._weights
+            return functional.rms_norm(x_ND, weight.shape, weight, self.eps)
         weight, bias = self._weights
         return functional.layer_norm(x_ND, weight.shape, weight, bias, self.eps)
 
@@ -43,13 +43,6 @@ class Norm:
         """Take over the master's weights, in place."""
         for weight, master in zip(self._weights, self.masters, strict=True):
             weight.copy_(master)
-
-
-def _rms_norm(x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-    """RMSNorm in float32, in fewer operations than torch's own takes on a CPU."""
-    wide_ND = at_least_float32(x_ND)
-    scale_N1 = wide_ND.square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
-    return (wide_ND * scale_N1).to(x_ND.dtype).mul_(weight_D)
 
 
 @dataclass(frozen=True)
