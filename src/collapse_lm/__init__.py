@@ -3,10 +3,12 @@
     import collapse_lm
     result = collapse_lm.run("quickstart")
 
-The pure pieces are importable too: `self_train` (the loop), `judge` (the collapse
-rule), `measure_samples` and `find_loop` (text metrics). Names are loaded at their
-first use, so that importing the package, or its configuration and reports, does not
-import torch.
+`sweep` and `reproduce` do what the commands of that name do, `tables` reads what a folder
+of runs recorded. The pure pieces are importable too: `self_train` (the loop), `judge` and
+`Watch` (the collapse rule), `measure_samples` and `find_loop` (text metrics). A part of
+your own subclasses `SourceConfig`, `ObjectiveConfig`, `MeasureConfig` or `ObserverConfig`
+(docs/extending.md). Names are loaded at their first use, so that importing the package,
+or its configuration and reports, does not import torch.
 """
 
 from importlib import import_module
@@ -15,11 +17,29 @@ from typing import TYPE_CHECKING, Any
 from collapse_lm._version import __version__
 
 if TYPE_CHECKING:
-    from collapse_lm.config import Config, load_config
+    from collapse_lm.analysis.frames import tables
+    from collapse_lm.config import (
+        Config,
+        MeasureConfig,
+        ObjectiveConfig,
+        ObserverConfig,
+        OptimizerConfig,
+        SourceConfig,
+        load_config,
+    )
     from collapse_lm.corpora.evaluation_set import EvaluationSet
     from collapse_lm.errors import CollapseLMError, MachineError, UserError
+    from collapse_lm.experiment.batch import Batch, Record, Text
     from collapse_lm.loop import Experiment, RunState, self_train
-    from collapse_lm.measures import CollapseRule, Observation, find_loop, judge, measure_samples
+    from collapse_lm.measures import (
+        CollapseRule,
+        Observation,
+        Row,
+        Watch,
+        find_loop,
+        judge,
+        measure_samples,
+    )
     from collapse_lm.measures.validation import evaluate
     from collapse_lm.models.load import load_model
     from collapse_lm.reproduction.api import ReproductionResult, reproduce
@@ -29,12 +49,21 @@ if TYPE_CHECKING:
     from collapse_lm.sweeps.api import SweepResult, sweep
 
 _HOMES = {
-    "config": ("Config", "load_config"),
+    "analysis.frames": ("tables",),
+    "config": (
+        *("Config", "load_config"),
+        *("MeasureConfig", "ObjectiveConfig", "ObserverConfig"),
+        *("OptimizerConfig", "SourceConfig"),
+    ),
     "errors": ("CollapseLMError", "MachineError", "UserError"),
     "corpora.evaluation_set": ("EvaluationSet",),
     "measures.validation": ("evaluate",),
+    "experiment.batch": ("Batch", "Record", "Text"),
     "loop": ("Experiment", "RunState", "self_train"),
-    "measures": ("CollapseRule", "Observation", "find_loop", "judge", "measure_samples"),
+    "measures": (
+        *("CollapseRule", "Observation", "Row", "Watch"),
+        *("find_loop", "judge", "measure_samples"),
+    ),
     "models.load": ("load_model",),
     "reproduction.api": ("ReproductionResult", "reproduce"),
     "rundir": ("RunReader",),
@@ -45,6 +74,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Batch",
     "CollapseLMError",
     "CollapseRule",
     "Config",
@@ -52,13 +82,22 @@ __all__ = [
     "Experiment",
     "Filters",
     "MachineError",
+    "MeasureConfig",
+    "ObjectiveConfig",
     "Observation",
+    "ObserverConfig",
+    "OptimizerConfig",
+    "Record",
     "ReproductionResult",
+    "Row",
     "RunReader",
     "RunResult",
     "RunState",
+    "SourceConfig",
     "SweepResult",
+    "Text",
     "UserError",
+    "Watch",
     "__version__",
     "evaluate",
     "find_loop",
@@ -72,6 +111,7 @@ __all__ = [
     "sample",
     "self_train",
     "sweep",
+    "tables",
 ]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from collapse_lm._util.files import is_inside, read_regular
+from collapse_lm._util.paths import expanded
 from collapse_lm.corpora import hub
 from collapse_lm.errors import UserError
 
@@ -105,14 +106,6 @@ def list_corpora() -> list[CorpusInfo]:
         for name, n in _NAMED.items()
         for found in [n.locate()]
     ]
-
-
-def expanded(path: str) -> Path:
-    """Expand a leading ~ where the user it names exists."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
 
 
 def _corpus(

@@ -8,13 +8,13 @@ safetensors in the hub's layout and is checked against its hash at every load.
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from collapse_lm._util.paths import cache_folder
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.models.files import LocalModel
 
@@ -24,15 +24,6 @@ _LOG = logging.getLogger(__name__)
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _RECEIPT = "conversion.json"  # written last: its presence means that the folder is complete
-
-
-def cache_folder() -> Path:
-    """The project's cache directory: COLLAPSE_LM_CACHE, else XDG's, else ~/.cache."""
-    own = os.environ.get("COLLAPSE_LM_CACHE")
-    if own:
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "collapse-lm"
 
 
 def converted_folder() -> Path:

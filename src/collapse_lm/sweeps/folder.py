@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from collapse_lm._util.files import write_atomically, writing
-from collapse_lm.config import LENGTH
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.layout import holds_run
+from collapse_lm.rundir.resume import may_change
 from collapse_lm.sweeps.plan import Plan, PlannedRun, plan_sweep
 from collapse_lm.sweeps.progress import RunProgress, progress_of
 from collapse_lm.sweeps.spec import SweepSpec, parse_sweep
@@ -75,7 +75,8 @@ class SweepFolder:
             return
         fixed = {"base": (before["base"], tree["base"])} | {
             f"set.{key}": (before["set"].get(key), tree["set"].get(key))
-            for key in sorted({*before["set"], *tree["set"]} - {LENGTH})
+            for key in sorted({*before["set"], *tree["set"]})
+            if not may_change(key)
         }
         problems = [
             Problem(

@@ -14,8 +14,8 @@ from llvmlite import ir
 from numba import config, njit, types
 from numba.extending import intrinsic
 
+from collapse_lm._util.paths import cache_folder
 from collapse_lm.inference.cpu.requirements import LANES
-from collapse_lm.models.packaged import cache_folder
 
 _PANEL = 4  # outputs of one tile
 _ROWS = 4  # rows of one tile
