@@ -19,6 +19,7 @@ import collapse_lm
 from collapse_lm.config import load_config
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.experiment.build import prepare
+from collapse_lm.observers import pictures
 from collapse_lm.rundir import RunReader, checkpoints, has_writer, only_writer, session
 from collapse_lm.rundir.keeper import Schedule
 
@@ -128,6 +129,21 @@ def test_a_run_that_is_over_is_left_alone(whole, tmp_path, caplog):
     assert "nothing to do" in caplog.text
     assert (path / "manifest.json").read_bytes() == before
     assert (path / "samples.md").read_bytes() == (whole / "samples.md").read_bytes()
+
+
+def test_pictures_of_an_earlier_end_do_not_outlive_it(whole, tiny_overrides, tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    do(tiny_overrides, path, *EVERY_2, **stopped_after(3))
+    assert (path / "samples.md").is_file()
+
+    def full_disk(*_):
+        raise MachineError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "draw_losses", full_disk)
+        assert collapse_lm.resume(path).summary["status"] == "finished"
+    collapse_lm.resume(path)  # the run is over; its pictures are not
+    assert_same_run(path, whole)
 
 
 @pytest.mark.parametrize(

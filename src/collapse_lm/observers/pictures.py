@@ -10,8 +10,7 @@ from collapse_lm.observers.base import RunFacts
 from collapse_lm.report.losses import draw_losses
 from collapse_lm.report.samples import samples_page
 from collapse_lm.rundir import RunReader
-
-PAGE = "samples.md"
+from collapse_lm.rundir.layout import PAGE
 
 
 class PicturesAtTheEnd:

@@ -25,6 +25,7 @@ MANIFEST = "manifest.json"
 UPDATES = "updates.jsonl"
 SAMPLES = "samples.jsonl"
 SUMMARY = "summary.json"
+PAGE = "samples.md"
 LOCK = ".lock"
 ROW_FILES = (UPDATES, SAMPLES)
 
@@ -106,5 +107,5 @@ def _is_unused(path: Path) -> bool:
 
 def _leftovers(path: Path) -> list[Path]:
     """Files that a process was killed while writing (see `write_atomically`)."""
-    names = (CONFIG, MANIFEST, SUMMARY, *ROW_FILES, "samples.md")
+    names = (CONFIG, MANIFEST, SUMMARY, *ROW_FILES, PAGE)
     return [item for name in names for item in path.glob(f".{name}-*")]

@@ -29,6 +29,7 @@ from collapse_lm.rundir.keeper import Keeper
 from collapse_lm.rundir.layout import (
     CONFIG,
     MANIFEST,
+    PAGE,
     SUMMARY,
     RunDirectory,
     default_directory,
@@ -168,7 +169,7 @@ def _threads_of(found: Resumable) -> Iterator[None]:
 def _ended(found: Resumable) -> RunResult:
     """The result of a run that is over, with the pictures that it may have died before drawing."""
     from collapse_lm.config.parts import Pictures
-    from collapse_lm.observers.pictures import PAGE, draw_run
+    from collapse_lm.observers.pictures import draw_run
 
     with damage(found.path / SUMMARY):
         summary = RunReader(found.path).summary() or {}
@@ -194,6 +195,7 @@ def _continue(
         summing = sum_up(snapshot.rows, found.config.collapse)
         directory.clean()
         directory.cut(snapshot.content)  # only now: nothing can fail any more that rows depend on
+        (found.path / PAGE).unlink(missing_ok=True)  # drawn last: without it, pictures are old
     write_atomically(found.path / CONFIG, to_yaml(found.config))
     manifest = {**found.manifest, "status": "running", "process": os.getpid()}
     manifest["format_version"], manifest["identity_version"] = FORMAT_VERSION, IDENTITY_VERSION
