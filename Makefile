@@ -1,14 +1,15 @@
-# make demo | test | check | bench | install: each sets up .venv by itself. PYTHON=... picks the interpreter.
+# make demo | test | test-all | check | bench | install: each sets up .venv by itself. PYTHON=... picks the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PLUGIN := $(VENV)/.plugin
 
-.PHONY: help install demo test check bench format clean
+.PHONY: help install demo test test-all check bench format clean
 help:
 	@echo "make demo     watch a real 135M-parameter model collapse (installs on first use)"
 	@echo "make test     run the test suite"
+	@echo "make test-all the same with every seed and setting (an hour or so)"
 	@echo "make check    format, lint and types"
 	@echo "make bench    time whole runs against transformers (ARGS=... see benchmarks/whole_run.py)"
 	@echo "make install  only set up $(VENV)"
@@ -33,6 +34,9 @@ demo: $(READY)
 
 test: $(PLUGIN)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-all: $(PLUGIN)
+	COLLAPSE_LM_EXAMPLES=5000 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

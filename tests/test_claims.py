@@ -133,7 +133,7 @@ def test_a_run_that_did_not_end_by_itself_is_left_out_and_listed(status, tmp_pat
 
 
 def damage_rows(run):
-    (run.path / "updates.jsonl").write_text('{"update": 0}\n')
+    (run.path / "updates.jsonl").write_text('{"update": 0, "train.loss": "low"}\n')
 
 
 def damage_config(run):
@@ -215,12 +215,13 @@ def test_an_update_that_was_not_evaluated_has_a_row_without_corpus(tmp_path):
     assert rows[1]["loss"] == ""
 
 
-def test_a_number_that_is_not_finite_is_nan_in_the_tables(tmp_path):
-    run = write_run(tmp_path / "run", updates=2, validation=lambda u, c: 3.0 if u < 2 else math.inf)
+@pytest.mark.parametrize(("value", "shown"), [(math.inf, "inf"), (math.nan, "nan")])
+def test_a_number_that_is_not_finite_is_told_in_the_tables(value, shown, tmp_path):
+    run = write_run(tmp_path / "run", updates=2, validation=lambda u, c: 3.0 if u < 2 else value)
     groups = {"phase": measured([run])}
     last = table(updates_table(groups))[-1]
-    assert (last["loss"], last["perplexity"], last["train_loss"]) == ("nan", "nan", "3.0")
-    assert table(runs_table(groups, {}))[0]["validation_sotu_end"] == "nan"
+    assert (last["loss"], last["perplexity"], last["train_loss"]) == (shown, shown, "3.0")
+    assert table(runs_table(groups, {}))[0]["validation_sotu_end"] == shown
 
 
 def test_hostile_names_are_printable_in_tables(tmp_path):
