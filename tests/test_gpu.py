@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from collapse_lm import rng
-from collapse_lm.config import TrainingConfig
-from collapse_lm.experiment.learner import Segment, make_optimizer, train_step
+from collapse_lm.experiment.learner import train_step
+from collapse_lm.experiment.optimizer import make_optimizer
+from collapse_lm.experiment.segments import Segment
 from collapse_lm.inference import inference_network
 from collapse_lm.machine.compute import Compute
 from collapse_lm.sampling import Drafter, Filters, sample
@@ -36,7 +37,7 @@ def test_samples_are_those_of_the_cpu(masters, drafter):
 def test_a_step_is_that_of_the_cpu(masters):
     steps = []
     for master in masters:
-        optimizer = make_optimizer(master, TrainingConfig(learning_rate=1e-3))
+        optimizer = make_optimizer(master, 1e-3, 0.1)
         compute = Compute(master.device, "float32")
         steps.append(train_step(master, optimizer, [Segment((256,), (1, 2, 3))], compute, 1.0))
     assert steps[0].loss == pytest.approx(steps[1].loss, rel=1e-6)
@@ -54,4 +55,6 @@ def test_bfloat16_copies_follow_the_master_in_place(masters):
     fresh = inference_network(master, "bfloat16")
     assert torch.equal(network.logits(network.hidden(ids)[0]), fresh.logits(fresh.hidden(ids)[0]))
     uniforms = rng.uniforms(rng.stream(0, "sample"), 2, 20)
-    assert sample(network, [256], uniforms, Filters(0.8, 20), drafter=Drafter(7)).tokens == 40
+    draw = sample(network, [256], uniforms, Filters(0.8, 20), drafter=Drafter(7))
+    assert [len(ids) for ids in draw.samples] == [20, 20]
+    assert [len(values) for values in draw.log_probs] == [20, 20]
