@@ -50,8 +50,8 @@ def test_a_golden_run_gives_the_tokens_and_losses_that_it_gave(network):
     assert found.keys() == wanted.keys()
     for case, facts in wanted.items():
         assert_same(found[case], facts)
-    plain = [wanted[case]["ids"] for case in ("speculation-off", "speculation-8", "resumed")]
-    assert plain == [wanted["full"]["ids"]] * 3
+    plain = [found[case]["ids"] for case in ("speculation-off", "speculation-8", "resumed")]
+    assert plain == [found["full"]["ids"]] * 3
 
 
 @pytest.fixture
@@ -79,6 +79,13 @@ def test_a_sweep_of_format_1_finds_its_three_runs_done(format1):
     assert "3 runs, 3 done before" in told
     assert len(list((format1 / "sweep" / "runs").iterdir())) == 3
     assert (format1 / "sweep" / "figures" / "figure2.svg").is_file()
+
+
+@pytest.mark.parametrize("word", ["run.checkpoint_every=5", "run.export_model=true"])
+def test_it_does_so_also_where_what_decides_no_number_is_another(word, format1):
+    words = ("sweep", "rates.yaml", "--out", "sweep", "--set", word, "--dry-run")
+    told = in_pinned_process("-m", "collapse_lm", *words, cwd=format1)
+    assert told.count("  done  4 updates") == 3
 
 
 def test_runs_of_format_1_are_listed(format1):

@@ -4,14 +4,21 @@ The package is tests/plugin; `make test` installs it.
 """
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 import collapse_lm
-from collapse_lm.config import load_config
+from collapse_lm.config import AnySource, OptimizerConfig, identity, load_config
 from collapse_lm.config.json_schema import json_schema
+from collapse_lm.config.parts import OPTIMIZERS, SOURCES
 from collapse_lm.errors import UserError
+from collapse_lm.experiment.facts import add
 from collapse_lm.rundir import RunReader
 
 from commands import call, settings
@@ -196,3 +203,193 @@ def test_the_example_source_runs_as_written(tiny_overrides, prose_file, tmp_path
     )
     assert rows[6].get(f"validation.loss[text:{prose_file}]") < 5.5
     assert not result.summary["collapsed"]
+
+
+# --- parts that are less well behaved ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [2, 3, 5])
+def test_what_a_measure_remembers_does_not_depend_on_where_a_run_was_cut(
+    cut, tiny_overrides, tmp_path
+):
+    words = [*tiny_overrides, "measures=[{kind: overlap, n: 1, every: 2}]"]
+    whole = collapse_lm.run("quickstart", tmp_path / "whole", overrides=words)
+    short = [*words, f"run.max_updates={cut}", f"run.checkpoint_every={cut}"]
+    collapse_lm.run("quickstart", tmp_path / "r", overrides=short)
+    collapse_lm.resume(tmp_path / "r", overrides=["run.max_updates=6"])
+    runs = [numbers(path) for path in (tmp_path / "r", whole.directory)]
+    found = [[row.get("overlap[1]") for row in rows] for rows in runs]
+    assert found[0] == found[1]
+    assert [update for update, value in enumerate(found[1]) if value is not None] == [4, 6]
+
+
+def test_a_run_whose_observer_is_gone_is_resumed_without_it_and_analysed(tiny_overrides, tmp_path):
+    from collapse_lm.analysis.outcomes import measure_runs
+
+    words = [*tiny_overrides, "run.max_updates=3", "run.checkpoint_every=3"]
+    collapse_lm.run("quickstart", tmp_path / "r", overrides=words)
+    path = tmp_path / "r" / "config.yaml"
+    path.write_text(path.read_text().replace("kind: pictures", "kind: gone:tracker"))
+    found, left_out = measure_runs([RunReader(tmp_path / "r")])
+    assert (len(found), left_out) == (1, [])
+    with pytest.raises(UserError, match=r"observers\.0\.kind"):
+        collapse_lm.resume(tmp_path / "r", overrides=["run.max_updates=4"])
+    longer = ["run.max_updates=4", "observers=[]"]
+    assert collapse_lm.resume(tmp_path / "r", overrides=longer).summary["updates"] == 4
+
+
+def test_an_observer_that_cannot_be_built_is_left_out(tiny_overrides, tmp_path, caplog):
+    class NoServer(collapse_lm.ObserverConfig):
+        kind: str = "no-server"
+
+        def build(self):
+            raise RuntimeError("no server")
+
+    config = load_config("quickstart", [*tiny_overrides, "run.max_updates=1"])
+    config = config.model_copy(update={"observers": (NoServer(),)})
+    assert collapse_lm.run(config, tmp_path / "r").summary["updates"] == 1
+    assert "no-server is switched off: RuntimeError: no server" in caplog.text
+
+
+def test_an_observer_hears_the_end_of_a_run_that_was_interrupted(tiny_overrides, tmp_path):
+    heard = []
+
+    class Listener:
+        def start(self, run):
+            heard.append("start")
+
+        def update(self, record):
+            heard.append(record.update)
+            if record.update == 2:
+                raise KeyboardInterrupt
+
+        def end(self, summary):
+            heard.append(summary["status"])
+
+    with pytest.raises(KeyboardInterrupt):
+        collapse_lm.run(
+            "quickstart", tmp_path / "r", overrides=tiny_overrides, observers=[Listener()]
+        )
+    assert heard == ["start", 0, 1, 2, "interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ({"mine.flag": True}, {"mine.flag": 1}),
+        ({"mine.tensor": torch.tensor(0.5)}, {"mine.tensor": 0.5}),
+        ({"mine.numpy": np.float32(0.25)}, {"mine.numpy": 0.25}),
+        ({"train.loss": 99.0}, "the name 'train.loss'"),
+        ({"update": 3}, "the name 'update'"),
+        ({"validation": 3}, "the name 'validation'"),
+        ({"mine.word": "high"}, "mine.word = 'high'"),
+        ({"mine.none": None}, "mine.none = None"),
+    ],
+)
+def test_what_a_part_tells_is_a_number_under_a_name_of_its_own(told, wanted):
+    values = {"train.loss": 1.0}
+    if isinstance(wanted, str):
+        with pytest.raises(UserError, match="numbers of source") as caught:
+            add(values, told, "source")
+        assert wanted in str(caught.value)
+    else:
+        add(values, told, "source")
+        assert values == {"train.loss": 1.0, **wanted}
+        assert all(type(value) in (int, float) for value in values.values())
+
+
+def test_settings_of_a_part_named_by_its_kind_alone(tmp_path):
+    (tmp_path / "c.yaml").write_text("training: {optimizer: sgd}")
+    config = load_config(tmp_path / "c.yaml", ["training.optimizer.momentum=0.9"])
+    assert config.training.optimizer.momentum == 0.9
+    words = ["training.optimizer=sgd", "training.optimizer.momentum=0.5"]
+    assert load_config("quickstart", words).training.optimizer.momentum == 0.5
+
+
+@pytest.mark.parametrize("former", ["betas: [0.5, 0.9]", "optimizer: {betas: [0.5, 0.9]}"])
+def test_settings_of_the_default_kind_are_no_settings_of_another(former, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"training: {{{former}}}")
+    assert load_config(tmp_path / "c.yaml").training.optimizer.betas == (0.5, 0.9)
+    config = load_config(tmp_path / "c.yaml", ["training.optimizer.kind=sgd"])
+    assert config.training.optimizer.kind == "sgd"
+
+
+def test_text_of_a_part_is_taken_as_typed_at_the_first_call():
+    code = (
+        "from collapse_lm.config import load_config; "
+        f"c = load_config('quickstart', ['source.kind={PLUGIN}:stream', 'source.path=on']); "
+        "print(repr(c.source.path))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "'on'", done.stderr
+
+
+class Halving(torch.optim.SGD):
+    """Halves its rate with each step, as a schedule within an optimizer does."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            group["lr"] /= 2
+
+
+class HalvingConfig(OptimizerConfig):
+    kind: str = "halving"
+
+    def build(self, groups, learning_rate):
+        return Halving([dict(group) for group in groups], lr=learning_rate)
+
+
+class AdafactorConfig(OptimizerConfig):
+    kind: str = "adafactor"
+
+    def build(self, groups, learning_rate):
+        return torch.optim.Adafactor([dict(group) for group in groups], lr=learning_rate)
+
+
+@pytest.mark.parametrize("rule", [HalvingConfig(), AdafactorConfig()])
+def test_any_optimizer_is_saved_with_its_groups_and_memories_of_any_shape(
+    rule, tiny_overrides, tmp_path, request
+):
+    object.__setattr__(OPTIMIZERS, "own", (own := OPTIMIZERS.own) + (type(rule),))
+    request.addfinalizer(lambda: object.__setattr__(OPTIMIZERS, "own", own))  # it is frozen
+    words = [*tiny_overrides, f"training.optimizer.kind={rule.kind}", "run.checkpoint_every=3"]
+    whole = collapse_lm.run("quickstart", tmp_path / "whole", overrides=words)
+    collapse_lm.run("quickstart", tmp_path / "r", overrides=[*words, "run.max_updates=3"])
+    collapse_lm.resume(tmp_path / "r", overrides=["run.max_updates=6"])
+    assert numbers(tmp_path / "r") == numbers(whole.directory)
+    rates = [row["train.lr"] for row in numbers(whole.directory)[1:3]]
+    assert rates == ([3e-3, 1.5e-3] if rule.kind == "halving" else [3e-3, 3e-3])
+
+
+def test_the_identity_takes_any_value_that_a_part_has(tmp_path):
+    class Odd(collapse_lm.SourceConfig):
+        kind: str = "odd"
+        path: Path = Path("a")
+        names: tuple[str, ...] = ()
+
+        def build(self, context):
+            return None
+
+    base = load_config("quickstart")
+    made = [base.model_copy(update={"source": Odd(path=Path(name))}) for name in "ab"]
+    assert len({identity(config) for config in (base, *made)}) == 3
+
+
+def test_keys_of_a_part_within_a_part_are_known(request):
+    class Wrapper(collapse_lm.SourceConfig):
+        kind: str = "wrapper"
+        inner: AnySource
+        """The source within."""
+
+        def build(self, context):
+            return self.inner.build(context)
+
+    object.__setattr__(SOURCES, "own", (own := SOURCES.own) + (Wrapper,))
+    request.addfinalizer(lambda: object.__setattr__(SOURCES, "own", own))  # it is frozen
+    with pytest.raises(UserError) as caught:
+        load_config("quickstart", ["source={kind: wrapper, inner: {kind: wrapper, innr: own}}"])
+    told = {problem.where: problem.fix for problem in caught.value.problems}
+    assert told["source.inner.innr"] == "did you mean source.inner.inner?"
+    nested = ["source.kind=wrapper", "source.inner.kind=wrapper", "source.inner.inner=own"]
+    assert load_config("quickstart", nested).source.inner.inner.kind == "own"

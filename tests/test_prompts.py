@@ -49,6 +49,12 @@ def test_prompts_of_jsonl_are_the_values_of_their_key(tmp_path):
     assert found.ids == (tuple(encode("two\nlines")), (256,))
 
 
+def test_a_line_ends_with_a_line_feed_and_nothing_else(tmp_path):
+    (tmp_path / "p.txt").write_bytes("a\x0cb\u2028c\r\n\nd".encode())
+    found = make_prompts(SamplingConfig(prompts=str(tmp_path / "p.txt")), 0, encode, 256)
+    assert found.ids == (tuple(encode("a\x0cb\u2028c")), (256,), tuple(encode("d")))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [

@@ -155,6 +155,18 @@ def test_a_run_ends_with_its_minutes_and_goes_on_with_more(tiny_overrides, tmp_p
     assert whole.summary["train_loss"] == more.summary["train_loss"]
 
 
+def test_a_run_cut_by_its_minutes_in_the_aftermath_of_its_collapse_goes_on(
+    tiny_overrides, tmp_path
+):
+    words = ["collapse.train_loss=1e9", "collapse.patience=1", "collapse.aftermath=3"]
+    short = do(tiny_overrides, tmp_path / "r", *words, "run.max_minutes=1e-6")
+    assert (short.summary["collapse_update"], short.summary["updates"]) == (1, 1)
+    more = resume(tmp_path / "r", overrides=["run.max_minutes=null"])
+    assert more.summary["updates"] == 4
+    assert RunReader(tmp_path / "r").manifest()["resumed_after"] == [1]
+    assert resume(tmp_path / "r", overrides=["run.max_updates=9"]).summary["updates"] == 4
+
+
 # --- steps -------------------------------------------------------------------------------------
 
 

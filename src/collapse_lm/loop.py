@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from collapse_lm._util.stopwatch import Stopwatch
 from collapse_lm.config.sections import CollapseRule
 from collapse_lm.experiment.batch import Batch, Record
-from collapse_lm.experiment.facts import facts, spelled
+from collapse_lm.experiment.facts import add, facts, is_due, spelled
 from collapse_lm.experiment.learner import Learner
 from collapse_lm.experiment.models import Models, Moment, Stateful
 from collapse_lm.experiment.probe import EACH_UPDATE, Probe
 from collapse_lm.experiment.sources import Source
 from collapse_lm.measures.base import Measure
 from collapse_lm.measures.names import Number, Row
-from collapse_lm.measures.rule import Verdict, Watch
+from collapse_lm.measures.rule import Verdict, Watch, last_update
 
 
 @dataclass
@@ -88,7 +88,7 @@ def self_train(
     watch = watch or Watch(experiment.rule)
     if state.update == 0:
         yield _base_record(state, experiment)
-    while state.update < _last_update(watch.verdict, experiment):
+    while state.update < _end(watch.verdict, experiment):
         at, clock = Moment(state.update + 1, state.models), Stopwatch()
         with clock.time("sample"):
             batch = spelled(experiment.source.draw(at), experiment.decode)
@@ -99,14 +99,14 @@ def self_train(
         state.update = at.update
         with clock.time("judge"):
             probe = probe if probe is batch else spelled(probe, experiment.decode)
-            values = facts(batch, probe, step, experiment.learner.learning_rate)
+            values = facts(batch, probe, step)
             verdict = watch.see(Row(at.update, values))
-        is_last = not step.applied or at.update >= _last_update(verdict, experiment)
+        is_last = not step.applied or at.update >= _end(verdict, experiment)
         is_last = is_last or experiment.is_out_of_time()
         with clock.time("evaluate"):
             for measure in experiment.measures:
-                if is_last or at.update % measure.every == 0:
-                    values |= measure(at, batch, probe)
+                if is_due(measure, at.update, is_last=is_last):
+                    add(values, measure(at, batch, probe), measure)
         yield Record(Row(at.update, values | clock.seconds), batch, probe)
         if is_last:
             return
@@ -117,12 +117,9 @@ def _base_record(state: RunState, experiment: Experiment) -> Record:
     at, clock, values = Moment(0, state.models), Stopwatch(), dict[str, Number]()
     with clock.time("evaluate"):
         for measure in experiment.measures:
-            values |= measure(at, Batch(), Batch())
+            add(values, measure(at, Batch(), Batch()), measure)
     return Record(Row(0, values | clock.seconds))
 
 
-def _last_update(verdict: Verdict, experiment: Experiment) -> int:
-    """The update with which a run ends, as far as its rows tell."""
-    if experiment.stop_after_collapse is None or verdict.met is None:
-        return experiment.max_updates
-    return min(experiment.max_updates, verdict.met + experiment.stop_after_collapse)
+def _end(verdict: Verdict, experiment: Experiment) -> int:
+    return last_update(verdict, experiment.max_updates, experiment.stop_after_collapse)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.config import CollapseRule, Config, load_config
+from collapse_lm.config import CollapseRule, Config
 from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Row, label
 from collapse_lm.measures.rule import judge
 from collapse_lm.rundir import RunReader
-from collapse_lm.rundir.layout import CONFIG
+from collapse_lm.rundir.resume import load_recorded
 
 ENDED = ("finished", "diverged")  # other runs stopped for reasons that say nothing of the model
 LAST = 5  # samples that stand for the end of a run
@@ -37,7 +37,8 @@ class Outcome:
         label: the last part of that reference.
         parameters: tied ones counted once; None if unknown.
         parameters_without_embeddings: known for the models of `pretrain` only.
-        learning_rate, temperature, sample_length, seed, max_updates: of its configuration.
+        learning_rate: of its first step, as recorded.
+        temperature, sample_length, seed, max_updates: of its configuration.
         corpora: validation corpora, in the order of its configuration.
         time: the collapse update if it collapsed, else its last update.
         observed: True for a collapse; False for a run that is censored at `time`.
@@ -145,7 +146,7 @@ def _measure(name: str, reader: RunReader) -> Measured | LeftOut:
             return LeftOut(name, f"status: {manifest['status']}")
         if not rows:
             return LeftOut(name, "no rows")
-        config = load_config(reader.path / CONFIG)
+        config = load_recorded(reader.path)
         return Measured(_outcome(name, config, manifest["model"], rows), rows, reader)
     except (*DAMAGE, UserError) as error:
         first_line = str(error).strip().partition("\n")[0]
@@ -164,7 +165,7 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
         label=Path(config.model).name or config.model,
         parameters=None if model.get("parameters") is None else int(model["parameters"]),
         parameters_without_embeddings=_without_embeddings(model),
-        learning_rate=recorded_rate(rows, config),
+        learning_rate=first_rate(rows, config.training.learning_rate),
         temperature=config.sampling.temperature,
         sample_length=config.sampling.max_new_tokens,
         seed=config.seed,
@@ -185,10 +186,9 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
     )
 
 
-def recorded_rate(rows: Sequence[Row], config: Config) -> float:
-    """The learning rate of the first step, as recorded; of the configuration without a step."""
-    recorded = (row.get("train.lr") for row in rows if "train.lr" in row.values)
-    return next(recorded, config.training.learning_rate)
+def first_rate(rows: Sequence[Row], configured: float) -> float:
+    """The learning rate of the first step, as recorded; as configured without a step."""
+    return next((row.get("train.lr") for row in rows if "train.lr" in row.values), configured)
 
 
 def is_repetitive(row: Row) -> bool:

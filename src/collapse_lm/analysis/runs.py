@@ -1,12 +1,11 @@
 """One row per run directory: what it was and how it ended."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from collapse_lm._util.files import read_regular
+from collapse_lm.analysis.outcomes import first_rate
 from collapse_lm.config.yaml_text import parse_yaml
-from collapse_lm.measures.names import Row
 from collapse_lm.rundir import RecordError, RunReader, find_runs, has_writer
 from collapse_lm.rundir.layout import CONFIG, UPDATES
 from collapse_lm.rundir.shape import naming
@@ -47,20 +46,13 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
     return {
         "run": str(reader.path.relative_to(folder)),
         "model": manifest["model"]["reference"],
-        "learning_rate": _learning_rate(rows, reader.path / CONFIG),
+        "learning_rate": first_rate(rows, _configured_rate(reader.path / CONFIG)),
         "seed": manifest["seed"],
         "status": _status(reader, str(manifest["status"])),
         "updates": rows[-1].update if rows else None,
         "collapse_update": summary["collapse_update"] if summary else None,
         "validation": validation,
     }
-
-
-def _learning_rate(rows: Sequence[Row], config: Path) -> float:
-    """Of the first step, as recorded; of the configuration for a run without one."""
-    configured = _configured_rate(config)  # read also for what may be wrong with it
-    recorded = (row.get("train.lr") for row in rows if "train.lr" in row.values)
-    return next(recorded, configured)
 
 
 def _configured_rate(config: Path) -> float:

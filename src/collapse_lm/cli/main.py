@@ -139,7 +139,11 @@ def resume(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Only run.max_updates=N, to extend it."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Keys that decide no number: run.max_updates=N extends it.",
+        ),
     ] = None,
 ) -> None:
     """Go on with a run from its newest checkpoint, bit for bit as if never interrupted."""

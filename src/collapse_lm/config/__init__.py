@@ -17,6 +17,8 @@ from collapse_lm.config.load import (
     to_yaml,
 )
 from collapse_lm.config.parts import (
+    AnyMeasure,
+    AnyObjective,
     AnySource,
     MeasureConfig,
     ObjectiveConfig,
@@ -38,6 +40,8 @@ __all__ = [
     "IDENTITY_VERSION",
     "LENGTH",
     "MOVED",
+    "AnyMeasure",
+    "AnyObjective",
     "AnySource",
     "CollapseConfig",
     "CollapseRule",

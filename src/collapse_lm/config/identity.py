@@ -81,6 +81,7 @@ def decides_numbers(field: FieldInfo) -> bool:
 def decisive(section: BaseModel, prefix: str = "") -> dict[str, Any]:
     """Return the values, by dotted key, that decide numbers and differ from their defaults."""
     found: dict[str, Any] = {}
+    plain = section.model_dump(mode="json")
     for name, field in type(section).model_fields.items():
         value, default = getattr(section, name), field.get_default(call_default_factory=True)
         if not decides_numbers(field):
@@ -90,9 +91,7 @@ def decisive(section: BaseModel, prefix: str = "") -> dict[str, Any]:
                 found[f"{prefix}{name}.kind"] = value.kind
             found |= decisive(value, f"{prefix}{name}.")
         elif value != default:
-            found[prefix + name] = (
-                [_plain(item) for item in value] if _holds_parts(value) else value
-            )
+            found[prefix + name] = _by_kind(value) if _holds_parts(value) else plain[name]
     return found
 
 
@@ -100,8 +99,9 @@ def _holds_parts(value: object) -> bool:
     return isinstance(value, tuple) and any(isinstance(item, Part) for item in value)
 
 
-def _plain(part: Part) -> dict[str, Any]:
-    return {"kind": part.kind, **decisive(part)}
+def _by_kind(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
+    """Parts by their kinds and what differs from their defaults."""
+    return [{"kind": part.kind, **decisive(part)} for part in parts]
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ def tell_parts() -> list[dict[str, str]]:
     rows = []
     for slot in SLOTS:
         for kind, known in slot.kinds().items():
-            home = known.value if isinstance(known, EntryPoint) else "collapse-lm"
+            home = kind.partition(":")[0] if isinstance(known, EntryPoint) else "collapse-lm"
             told = _first_line(slot, kind)
             rows.append({"part": slot.name, "kind": kind, "from": home, "told": told})
     return rows

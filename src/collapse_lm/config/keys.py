@@ -17,6 +17,7 @@ from collapse_lm.config.schema import Config
 from collapse_lm.config.slots import Slot
 
 _LONGEST_WORD = 80  # no key is longer, and comparing takes time
+_DEEPEST_PART = 3  # parts within parts whose keys are known
 
 
 def dotted_keys() -> list[str]:
@@ -58,6 +59,7 @@ def did_you_mean(word: str, choices: list[str]) -> str | None:
     """Suggest a close choice; for a dotted key its last part decides when the whole does not."""
     if len(word) > _LONGEST_WORD:
         return None
+    choices = [choice for choice in choices if choice != word]
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.75)
     if not close:
         last = word.rpartition(".")[2]
@@ -78,25 +80,22 @@ def value_at(tree: Any, path: list[str]) -> Any:
     return tree
 
 
-def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+def _walk(model: type[BaseModel], prefix: str, depth: int = 0) -> Iterator[tuple[str, FieldInfo]]:
+    """Every key below a model; a part within a part (a wrapper's) has its own kinds."""
     for name, field in model.model_fields.items():
         yield prefix + name, field
         slot, inner = _slot_in(field), field.annotation
-        if slot is not None:
-            seen: set[str] = set()
-            for part in slot.known():
-                for key, found in _walk_part(part, f"{prefix}{name}."):
-                    if key not in seen:
-                        seen.add(key)
-                        yield key, found
-        elif isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _walk(inner, f"{prefix}{name}.")
+        if slot is not None and depth < _DEEPEST_PART:
+            found = (_walk(part, f"{prefix}{name}.", depth + 1) for part in slot.known())
+            yield from {key: field for part in found for key, field in part}.items()
+        elif isinstance(inner, type) and issubclass(inner, BaseModel) and slot is None:
+            yield from _walk(inner, f"{prefix}{name}.", depth)
 
 
-def _walk_part(part: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    """The keys of a part; a part within a part (a wrapper's) has its own kinds."""
-    for name, field in part.model_fields.items():
-        yield prefix + name, field
+def slots_by_key() -> dict[str, Slot]:
+    """The slots that hold one part each, by the dotted key of the part."""
+    found = ((key, field, _slot_in(field)) for key, field in _walk(Config, "", _DEEPEST_PART))
+    return {key: slot for key, field, slot in found if slot and isinstance(field.annotation, type)}
 
 
 def _slot_in(field: FieldInfo) -> Slot | None:

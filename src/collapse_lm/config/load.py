@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from collapse_lm._util.printable import printable
-from collapse_lm.config.identity import MOVED
 from collapse_lm.config.keys import (
     did_you_mean,
     dotted_keys,
@@ -27,10 +26,10 @@ from collapse_lm.config.keys import (
     value_at,
 )
 from collapse_lm.config.schema import Config
+from collapse_lm.config.trees import Tree, load_named, merge, nested, spelled_out
 from collapse_lm.config.yaml_text import parse_yaml
 from collapse_lm.errors import Problem, UserError
 
-Tree = dict[str, Any]
 _PRESETS = resources.files("collapse_lm.config") / "presets"
 _LARGEST_FILE = 1_000_000  # bytes; a configuration is a page of text
 _LONGEST_CHAIN = 10  # files that extend one another
@@ -59,34 +58,17 @@ def load_config(reference: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 def resolve(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     """Validate a nested mapping of configuration values after applying overrides."""
-    merged, problems = dict(tree), list[Problem]()
-    for override in overrides:
+    words, merged, problems = list(overrides), spelled_out(dict(tree)), list[Problem]()
+    load_named([merged, *map(_as_typed, words)])
+    for word in words:
         try:
-            merged = _merge(merged, _parse_override(override))
+            merged = merge(merged, spelled_out(_parse_override(word)))
         except UserError as error:
             problems += error.problems
-    config, found = _validate(_renamed(merged))
+    config, found = _validate(merged)
     if problems or found or config is None:
         raise UserError([*problems, *found])
     return config
-
-
-def _renamed(tree: Tree) -> Tree:
-    """Put keys of earlier versions where they are now, as run directories and files name them."""
-    for old, new in MOVED.items():
-        section, _, key = old.partition(".")
-        if isinstance(tree.get(section), Mapping) and key in tree[section]:
-            value = tree[section][key]
-            rest = {k: v for k, v in tree[section].items() if k != key}
-            tree = _merge(_nested(new, value), {**tree, section: rest})
-    return tree
-
-
-def _nested(key: str, value: Any) -> Tree:
-    """Turn ``a.b`` and a value into ``{"a": {"b": value}}``."""
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return dict(value)
 
 
 def _validate(tree: Tree) -> tuple[Config | None, list[Problem]]:
@@ -137,12 +119,12 @@ def _read_tree(reference: str, seen: tuple[str, ...]) -> Tree:
     tree = _parse_yaml(*_read_text(reference))
     parent = tree.pop("extends", None)
     if parent is None:
-        return tree
+        return spelled_out(tree)
     if not isinstance(parent, str):
         raise UserError.single("extends", _short(parent), "the name of a preset or a path")
     if parent not in preset_names():
         parent = str(Path(reference).parent / parent)  # beside the file that names it
-    return _merge(_read_tree(parent, (*seen, this)), tree)
+    return merge(_read_tree(parent, (*seen, this)), spelled_out(tree))
 
 
 def read_yaml(path: str) -> Tree:
@@ -206,7 +188,13 @@ def _parse_override(override: str) -> Tree:
             "key=value with a dotted key",
             "--set training.learning_rate=3e-5",
         )
-    return _nested(key.strip(), parse_value(key, raw))
+    return nested(key.strip(), parse_value(key, raw))
+
+
+def _as_typed(override: str) -> Tree:
+    """An override whose value is the text that was typed: enough to see which kinds it names."""
+    key, _, raw = override.partition("=")
+    return nested(key.strip(), raw.strip())
 
 
 def parse_value(key: str, raw: str) -> Any:
@@ -221,22 +209,6 @@ def _is_plain_text(key: str) -> bool:
     """True for a key that holds text and never null."""
     field = field_of(key.strip())
     return field is not None and field.annotation is str
-
-
-def _merge(base: Mapping[str, Any], diff: Mapping[str, Any]) -> Tree:
-    merged = dict(base)
-    for key, value in diff.items():
-        old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping) and not _is_other(old, value):
-            merged[key] = _merge(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _is_other(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """True for a part of another kind, which takes over no setting of the former."""
-    return "kind" in new and "kind" in old and new["kind"] != old["kind"]
 
 
 def _problem(details: ErrorDetails) -> Problem:

@@ -109,7 +109,8 @@ class MeasureConfig(Part, ABC):
     """A measure beside those that every run has."""
 
     every: Int = Field(default=1, ge=1)
-    """Updates between two measurements; the last update is measured too."""
+    """Updates between two measurements; the last update is measured too, unless the measure
+    remembers something from one to the next."""
 
     @abstractmethod
     def build(self, context: "Context") -> "Measure":
@@ -117,7 +118,7 @@ class MeasureConfig(Part, ABC):
 
 
 class Overlap(MeasureConfig):
-    """Share of the n-grams of a probe that stood in the probe before it."""
+    """Share of the n-grams of a probe that stood in the last one measured."""
 
     kind: Literal["overlap"] = "overlap"
     n: Int = Field(default=4, ge=1, le=16)

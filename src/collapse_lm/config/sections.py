@@ -127,7 +127,8 @@ class RunConfig(Section):
     """Largest number of updates; a run that gets here without a collapse is censored."""
     max_minutes: Float | None = Field(default=None, gt=0, json_schema_extra=OBSERVES)
     """Wall time after which a run ends with the update that it is at, in minutes over all its
-    processes; it is then censored, keeps a checkpoint, and can be extended. null: no limit."""
+    processes (one that was killed counts for nothing); it is then censored, keeps a checkpoint, and
+    can be extended. null: no limit."""
     checkpoint_every: CheckpointEvery = Field(default="auto", json_schema_extra=OBSERVES)
     """Updates between checkpoints. auto: as often as costs at most 4 % of the time. off: never, so
     that a resumed run begins again."""

@@ -27,6 +27,7 @@ from collapse_lm.measures.validation import ValidationLosses
 from collapse_lm.models.load import LanguageModel, load_model
 from collapse_lm.models.tokens import start_token
 from collapse_lm.observers.base import Observer
+from collapse_lm.observers.guard import build_all
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def prepare(config: Config, compute: Compute | None = None) -> Parts:
         evaluation=evaluation,
         state=RunState(models, _survivors(context, experiment)),
         experiment=experiment,
-        observers=tuple(observer.build() for observer in config.observers),
+        observers=build_all(config.observers),
     )
 
 

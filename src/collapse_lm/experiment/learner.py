@@ -39,12 +39,14 @@ class Step:
         grad_norm: L2 norm of the gradient before the clip.
         applied: False when loss or gradient was not finite; the step was then withheld.
         steps: steps that were applied.
+        learning_rate: of the first of them.
     """
 
     loss: float
     grad_norm: float
     applied: bool
     steps: int = 1
+    learning_rate: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,6 @@ class Learner:
     compute: Compute
     seed: int
 
-    @property
-    def learning_rate(self) -> float:
-        """Of the next step."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
     def learn(self, models: Models, batch: Batch, update: int) -> Step:
         """Take the steps of an update, and let the sampler take over the weights.
 
@@ -82,6 +79,7 @@ class Learner:
             one was.
         """
         numbers = rng.stream(self.seed, "window", update)
+        rate = float(self.optimizer.param_groups[0]["lr"])
         self._check(batch)
         texts = [(text.prompt, self._learned(text.prompt, text.ids)) for text in batch.texts]
         base = models.base() if self.objective.needs_base else None
@@ -94,14 +92,14 @@ class Learner:
         models.refresh()
         told = steps[0] if steps[-1].applied else steps[-1]
         applied = sum(step.applied for step in steps)
-        return Step(told.loss, told.grad_norm, steps[-1].applied, applied)
+        return Step(told.loss, told.grad_norm, steps[-1].applied, applied, rate)
 
     def _check(self, batch: Batch) -> None:
         """Refuse a batch that no step can be taken on."""
         if not all(text.prompt and text.ids for text in batch.texts) or not batch.texts:
             raise UserError.single(
                 "source",
-                "a batch with nothing to learn" if not batch.tokens else "a text without a prompt",
+                _fault(batch),
                 "texts of one token at least, each behind a prompt of one token at least",
                 "see docs/extending.md on what a source returns",
             )
@@ -132,6 +130,14 @@ class Learner:
             self.training.grad_clip,
             Asked(self.objective, update, base),
         )
+
+
+def _fault(batch: Batch) -> str:
+    """What is wrong with a batch that no step can be taken on."""
+    if not batch.tokens:
+        return "a batch with nothing to learn"
+    is_promptless = any(not text.prompt for text in batch.texts)
+    return "a text without a prompt" if is_promptless else "a text of no tokens"
 
 
 @dataclass(frozen=True)
@@ -234,13 +240,6 @@ def _logits(network: Any, ids_S: Tensor, count: int) -> Tensor:
         input_ids=ids_S[None, :-1], use_cache=False, logits_to_keep=count
     ).logits[0]
     return logits
-
-
-def segment_nll(network: Any, segment: Segment) -> Tensor:
-    """Sum of -log p (nats) over a segment's targets, each given all that stands before it."""
-    ids_S = torch.tensor(segment.context + segment.targets, device=network.device)
-    count = len(segment.targets)
-    return _cross_entropy_sum(_logits(network, ids_S, count), ids_S[-count:])
 
 
 def _cross_entropy_sum(logits_TV: Tensor, targets_T: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from collapse_lm.config.parts import AdamW, OptimizerConfig
+from collapse_lm.errors import UserError
 from collapse_lm.experiment.models import Saved
 
 
@@ -63,9 +64,10 @@ def clip(optimizer: Any, grad_norm: float, limit: float | None) -> Iterator[None
 
 
 class OptimizerMemory:
-    """What an optimizer remembers of each parameter, named PARAMETER/FIELD; any optimizer's.
+    """What any optimizer remembers: of each parameter, and in its groups.
 
-    Numbers that are no tensors (a step count of some optimizers) are saved beside them.
+    Named PARAMETER/FIELD and :group0/FIELD. Numbers that are no tensors (a step count, a
+    learning rate that a schedule moved) are saved beside them.
     """
 
     def __init__(self, network: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -73,14 +75,23 @@ class OptimizerMemory:
         self._optimizer = optimizer
 
     def state(self) -> Saved:
-        """Every tensor and number; a field that holds nothing yet is left out."""
-        memory = self._optimizer.state
-        return {
+        """Every tensor and number; a field that holds nothing yet is left out.
+
+        Raises:
+            UserError: for a memory that is neither.
+        """
+        memory, groups = self._optimizer.state, self._optimizer.param_groups
+        found = {
             f"{name}/{field}": value
             for name, parameter in self._parameters.items()
             for field, value in memory.get(parameter, {}).items()
-            if value is not None
+        } | {
+            f":group{place}/{field}": value
+            for place, group in enumerate(groups)
+            for field, value in group.items()
+            if isinstance(value, (int, float, torch.Tensor))
         }
+        return {key: _saveable(key, value) for key, value in found.items() if value is not None}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave.
@@ -88,15 +99,29 @@ class OptimizerMemory:
         Raises:
             ValueError: for the memory of another model's optimizer.
         """
-        for key, value in state.items():
-            parameter = self._parameters.get(key.rpartition("/")[0])
-            shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
-            if parameter is None or shape not in {(), tuple(parameter.shape)}:
-                raise ValueError("its moments are not those of the model")
+        groups = self._optimizer.param_groups
+        places: dict[str, Any] = {f":group{place}": group for place, group in enumerate(groups)}
+        owners = {key: key.rpartition("/")[0] for key in state}
+        if not set(owners.values()) <= {*self._parameters, *places}:
+            raise ValueError("its moments are not those of the model")
         self._optimizer.state.clear()
         for key, value in state.items():
-            name, _, field = key.rpartition("/")
-            parameter = self._parameters[name]
-            if isinstance(value, torch.Tensor):
-                value = value.to(parameter.device)
-            self._optimizer.state[parameter][field] = value
+            owner, field = owners[key], key.rpartition("/")[2]
+            if owner in places:
+                places[owner][field] = value
+                continue
+            parameter = self._parameters[owner]
+            is_tensor = isinstance(value, torch.Tensor)
+            held = value.to(parameter.device) if is_tensor else value
+            self._optimizer.state[parameter][field] = held
+
+
+def _saveable(key: str, value: Any) -> Any:
+    if isinstance(value, (int, float, str, torch.Tensor)):
+        return value
+    raise UserError.single(
+        "training.optimizer",
+        f"a memory of {type(value).__name__} ({key}), which no checkpoint can hold",
+        "tensors and numbers",
+        "run.checkpoint_every=off, or another optimizer",
+    )

@@ -31,8 +31,8 @@ class Probe:
         if self.samples is None:
             return batch
         drawn = self.samples.draw(at)
-        renamed = {name.replace("draw.", "probe."): value for name, value in drawn.values.items()}
-        return Batch(drawn.texts, renamed)
+        told = {n: value for n, value in drawn.values.items() if n.startswith("draw.")}
+        return Batch(drawn.texts, {n.replace("draw.", "probe."): v for n, v in told.items()})
 
     def replay(self, texts: tuple[Text, ...]) -> None:
         """Take note of the probe of an earlier update."""

@@ -62,7 +62,7 @@ def make_prompts(
     where = f"sampling.prompts {config.prompts}"
     try:
         raw = read_regular(expanded(config.prompts))
-        lines = raw.decode("utf-8-sig").splitlines()
+        lines = _lines(raw.decode("utf-8-sig"))
     except OSError as error:
         told = error.strerror or str(error)
         raise UserError.single(where, told, "a file of prompts", "check the path") from None
@@ -78,6 +78,12 @@ def make_prompts(
     )
     is_random = config.prompt_order == "random"
     return Prompts(ids, seed, is_random, hashlib.sha256(raw).hexdigest())
+
+
+def _lines(text: str) -> list[str]:
+    """Lines that end with a line feed, as JSONL has it; other separators are text."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
 
 
 def _text_of(where: str, line: str, name: str) -> str:

@@ -14,12 +14,13 @@ class Measure(Protocol):
     A measure that remembers something from update to update is `Stateful` too.
 
     Attributes:
-        every: updates between two measurements; update 0 and the last are measured too.
+        every: updates between two measurements; update 0 is measured, and so is the last
+            unless the measure is `Stateful`.
     """
 
     @property
     def every(self) -> int:
-        """Updates between two measurements; update 0 and the last are measured too."""
+        """Updates between two measurements."""
         ...
 
     def __call__(self, at: Moment, batch: Batch, probe: Batch) -> Mapping[str, Number]:

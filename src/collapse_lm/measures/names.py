@@ -116,7 +116,7 @@ NAMES: dict[str, Name] = {
     "overlap": Name(
         "number",
         "",
-        f"share of the n-grams of the probe that stood in the probe before it (measure overlap)"
+        f"share of the n-grams of the probe that stood in the last one measured (measure overlap)"
         f"{_LENGTH}",
         since=2,
     ),
@@ -126,7 +126,7 @@ NAMES: dict[str, Name] = {
     "seconds.evaluate": Name("number", "s", "wall time of measures, validation losses included"),
     "seconds.judge": Name("number", "s", "wall time of text measures and collapse rule", since=2),
     "seconds.log_probs": Name(
-        "number", "s", "part of the sampling: the log-probability of each token", since=2
+        "number", "s", "part of drawing the batch: the log-probability of each token", since=2
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Does the model say the same as before? Overlap of each probe with the one before it.
+"""Does the model say the same as before? Overlap of each probe with the last one measured.
 
 A sample can be varied in itself and still be the last one over again: a collapse into
 one mode, which no measure within a sample sees.
@@ -15,7 +15,7 @@ Grams = frozenset[tuple[int, ...]]
 
 
 class OverlapWithLast:
-    """Share of the distinct n-grams of a probe that stood in the probe before it.
+    """Share of the distinct n-grams of a probe that stood in the last one measured.
 
     Absent at the first probe; NaN for a probe without an n-gram.
     """

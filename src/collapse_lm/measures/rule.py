@@ -108,6 +108,19 @@ class Watch:
         return self.verdict
 
 
+def last_update(verdict: Verdict, max_updates: int, stop_after_collapse: int | None) -> int:
+    """The update with which a run ends, as far as its rows tell.
+
+    Args:
+        verdict: on the rows so far.
+        max_updates: where it ends in any case.
+        stop_after_collapse: updates to go on for once the rule is met; None goes on.
+    """
+    if stop_after_collapse is None or verdict.met is None:
+        return max_updates
+    return min(max_updates, verdict.met + stop_after_collapse)
+
+
 def judge(series: Iterable[Observation | Row], rule: CollapseRule) -> Verdict:
     """Find the first persistent breach of the rule in a series ordered by update."""
     watch = Watch(rule)

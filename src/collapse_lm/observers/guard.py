@@ -1,13 +1,27 @@
 """An observer may fail: it is told once, and switched off; the run goes on."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from collapse_lm.config.parts import ObserverConfig
 from collapse_lm.experiment.batch import Record
 from collapse_lm.observers.base import Observer, RunFacts
 
 _LOG = logging.getLogger(__name__)
+
+
+def build_all(configs: Iterable[ObserverConfig]) -> tuple[Observer, ...]:
+    """Build observers; one that cannot be built is told and left out."""
+    built: list[Observer] = []
+    for config in configs:
+        try:
+            built.append(config.build())
+        except Exception as error:  # whatever it raises
+            _LOG.warning(
+                "observer %s is switched off: %s: %s", config.kind, type(error).__name__, error
+            )
+    return tuple(built)
 
 
 class Guarded:

@@ -23,8 +23,8 @@ def samples_page(
         f"# Samples of {as_code(manifest['model']['reference'])}, seed {manifest['seed']}",
         f"{len(samples)} updates. {ending[:1].upper()}{ending[1:]}.",
     ]
-    for sample in _stages(samples):
-        texts = [fenced(text.text) for text in sample.judged]
+    for sample in _stages([row for row in samples if row.samples]):
+        texts = [fenced(text.text) for text in sample.samples]
         parts += [_heading(by_update[sample.update]), *texts]
     return "\n\n".join(parts) + "\n"
 

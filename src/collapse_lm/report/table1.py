@@ -66,7 +66,7 @@ def table1_markdown(run: Measured) -> str:
 
 def _samples(run: Measured) -> list[tuple[str, str]]:
     """Return (heading, text) of each stage; of several samples per update the first."""
-    texts = {row.update: row.judged[0].text for row in run.reader.samples() if row.judged}
+    texts = {row.update: row.samples[0].text for row in run.reader.samples() if row.samples}
     rows = {row.update: row for row in run.rows}
     return [
         (f"Update {update} ({words}): {_measures(rows[update])}", texts[update])

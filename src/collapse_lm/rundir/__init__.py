@@ -5,7 +5,6 @@ from collapse_lm.rundir.lock import has_writer, only_writer
 from collapse_lm.rundir.reader import RunReader, find_runs
 from collapse_lm.rundir.rows import FORMAT_VERSION, SampleRow
 from collapse_lm.rundir.shape import RecordError
-from collapse_lm.rundir.summary import summarize
 
 __all__ = [
     "FORMAT_VERSION",
@@ -16,5 +15,4 @@ __all__ = [
     "find_runs",
     "has_writer",
     "only_writer",
-    "summarize",
 ]

@@ -72,7 +72,7 @@ def stateful(state: RunState) -> dict[str, Stateful]:
 
 
 def state_bytes(state: RunState) -> int:
-    """Bytes of a checkpoint: float32 parameters and two moments of each."""
+    """About the bytes of a checkpoint: the parameters, and two moments of each (AdamW's)."""
     return 3 * sum(int(value.nbytes) for value in state.models.state().values())
 
 

@@ -24,6 +24,7 @@ from collapse_lm.config import (
     load_config,
 )
 from collapse_lm.errors import Problem, UserError
+from collapse_lm.measures.rule import last_update
 from collapse_lm.rundir.layout import CONFIG, MANIFEST, ROW_FILES, SUMMARY, holds_run
 from collapse_lm.rundir.reader import RunReader, Snapshot
 from collapse_lm.rundir.shape import RecordError
@@ -61,7 +62,7 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
     with damage(path / MANIFEST):
         manifest = RunReader(path).manifest()
         status, digest = manifest["status"], manifest["config_sha256"]
-    before = load_config(path / CONFIG)
+    before = load_recorded(path)
     if before.precision not in ("auto", manifest["precision"]):
         raise _damaged(path / MANIFEST, "another precision than the configuration's")
     known = identity_1(before) if manifest["format_version"] == 1 else identity(before)
@@ -73,14 +74,16 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
         snapshot = RunReader(path).snapshot()
         if status in {"finished", "diverged"}:
             RunReader(path).check_end(snapshot)  # any other may have been ended at any instant
-        collapsed = sum_up(snapshot.rows, config.collapse).verdict.collapsed
+        verdict = sum_up(snapshot.rows, config.collapse).verdict
         done = snapshot.rows[-1].update if snapshot.rows else 0
     if config.run.max_updates < min(done, before.run.max_updates):
         raise UserError.single(
             LENGTH, config.run.max_updates, f"at least {done}, the updates already recorded"
         )
-    stopped = collapsed and config.collapse.stop
-    is_at_end = stopped or done >= config.run.max_updates or _is_out_of_time(manifest, config)
+    stop_after = config.collapse.aftermath if config.collapse.stop else None
+    last = last_update(verdict, before.run.max_updates, stop_after)
+    is_stopped = config.collapse.stop and verdict.collapsed and done >= last
+    is_at_end = is_stopped or done >= config.run.max_updates or _is_out_of_time(manifest, config)
     is_over = status == "diverged" or (status == "finished" and is_at_end)
     return Resumable(path, config, manifest, snapshot, is_over)
 
@@ -88,6 +91,11 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
 def _is_out_of_time(manifest: dict[str, Any], config: Config) -> bool:
     limit = config.run.max_minutes
     return limit is not None and float(manifest.get("seconds", 0)) >= 60 * limit
+
+
+def load_recorded(path: Path) -> Config:
+    """The configuration of a run without its observers, whose packages may be gone."""
+    return load_config(path / CONFIG, ["observers=[]"])
 
 
 def _require_run(path: Path) -> None:
@@ -138,7 +146,7 @@ def overrides_to(path: Path, config: Config) -> list[str]:
     Raises:
         UserError: where the two differ in what decides a number.
     """
-    before = load_config(path / CONFIG)
+    before = load_recorded(path)
     _refuse_changes(before, config)
     old, new = flat(before), flat(config)
     return [f"{key}={json.dumps(new[key])}" for key in new if new[key] != old.get(key)]

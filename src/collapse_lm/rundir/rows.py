@@ -54,9 +54,9 @@ class SampleRow:
     probe: tuple[Text, ...] = ()
 
     @property
-    def judged(self) -> tuple[Text, ...]:
-        """Samples of the model: the probe, or the texts where they are the probe."""
-        return self.probe or self.texts
+    def samples(self) -> tuple[Text, ...]:
+        """What the model drew: the probe, or those of the texts that are its own."""
+        return self.probe or tuple(text for text in self.texts if text.origin == "own")
 
 
 # --- writing -----------------------------------------------------------------------------------

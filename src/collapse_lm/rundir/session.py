@@ -20,6 +20,7 @@ from collapse_lm.config import IDENTITY_VERSION, Config, identity, load_config, 
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.experiment.build import Parts, prepare
 from collapse_lm.loop import self_train
+from collapse_lm.measures.rule import last_update
 from collapse_lm.observers.base import Observer, RunFacts
 from collapse_lm.observers.guard import Guarded
 from collapse_lm.rundir import checkpoints
@@ -196,12 +197,12 @@ def _continue(
         directory.clean()
         directory.cut(snapshot.content)  # only now: nothing can fail any more that rows depend on
         (found.path / PAGE).unlink(missing_ok=True)  # drawn last: without it, pictures are old
-    write_atomically(found.path / CONFIG, to_yaml(found.config))
     manifest = {**found.manifest, "status": "running", "process": os.getpid()}
     manifest["format_version"], manifest["identity_version"] = FORMAT_VERSION, IDENTITY_VERSION
     manifest["config_sha256"] = identity(found.config)
     manifest["resumed_after"] = [*manifest.get("resumed_after", ()), parts.state.update]
-    directory.write_json(MANIFEST, manifest)
+    directory.write_json(MANIFEST, manifest)  # first: it fits the former configuration too
+    write_atomically(found.path / CONFIG, to_yaml(found.config))
     session = _Session(directory, found.config, parts, manifest, observers, should_stop, summing)
     return session.go(Recorder(found.path, snapshot.content))
 
@@ -250,9 +251,7 @@ class _Session:
             if isinstance(error, KeyboardInterrupt):
                 status = "interrupted"
             with suppress(MachineError, OSError):  # on a full disk "running" stays: resume knows
-                summary = self._write_ending(status)
-                if isinstance(error, Exception):
-                    watching.end(summary)
+                watching.end(self._write_ending(status))
             raise
         summary = self._write_ending(status)
         watching.end(summary)
@@ -279,11 +278,17 @@ class _Session:
         """Leave the model and the last checkpoint of a run that ended by itself."""
         if self.config.run.export_model:  # while there is a checkpoint to come back to
             export_model(self.parts.model, self.directory.path)
-        is_stopped = self.config.collapse.stop and self.summing.verdict.collapsed
-        keeper.after_run(
-            can_go_on=status == "finished" and not is_stopped, is_wanted=self._is_out_of_time()
-        )
+        can_go_on = self._limit(status) is not None
+        keeper.after_run(can_go_on=can_go_on, is_wanted=self._is_out_of_time())
         return status
+
+    def _limit(self, status: str) -> str | None:
+        """The key whose limit ended the run; None where the rule, a signal or a failure did."""
+        verdict, rule, update = self.summing.verdict, self.config.collapse, self.parts.state.update
+        last = last_update(verdict, self.config.run.max_updates, rule.aftermath)
+        if status != "finished" or (rule.stop and verdict.collapsed and update >= last):
+            return None
+        return "run.max_updates" if update >= self.config.run.max_updates else "run.max_minutes"
 
     def _is_out_of_time(self) -> bool:
         limit = self.config.run.max_minutes
@@ -291,9 +296,8 @@ class _Session:
 
     def _write_ending(self, status: str) -> dict[str, Any]:
         """Write the summary, and last the manifest: its status says that all is there."""
-        is_short = self.parts.state.update < self.config.run.max_updates
-        limit = "run.max_minutes" if is_short else "run.max_updates"
-        summary = self.directory.write_json(SUMMARY, self.summing.result(status, limit))
+        found = self.summing.result(status, self._limit(status))
+        summary = self.directory.write_json(SUMMARY, found)
         seconds = round(time.perf_counter() - self._begin, 3)
         ending = {"status": status, "seconds": seconds}
         self.directory.write_json(MANIFEST, {**self.manifest, **ending})

@@ -24,7 +24,7 @@ class Summing:
         self._collapse: Losses | None = None
         self._since_streak: list[Losses] = []  # evaluated since the streak of the rule began
         self._train: dict[str, float | None] = {"first": None, "last": None}
-        self._updates = 0
+        self._updates = self._probes = 0
         self._diverged = False
 
     def take(self, row: Row) -> None:
@@ -36,6 +36,7 @@ class Summing:
     def note(self, row: Row) -> None:
         """Take a row that the rule has seen already."""
         self._updates = row.update
+        self._probes += "text.loop_share" in row.values
         self._diverged |= row.values.get("train.applied") == 0
         if row.update:
             self._train["last"] = row.get("train.loss")
@@ -62,16 +63,18 @@ class Summing:
         """The rule's verdict on all rows so far."""
         return self.watch.verdict
 
-    def result(self, status: str, limit: str = "run.max_updates") -> dict[str, Any]:
+    def result(self, status: str, limit: str | None = "run.max_updates") -> dict[str, Any]:
         """Return summary.json.
 
         Args:
             status: of the run as it ends now.
-            limit: the key whose limit a censored run has reached.
+            limit: the key whose limit ended the run; None where nothing or the rule did.
         """
         verdict, rule = self.verdict, self.watch.rule
         if verdict.collapsed:
-            reason = f"collapse: {', '.join(verdict.reasons)} for {rule.patience} updates in a row"
+            seen = "updates" if self._probes == self._updates else "probes"
+            named = ", ".join(verdict.reasons)
+            reason = f"collapse: {named} for {rule.patience} {seen} in a row"
         elif self._diverged:
             reason = "diverged: a loss or gradient was not finite"
         else:
@@ -82,6 +85,7 @@ class Summing:
             "collapse_update": verdict.collapse_update,
             "criteria": list(verdict.reasons),
             "reason": reason,
+            "limit": limit,
             "updates": self._updates,
             "validation": {"start": self._start, "collapse": self._collapse, "end": self._end},
             "train_loss": dict(self._train),
@@ -94,12 +98,3 @@ def sum_up(rows: Iterable[Row], rule: CollapseRule) -> Summing:
     for row in rows:
         summing.take(row)
     return summing
-
-
-def summarize(rows: Iterable[Row], rule: CollapseRule, status: str) -> dict[str, Any]:
-    """Derive summary.json from the rows of a run.
-
-    `collapsed` and `collapse_update` are the rule's verdict on the whole series;
-    `reason` says why the run ended.
-    """
-    return sum_up(rows, rule).result(status)

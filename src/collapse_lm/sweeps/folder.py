@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 
 from collapse_lm._util.files import write_atomically, writing
+from collapse_lm.config import identity
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.layout import holds_run
-from collapse_lm.rundir.resume import may_change
-from collapse_lm.sweeps.plan import Plan, PlannedRun, plan_sweep
+from collapse_lm.rundir.resume import load_recorded, may_change
+from collapse_lm.sweeps.plan import DIGITS, Plan, PlannedRun, plan_sweep
 from collapse_lm.sweeps.progress import RunProgress, progress_of
 from collapse_lm.sweeps.spec import SweepSpec, parse_sweep
 
@@ -36,10 +37,11 @@ class SweepFolder:
 
     def run_path(self, run: PlannedRun) -> Path:
         """The run directory of a planned run, also where an earlier release named it."""
-        runs = self.path / "runs"
-        if run.former_name is not None and holds_run(runs / run.former_name):
-            return runs / run.former_name
-        return runs / run.name
+        place = self.path / "runs" / run.name
+        if holds_run(place):
+            return place
+        alike = place.parent.glob(f"{place.name[:-DIGITS]}*")  # another identity's digits
+        return next((other for other in sorted(alike) if _is_run(other, run)), place)
 
     def progress(self, plan: Plan) -> list[tuple[PlannedRun, RunProgress]]:
         """How far every run of a plan is, each read with all its rows."""
@@ -100,6 +102,14 @@ class SweepFolder:
         """Those runs of a plan that have begun."""
         places = (self.run_path(run) for run in plan.runs)
         return [RunReader(place) for place in places if holds_run(place)]
+
+
+def _is_run(place: Path, run: PlannedRun) -> bool:
+    """True where a directory holds the run that is planned, whatever its name."""
+    try:
+        return holds_run(place) and identity(load_recorded(place)) == identity(run.config)
+    except UserError:  # a damaged one, of which nobody knows what it was
+        return False
 
 
 def _told(value: Any) -> str:

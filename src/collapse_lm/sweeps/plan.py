@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from collapse_lm.config import MOVED, Config, flat, identity, identity_1, load_config
+from collapse_lm.config import MOVED, Config, flat, identity, load_config
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.sweeps.spec import SweepSpec
 
+DIGITS = 8  # of an identity, at the end of a run's name
 MANY = 200  # runs that are not started without being asked for
 _MOST = 100_000  # runs of a sweep
 
@@ -24,14 +25,11 @@ class PlannedRun:
         name: of its directory: what varies, the seed, and eight digits of its identity.
         config: complete.
         values: what varies, by dotted key.
-        former_name: of its directory where an earlier release made it; None where that
-            name is the same.
     """
 
     name: str
     config: Config
     values: Mapping[str, Any]
-    former_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,7 @@ def plan_sweep(spec: SweepSpec) -> Plan:
             except UserError as error:
                 problems |= {str(problem): problem for problem in error.problems}
             else:
-                former, name = identity_1(config), _name(values, seed, config, identity(config))
-                older = None if former is None else _name(values, seed, config, former)
-                runs.append(PlannedRun(name, config, values, older))
+                runs.append(PlannedRun(_name(values, seed, config), config, values))
     if problems:
         raise UserError(list(problems.values()))
     _refuse_duplicates(runs)
@@ -120,12 +116,12 @@ def _as_overrides(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _name(values: Mapping[str, Any], seed: int, config: Config, digest: str) -> str:
+def _name(values: Mapping[str, Any], seed: int, config: Config) -> str:
     """E.g. learning_rate=0.0001-seed0-1a2b3c4d, however the rate was spelled."""
     known = flat(config)
     places = {key: MOVED.get(key, key) for key in values}
     varied = [f"{key.rpartition('.')[2]}={_short(known.get(p, ''))}" for key, p in places.items()]
-    return "-".join([*varied, f"seed{seed}", digest[:8]])
+    return "-".join([*varied, f"seed{seed}", identity(config)[:DIGITS]])
 
 
 def _short(value: Any) -> str:

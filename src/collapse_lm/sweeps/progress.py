@@ -94,7 +94,7 @@ def _is_over(run: PlannedRun, path: Path) -> bool:
         return False
     minutes = math.inf if config.run.max_minutes is None else config.run.max_minutes
     return bool(
-        (summary["collapsed"] and config.collapse.stop)
+        (summary["collapsed"] and config.collapse.stop and summary.get("limit") is None)
         or summary["updates"] >= config.run.max_updates
         or manifest.get("seconds", 0) >= 60 * minutes
     )

@@ -48,7 +48,7 @@ def start_or_resume(task: Task, should_stop: Callable[[], bool]) -> Ended:
 
     try:
         if holds_run(task.path):
-            overrides = overrides_to(task.path, task.config)
+            overrides = overrides_to(task.path, _not_shorter(task))
             result = resume(task.path, overrides=overrides, should_stop=should_stop)
         else:
             result = run(task.config, task.path, should_stop=should_stop)
@@ -57,6 +57,15 @@ def start_or_resume(task: Task, should_stop: Callable[[], bool]) -> Ended:
     summary = result.summary
     status: Status = "stopped" if summary["status"] == "interrupted" else "done"
     return Ended(task.name, status, str(summary["reason"]))
+
+
+def _not_shorter(task: Task) -> Config:
+    """The configuration of a task; a run that was begun for longer stays as long."""
+    from collapse_lm.rundir.resume import load_recorded
+
+    longest = max(load_recorded(task.path).run.max_updates, task.config.run.max_updates)
+    run = task.config.run.model_copy(update={"max_updates": longest})
+    return task.config.model_copy(update={"run": run})
 
 
 def use_threads(threads: int) -> None:
