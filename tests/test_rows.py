@@ -112,14 +112,14 @@ def test_texts_come_back_with_prompt_origin_and_log_probabilities():
     assert (probe.prompt, probe.ids, probe.origin, probe.text) == ((1, 2), (3, 4), "own", own.text)
     assert probe.log_probs[0] == -1.235
     assert math.isnan(probe.log_probs[1])
-    assert back.judged == back.probe
+    assert back.samples == back.probe
 
 
 def test_a_batch_that_is_its_probe_is_written_once():
     batch = Batch((Text((1,), (2,), "own", "a", (-0.5,)),))
     line = sample_line(Record(Row(1), batch, batch))
     assert "probe" not in json.loads(line)
-    assert parse_sample("line", line).judged == batch.texts
+    assert parse_sample("line", line).samples == batch.texts
 
 
 @pytest.fixture(scope="module")

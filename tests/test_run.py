@@ -107,7 +107,7 @@ def test_samples_are_the_tokens_trained_on(finished):
     for row in samples:
         (text,) = row.texts
         assert (len(text.ids), len(text.log_probs), text.prompt) == (40, 40, (256,))
-        assert (text.origin, row.probe, row.judged) == ("own", (), row.texts)
+        assert (text.origin, row.probe, row.samples) == ("own", (), row.texts)
 
 
 def test_the_log_probabilities_of_the_tokens_are_the_train_loss(finished):

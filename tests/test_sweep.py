@@ -4,11 +4,11 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,6 @@ from collapse_lm.config import load_config
 from collapse_lm.errors import UserError
 from collapse_lm.rundir.session import run
 from collapse_lm.sweeps import (
-    Plan,
     SweepFolder,
     SweepSpec,
     load_sweep,
@@ -31,6 +30,7 @@ from collapse_lm.sweeps import (
     with_overrides,
 )
 from collapse_lm.sweeps.engines import Task, run_locally
+from collapse_lm.sweeps.engines.base import start_or_resume
 from collapse_lm.sweeps.engines.share import share_machine
 from collapse_lm.sweeps.progress import last_update
 from collapse_lm.sweeps.watch import Watch
@@ -496,14 +496,26 @@ def test_the_last_whole_row_is_found_from_the_end(content, update, tmp_path):
     assert last_update(tmp_path / "updates.jsonl") == update
 
 
-def test_a_run_that_an_earlier_release_named_is_done(spec_file, tmp_path):
+def test_a_run_that_an_earlier_release_named_is_found_by_what_it_is(spec_file, tmp_path):
     plan, folder, tasks = tasks_of(spec_file, tmp_path, "run.max_updates=1", seeds=1)
-    run(tasks[0].config, folder.path / "runs" / "as-it-was-called")
-    named = replace(plan.runs[0], former_name="as-it-was-called")
-    grown = Plan((named, replace(plan.runs[1], former_name="not-there")))
-    assert [found.state for _, found in folder.progress(grown)] == ["done", "missing"]
-    assert [reader.path.name for reader in folder.readers(grown)] == ["as-it-was-called"]
-    assert folder.run_path(grown.runs[1]).name == grown.runs[1].name
+    former = f"{plan.runs[0].name[:-8]}01234567"
+    run(tasks[0].config, folder.path / "runs" / former)
+    shutil.copytree(  # the digits of another run behind the same words are not taken for it
+        folder.path / "runs" / former, folder.path / "runs" / f"{plan.runs[1].name[:-8]}01234567"
+    )
+    assert [found.state for _, found in folder.progress(plan)] == ["done", "missing"]
+    assert [reader.path.name for reader in folder.readers(plan)] == [former]
+    assert folder.run_path(plan.runs[1]).name == plan.runs[1].name
+
+
+def test_a_run_that_was_begun_for_longer_goes_on_as_long(spec_file, tmp_path):
+    plan, folder, tasks = tasks_of(spec_file, tmp_path, "run.max_updates=4", seeds=1)
+    stops = iter([False, False, True])
+    run(tasks[0].config, tasks[0].path, should_stop=lambda: next(stops))
+    _, _, shorter = tasks_of(spec_file, tmp_path, "run.max_updates=1", seeds=1)
+    ended = start_or_resume(shorter[0], lambda: False)
+    assert ended.status == "done", ended.told
+    assert folder.progress(plan)[0][1].update == 4
 
 
 def test_a_run_longer_than_asked_for_is_done(spec_file, tmp_path):
