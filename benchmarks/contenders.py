@@ -17,19 +17,23 @@ from transformers import AutoModelForCausalLM
 
 from collapse_lm.config import Config
 from collapse_lm.corpora.evaluation_set import EvaluationSet
-from collapse_lm.experiment.build import evaluation_sets, prepare, prompt_ids
+from collapse_lm.experiment.build import evaluation_sets, load_corpora, prepare
 from collapse_lm.loop import self_train
 from collapse_lm.models.load import LanguageModel, load_model
 
 Seconds = dict[str, float]  # of one update by phase; with the counts of tokens and passes
 Contender = Callable[[Config], Iterator[Seconds]]
+_PHASES = ("sample", "train", "evaluate")
 
 
 def ours(config: Config) -> Iterator[Seconds]:
     """Our loop without its files: row 0 is the base model's evaluation."""
     parts = prepare(config)
     for record in self_train(parts.state, parts.experiment):
-        yield {**record.seconds, "tokens": record.tokens, "passes": record.forward_passes}
+        row = record.row
+        seconds = {phase: row.values[f"seconds.{phase}"] for phase in _PHASES if record.update}
+        counts = {"tokens": record.batch.tokens, "passes": row.values.get("draw.forward_passes", 0)}
+        yield {"evaluate": row.values["seconds.evaluate"], **seconds, **counts}
 
 
 def without_speculation(config: Config) -> Iterator[Seconds]:
@@ -54,7 +58,7 @@ def reference_algorithm(config: Config) -> Iterator[Seconds]:
     network, optimizer = model.network, _adamw(model.network, config)
     yield {"evaluate": _timed(lambda: _one_by_one(network, sets))}
     for _ in range(config.run.max_updates):
-        ids = torch.tensor([prompt_ids(config, model)])
+        ids = torch.tensor([_prompt(config, model)])
         begin = time.perf_counter()
         ids = _without_cache(network, ids, config)
         sampled = time.perf_counter()
@@ -76,7 +80,7 @@ def _plain(config: Config, dtype: torch.dtype) -> Iterator[Seconds]:
         working.load_state_dict(master.state_dict())
     working.generation_config.eos_token_id = None
     yield {"evaluate": _timed(lambda: _one_by_one(working, sets))}
-    ids = torch.tensor([prompt_ids(config, model)])
+    ids = torch.tensor([_prompt(config, model)])
     for _ in range(config.run.max_updates):
         begin = time.perf_counter()
         sample = working.generate(
@@ -105,6 +109,8 @@ def _refuse_what_is_not_written_here(config: Config) -> None:
         sampling.batch_size != 1
         or sampling.top_p is not None
         or sampling.stop_at_eos
+        or sampling.prompts is not None
+        or sampling.start_token != "auto"
         or training.retokenize
         or training.steps_per_update != 1
         or config.evaluation.every != 1
@@ -116,7 +122,13 @@ def _refuse_what_is_not_written_here(config: Config) -> None:
 def _load(config: Config) -> tuple[LanguageModel, tuple[EvaluationSet, ...]]:
     _refuse_what_is_not_written_here(config)
     model = load_model(config.model)
-    return model, evaluation_sets(config, model)
+    return model, evaluation_sets(config, model, load_corpora(config))
+
+
+def _prompt(config: Config, model: LanguageModel) -> list[int]:
+    text = config.sampling.prompt
+    encoded = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return list(encoded) if text else [model.start_token]
 
 
 def _adamw(network: torch.nn.Module, config: Config) -> torch.optim.AdamW:

@@ -23,13 +23,14 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from contenders import CONTENDERS, Contender, Seconds
 from roofline import bytes_per_second, flop_per_second, weight_matrices
 
 from collapse_lm.config import Config, load_config
-from collapse_lm.experiment.build import evaluation_sets
+from collapse_lm.experiment.build import evaluation_sets, load_corpora
 from collapse_lm.machine.allocator import keep_freed_memory
 from collapse_lm.models.load import load_model
+
+from contenders import CONTENDERS, Contender, Seconds
 
 HERE = Path(__file__).parent
 PHASES = ("sample", "train", "evaluate")
@@ -117,7 +118,8 @@ def parse() -> argparse.Namespace:
 def write(options: argparse.Namespace, config: Config, timings: dict[str, Timing]) -> None:
     """Print the tables; write them as Markdown and all numbers as JSON."""
     model = load_model(config.model)
-    tokens = sum(data.tokens for data in evaluation_sets(config, model))
+    sets = evaluation_sets(config, model, load_corpora(config))
+    tokens = sum(data.tokens for data in sets)
     matrices = weight_matrices(model.network)
     speeds, flops = bytes_per_second(matrices), flop_per_second()
     size = sum(matrix.numel() for matrix in matrices)
