@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy, softmax
 from transformers import AutoModelForCausalLM
 
 from collapse_lm.config import Config
+from collapse_lm.config.parts import AdamW
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.experiment.build import evaluation_sets, load_corpora, prepare
 from collapse_lm.loop import self_train
@@ -113,10 +114,11 @@ def _refuse_what_is_not_written_here(config: Config) -> None:
         or sampling.start_token != "auto"
         or training.retokenize
         or training.steps_per_update != 1
+        or not isinstance(training.optimizer, AdamW)
         or config.evaluation.every != 1
         or torch.cuda.is_available()
     ):
-        sys.exit("the plain contenders take one sample, top-k only, one step, and the CPU")
+        sys.exit("the plain contenders take one sample, top-k only, one step of AdamW, and the CPU")
 
 
 def _load(config: Config) -> tuple[LanguageModel, tuple[EvaluationSet, ...]]:
@@ -132,11 +134,12 @@ def _prompt(config: Config, model: LanguageModel) -> list[int]:
 
 
 def _adamw(network: torch.nn.Module, config: Config) -> torch.optim.AdamW:
-    training = config.training
+    training, rule = config.training, config.training.optimizer
+    assert isinstance(rule, AdamW)  # others were refused
     return torch.optim.AdamW(
         network.parameters(),
         lr=training.learning_rate,
-        betas=training.betas,
+        betas=rule.betas,
         weight_decay=training.weight_decay,
     )
 
