@@ -16,7 +16,7 @@ from contenders import CONTENDERS
 def test_a_contender_yields_the_seconds_of_every_update(name, tiny_overrides):
     words = [*tiny_overrides, "run.max_updates=2", "sampling.max_new_tokens=110"]
     if "reference" in name:
-        words += ["sampling.context=sliding", "training.window=100"]
+        words += ["sampling.context=sliding", "training.window=100", "sampling.top_k=50"]
     base, *updates = CONTENDERS[name](load_config("quickstart", words))
     assert base["evaluate"] > 0
     assert len(updates) == 2
