@@ -9,7 +9,7 @@ PLUGIN := $(VENV)/.plugin
 help:
 	@echo "make demo     watch a real 135M-parameter model collapse (installs on first use)"
 	@echo "make test     run the test suite"
-	@echo "make test-all the same with every seed and setting (an hour or so)"
+	@echo "make test-all the same with every seed and setting"
 	@echo "make check    format, lint and types"
 	@echo "make bench    time whole runs against transformers (ARGS=... see benchmarks/whole_run.py)"
 	@echo "make install  only set up $(VENV)"
