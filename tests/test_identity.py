@@ -17,9 +17,9 @@ from collapse_lm.config import (
     load_config,
     preset_names,
 )
+from collapse_lm.config.fields import OBSERVES
 from collapse_lm.config.identity import IDENTITY_VERSION
 from collapse_lm.config.keys import dotted_keys
-from collapse_lm.config.section import OBSERVES
 
 GOLDEN = Path(__file__).parent / "golden"
 VARIANTS = {

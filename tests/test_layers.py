@@ -22,7 +22,7 @@ PACKAGE = "collapse_lm"
 LAYERS = [
     ["_version", "errors", "_util"],
     ["rng"],
-    ["config.section", "config.slots", "config.sections"],
+    ["config.fields", "config.slots", "config.sections"],
     ["config"],
     ["measures.names", "measures.text", "measures.rule", "measures"],
     ["experiment.batch"],

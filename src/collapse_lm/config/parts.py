@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from collapse_lm.config.section import Float, Int, Share
+from collapse_lm.config.fields import Float, Int, Share
 from collapse_lm.config.slots import Part, Slot, as_parts, chooser
 
 if TYPE_CHECKING:

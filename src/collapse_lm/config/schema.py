@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from collapse_lm.config.fields import OBSERVES, Float, Int, Section
 from collapse_lm.config.parts import (
     AdamW,
     AnyMeasures,
@@ -23,7 +24,6 @@ from collapse_lm.config.parts import (
     Own,
     Pictures,
 )
-from collapse_lm.config.section import OBSERVES, Float, Int, Section
 from collapse_lm.config.sections import (
     CollapseConfig,
     EvaluationConfig,

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from collapse_lm.config.section import (
+from collapse_lm.config.fields import (
     OBSERVES,
     CheckpointEvery,
     CorpusReferences,

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from collapse_lm.config.section import Section
+from collapse_lm.config.fields import Section
 
 
 class Part(Section):

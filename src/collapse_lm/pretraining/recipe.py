@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from collapse_lm.config.section import Float, Int
+from collapse_lm.config.fields import Float, Int
 from collapse_lm.errors import Problem, UserError
 
 HEAD_WIDTH = 32  # of every size, so that sizes differ in width and depth alone

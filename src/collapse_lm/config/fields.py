@@ -1,4 +1,4 @@
-"""What every section of the configuration has in common, and the types of its values."""
+"""Types of fields, and the base class, of every section of the configuration."""
 
 from typing import Annotated, Any, Literal
 
