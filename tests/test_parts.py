@@ -156,7 +156,7 @@ def test_a_missing_field_of_a_part_is_told():
 
 def test_a_kind_that_there_is_not_is_told_with_those_that_there_are():
     with pytest.raises(UserError) as caught:
-        load_config("quickstart", ["source.kind=collapse-lm-plugin:streem"])
+        load_config("quickstart", ["source.kind=collapse-lm-plugin:streem", "source.path=a"])
     (problem,) = caught.value.problems
     assert problem.where == "source.kind"
     assert f"own, {PLUGIN}:stream" in problem.expected

@@ -84,7 +84,8 @@ def _validate(tree: Tree) -> tuple[Config | None, list[Problem]]:
             return None, list(problems.values())
         for problem in new:
             problems.setdefault(problem.where, problem)
-            tree = _without(tree, problem.where.split("."))
+            # Of a part whose kind is not known, nothing is known of its other keys.
+            tree = _without(tree, problem.where.removesuffix(".kind").split("."))
 
 
 def _without(tree: Tree, path: list[str]) -> Tree:
