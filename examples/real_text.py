@@ -4,27 +4,19 @@ python examples/real_text.py FILE
 """
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from collapse_lm import Batch, SourceConfig, Text, load_config, run
+from collapse_lm import Batch, Text, run
 
 
-class RealText(SourceConfig):
+class RealText:
     """The next tokens of a text file; it begins again when it ends."""
 
-    kind: Literal["real-text"] = "real-text"
-    path: str
-    """UTF-8 file."""
-
-    def build(self, context):
-        ids = context.encode(Path(self.path).read_text("utf-8"))
-        return Stream(ids, context.start_token, context.config.sampling.max_new_tokens)
-
-
-class Stream:
-    def __init__(self, ids, start_token, tokens):
-        self.ids, self.start_token, self.tokens = ids, start_token, tokens
+    def __init__(self, context, path):
+        self.ids = context.encode(Path(path).read_text("utf-8"))
+        self.start_token = context.start_token
+        self.tokens = context.config.sampling.max_new_tokens
 
     def draw(self, at):
         first = (at.update - 1) * self.tokens
@@ -36,8 +28,7 @@ class Stream:
 
 
 def main(path, preset="quickstart", *overrides, out=None):
-    config = load_config(preset, overrides)
-    return run(config.model_copy(update={"source": RealText(path=path)}), out)
+    return run(preset, out, overrides=overrides, source=partial(RealText, path=path))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from collapse_lm.config.fields import Float, Int, Share
+from collapse_lm.config.given import Given, complete, is_function
 from collapse_lm.config.slots import Part, Slot, as_parts, chooser
+from collapse_lm.errors import UserError
 
 if TYPE_CHECKING:
     from collapse_lm.experiment.build import Context
@@ -151,11 +153,71 @@ class Pictures(ObserverConfig):
         return PicturesAtTheEnd()
 
 
-SOURCES = Slot("source", SourceConfig, (Own,), "collapse_lm.sources")
-OBJECTIVES = Slot("objective", ObjectiveConfig, (Nll,), "collapse_lm.objectives")
-OPTIMIZERS = Slot("optimizer", OptimizerConfig, (AdamW, Sgd), "collapse_lm.optimizers")
-MEASURES = Slot("measure", MeasureConfig, (Overlap,), "collapse_lm.measures")
-OBSERVERS = Slot("observer", ObserverConfig, (Pictures,), "collapse_lm.observers")
+class GivenSource(Given, SourceConfig):
+    """A source that was handed over from Python; a function is its `draw`."""
+
+    def build(self, context: "Context") -> "Source":
+        """Make the source."""
+        from collapse_lm.experiment.sources import FunctionSource
+
+        made = self.make("source", context)
+        if is_function(made, "draw"):
+            return FunctionSource(made)
+        return complete("source", made, "draw", "replay")  # type: ignore[no-any-return]
+
+
+class GivenObjective(Given, ObjectiveConfig):
+    """An objective that was handed over from Python; a function needs no base model."""
+
+    def build(self, context: "Context") -> "Objective":
+        """Make the objective."""
+        from collapse_lm.experiment.objectives import FunctionObjective
+
+        made = self.make("objective", context)
+        if is_function(made, "needs_base"):
+            return FunctionObjective(made)
+        return complete("objective", made, "needs_base", "__call__")  # type: ignore[no-any-return]
+
+
+class GivenOptimizer(Given, OptimizerConfig):
+    """An optimizer that was handed over from Python: called with groups and learning rate."""
+
+    def build(self, groups: Sequence[Mapping[str, Any]], learning_rate: float) -> Any:
+        """Make a torch optimizer over parameter groups."""
+        groups = [dict(group) for group in groups]
+        made = self.make("optimizer", groups, learning_rate)
+        if made is self._part and callable(made):
+            made = made(groups, learning_rate)
+        if made is self._part:
+            raise UserError.single(
+                "optimizer",
+                f"a {type(made).__name__} over other parameters",
+                "its class, or a function of parameter groups and learning rate",
+                "optimizer=torch.optim.Adam",
+            )
+        return complete("optimizer", made, "step", "param_groups")
+
+
+class GivenMeasure(Given, MeasureConfig):
+    """A measure that was handed over from Python; a function measures each update."""
+
+    def build(self, context: "Context") -> "Measure":
+        """Make the measure."""
+        from collapse_lm.measures.base import FunctionMeasure
+
+        made = self.make("measures", context)
+        if is_function(made, "every"):
+            return FunctionMeasure(made)
+        return complete("measures", made, "every", "__call__")  # type: ignore[no-any-return]
+
+
+SOURCES = Slot("source", SourceConfig, (Own,), "collapse_lm.sources", GivenSource)
+OBJECTIVES = Slot("objective", ObjectiveConfig, (Nll,), "collapse_lm.objectives", GivenObjective)
+OPTIMIZERS = Slot(
+    "optimizer", OptimizerConfig, (AdamW, Sgd), "collapse_lm.optimizers", GivenOptimizer
+)
+MEASURES = Slot("measure", MeasureConfig, (Overlap,), "collapse_lm.measures", GivenMeasure)
+OBSERVERS = Slot("observer", ObserverConfig, (Pictures,), "collapse_lm.observers", None)
 SLOTS = (SOURCES, OBJECTIVES, OPTIMIZERS, MEASURES, OBSERVERS)
 
 

@@ -31,18 +31,27 @@ class Slot:
         base: class of all its configurations.
         own: the kinds of this package.
         group: of the entry points of other packages.
+        given: what a run records in place of an object from Python; None where it records none.
     """
 
     name: str
     base: type[Part]
     own: tuple[type[Part], ...]
     group: str
+    given: type[Part] | None
 
     def kinds(self) -> dict[str, "type[Part] | EntryPoint"]:
         """Every kind by name: classes of ours, entry points (not loaded) of others."""
         ours: dict[str, type[Part] | EntryPoint] = {kind_of(part): part for part in self.own}
         found = entry_points(group=self.group)
         return ours | {f"{e.dist.name}:{e.name}": e for e in found if e.dist is not None}
+
+    def holds(self, part: Part) -> bool:
+        """True for a part that its kind builds again wherever it is read."""
+        try:
+            return self.load(part.kind) is type(part)
+        except PydanticCustomError:
+            return False
 
     def known(self) -> tuple[type[Part], ...]:
         """The classes at hand: ours, and those of other packages that have been named."""
@@ -54,6 +63,8 @@ class Slot:
         Raises:
             PydanticCustomError: for a kind that there is not, or that cannot be loaded.
         """
+        if self.given is not None and kind == kind_of(self.given):
+            return self.given
         known = self.kinds()
         if kind not in known:
             raise PydanticCustomError("unknown_kind", "one of {kinds}", {"kinds": ", ".join(known)})

@@ -1,6 +1,6 @@
 """The one interface of all measures."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from collapse_lm.experiment.batch import Batch
@@ -33,3 +33,16 @@ class Measure(Protocol):
                 where the update has none.
         """
         ...
+
+
+class FunctionMeasure:
+    """A measure that is a function, called after each update."""
+
+    every = 1
+
+    def __init__(self, function: Callable[[Moment, Batch, Batch], Mapping[str, Number]]) -> None:
+        self._function = function
+
+    def __call__(self, at: Moment, batch: Batch, probe: Batch) -> Mapping[str, Number]:
+        """Return what the function does."""
+        return self._function(at, batch, probe)

@@ -4,7 +4,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from collapse_lm.config.given import complete
 from collapse_lm.config.parts import ObserverConfig
+from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Record
 from collapse_lm.observers.base import Observer, RunFacts
 
@@ -22,6 +24,23 @@ def build_all(configs: Iterable[ObserverConfig]) -> tuple[Observer, ...]:
                 "observer %s is switched off: %s: %s", config.kind, type(error).__name__, error
             )
     return tuple(built)
+
+
+def built(observers: Iterable[Any]) -> tuple[Observer, ...]:
+    """Observers that were handed over from Python: objects, or their configurations.
+
+    Raises:
+        UserError: for what can be told nothing.
+    """
+    found = list[Observer]()
+    for observer in observers:
+        if isinstance(observer, ObserverConfig):
+            found += build_all([observer])
+        elif isinstance(observer, type):
+            raise UserError.single("observers", f"the class {observer.__name__}", "an object of it")
+        else:
+            found.append(complete("observers", observer, "start", "update", "end"))
+    return tuple(found)
 
 
 class Guarded:

@@ -16,13 +16,20 @@ from typing import Any
 import torch
 
 from collapse_lm._util.files import write_atomically, writing
-from collapse_lm.config import IDENTITY_VERSION, Config, identity, load_config, resolve, to_yaml
+from collapse_lm.config import IDENTITY_VERSION, Config, identity, load_config, to_yaml
+from collapse_lm.config.handing import (
+    Handed,
+    hand_again,
+    hand_over,
+    loose_observers,
+    with_overrides,
+)
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.experiment.build import Parts, prepare
 from collapse_lm.loop import self_train
 from collapse_lm.measures.rule import last_update
 from collapse_lm.observers.base import Observer, RunFacts
-from collapse_lm.observers.guard import Guarded
+from collapse_lm.observers.guard import Guarded, built
 from collapse_lm.rundir import checkpoints
 from collapse_lm.rundir.checkpoints import Checkpoint
 from collapse_lm.rundir.export import export_model
@@ -63,15 +70,27 @@ def run(
     out: Path | str | None = None,
     *,
     overrides: Iterable[str] = (),
-    observers: Sequence[Observer] = (),
+    source: Any = None,
+    objective: Any = None,
+    optimizer: Any = None,
+    measures: Sequence[Any] = (),
+    observers: Sequence[Any] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> RunResult:
     """Do one run and leave its record on disk.
+
+    Parts may be handed over as objects (docs/extending.md): a configuration, a class that
+    is made with the run's context, or an object or function that does the work. The record
+    names them, and a resume must be given them again.
 
     Args:
         config: a configuration, the name of a preset, or the path of a YAML file.
         out: the run directory; by default runs/NAME-seedN-TIME below the current folder.
         overrides: `key=value` strings.
+        source: in place of the configuration's.
+        objective: likewise.
+        optimizer: likewise; a class is made with parameter groups and the learning rate.
+        measures: beside those of the configuration.
         observers: beside those of the configuration; they see each record once it is on
             disk, and one that raises is told and switched off.
         should_stop: asked after every update; true ends the run as interrupted.
@@ -82,13 +101,16 @@ def run(
             goes on.
     """
     name = "run" if isinstance(config, Config) else Path(config).stem
-    settings, words = config, list(overrides)
-    if not isinstance(settings, Config):
-        settings = load_config(settings, words)
-    elif words:
-        settings = resolve(settings.model_dump(mode="json"), words)
+    words, watching = list(overrides), list(observers)
+    if isinstance(config, Config):
+        settings = with_overrides(config, words)
+        watching += loose_observers(config)
+    else:
+        settings = load_config(config, words)
+    settings = hand_over(settings, Handed(source, objective, optimizer, measures))
     path = Path(out) if out is not None else default_directory(name, settings.seed)
     RunDirectory.check_free(path)
+    observing = built(watching)
     with _enough_memory():
         parts = prepare(settings)
     manifest = describe(settings, parts)
@@ -97,7 +119,13 @@ def run(
     with only_writer(path):
         directory = RunDirectory.create(path, to_yaml(settings), manifest)
         session = _Session(
-            directory, settings, parts, manifest, observers, should_stop, Summing(settings.collapse)
+            directory,
+            settings,
+            parts,
+            manifest,
+            observing,
+            should_stop,
+            Summing(settings.collapse),
         )
         return session.go(Recorder(path, empty()))
 
@@ -106,7 +134,11 @@ def resume(
     path: Path | str,
     *,
     overrides: Iterable[str] = (),
-    observers: Sequence[Observer] = (),
+    source: Any = None,
+    objective: Any = None,
+    optimizer: Any = None,
+    measures: Sequence[Any] = (),
+    observers: Sequence[Any] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> RunResult:
     """Go on with a run from its newest intact checkpoint, bit for bit as if never interrupted.
@@ -118,6 +150,10 @@ def resume(
         path: the run directory.
         overrides: may change keys that decide no number: `run.max_updates`, to extend the
             run, observers, checkpoints.
+        source: the object that the run was given, if it was given one.
+        objective: likewise.
+        optimizer: likewise.
+        measures: likewise, in their order.
         observers: as for `run`.
         should_stop: as for `run`.
 
@@ -136,12 +172,15 @@ def resume(
         found = _again_if_changed(found, overrides)
         if found.is_over:
             return _ended(found)
+        handed = Handed(source, objective, optimizer, measures)
+        found = replace(found, config=hand_again(found.config, handed))
+        observing = built(observers)
         with _enough_memory():
             parts = prepare(found.config, compute)
         check_same_inputs(found, parts)
         if found.manifest["status"] == "running":
             _LOG.info("process %s ended without a word; taking over", found.manifest.get("process"))
-        return _continue(found, parts, observers, should_stop)
+        return _continue(found, parts, observing, should_stop)
 
 
 def _again_if_changed(found: Resumable, overrides: Sequence[str]) -> Resumable:

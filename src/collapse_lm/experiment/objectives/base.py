@@ -5,6 +5,7 @@ Logits of a long text do not exist all at once, so an objective is asked chunk b
 Shapes: T targets of the chunk, S tokens before them, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,3 +52,16 @@ class Objective(Protocol):
     def __call__(self, chunk: Chunk) -> Tensor:
         """Return a sum over the targets of the chunk, in nats, as a scalar under autograd."""
         ...
+
+
+class FunctionObjective:
+    """An objective that is a function of the chunk, and remembers nothing."""
+
+    needs_base = False
+
+    def __init__(self, function: Callable[[Chunk], Tensor]) -> None:
+        self._function = function
+
+    def __call__(self, chunk: Chunk) -> Tensor:
+        """Return what the function does."""
+        return self._function(chunk)

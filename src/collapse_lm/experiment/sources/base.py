@@ -1,5 +1,6 @@
 """The one interface of all sources of text."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from collapse_lm.experiment.batch import Batch, Text
@@ -27,3 +28,13 @@ class Source(Protocol):
         it then draws as if it had never been away.
         """
         ...
+
+
+class FunctionSource:
+    """A source that is a function of the moment, and remembers nothing."""
+
+    def __init__(self, draw: Callable[[Moment], Batch]) -> None:
+        self.draw = draw
+
+    def replay(self, texts: tuple[Text, ...]) -> None:
+        """Nothing to remember."""

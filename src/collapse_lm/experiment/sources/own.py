@@ -25,6 +25,7 @@ class Sampling:
         stop_token: ends a sample; None where it runs to its length.
         seed: of the run.
         purpose: names the stream of random numbers.
+        excluded: ids that are never drawn.
     """
 
     config: SamplingConfig
@@ -32,6 +33,13 @@ class Sampling:
     stop_token: int | None
     seed: int
     purpose: rng.Purpose = "sample"
+    excluded: tuple[int, ...] = ()
+
+    @property
+    def filters(self) -> Filters:
+        """What a token is drawn from."""
+        config = self.config
+        return Filters(config.temperature, config.top_k, config.top_p, config.min_p, self.excluded)
 
 
 class OwnSamples:
@@ -54,7 +62,7 @@ class OwnSamples:
             network,
             own.prompts.of(update, config.batch_size),
             rng.uniforms(numbers, config.batch_size, config.max_new_tokens),
-            Filters(config.temperature, config.top_k, config.top_p),
+            own.filters,
             block_size=config.block_size if config.context == "sliding" else None,
             stop_token=own.stop_token,
             drafter=self._drafter if self._pays_off(network) else None,
@@ -81,6 +89,7 @@ def as_batch(draw: Draw, origin: str) -> Batch:
     )
     values = {
         "draw.entropy": draw.entropy,
+        "draw.sampling_entropy": draw.sampling_entropy,
         "draw.forward_passes": draw.forward_passes,
         "seconds.log_probs": round(draw.log_prob_seconds, 6),
     }
