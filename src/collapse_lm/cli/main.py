@@ -293,7 +293,7 @@ def _print(rows: object, as_json: bool, table: "tables.Lazy") -> None:
     if as_json:
         print(json.dumps(_finite(rows), indent=2, allow_nan=False))
     else:
-        Console().print(table())
+        tables.show(table())
 
 
 def _finite(value: object) -> object:

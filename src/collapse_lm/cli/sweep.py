@@ -89,7 +89,9 @@ def _show_ended(console: Console, ended: "Ended", number: str) -> None:
 def board(watch: Watch) -> Table:
     """Show what is running, then what is next; the last line counts all."""
     found = watch.look()
-    table = Table("run", "state", "update", "told", box=None, expand=True)
+    table = Table(box=None, expand=True)
+    for column in ("run", "state", "update", "told"):
+        table.add_column(column, overflow="fold")  # a name that is cut names no run
     for run, progress in sorted(found, key=lambda pair: _RANK[pair[1].state])[:_ROWS]:
         cells = (run.name, progress.state, f"{progress.update}/{run.config.run.max_updates}")
         table.add_row(*map(Text, (*map(printable, cells), one_line(progress.told, 60))))

@@ -1,8 +1,12 @@
-"""Tables for the terminal. Values from files and models are shown as plain text, no markup."""
+"""Tables of a command. Values from files and models are shown as plain text, no markup."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -11,21 +15,80 @@ from collapse_lm.corpora.corpus import CorpusInfo
 from collapse_lm.machine.doctor_lines import DoctorLine
 from collapse_lm.models.inventory import ModelInfo
 
-Lazy = Callable[[], Table]
+_NARROWEST = 20  # characters of a column in which a text is folded
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*map(_cell, row))
-    return table
+@dataclass(frozen=True)
+class Listing:
+    """Columns and rows of printable text; a cell may have several lines."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def on_terminal(self, width: int) -> Table:
+        """Folded in its widest column; where that does not do, one below the other."""
+        widths = _widths([self.columns, *self.rows])
+        rest = sum(widths) - max(widths) + 2 * len(widths)
+        if rest + _NARROWEST > width:
+            return self._stacked()
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column, needs in zip(self.columns, widths, strict=True):
+            least = None if needs == max(widths) else needs
+            table.add_column(column, overflow="fold", min_width=least)
+        for row in self.rows:
+            table.add_row(*map(Text, row))
+        return table
+
+    def _stacked(self) -> Table:
+        table = Table("", "", box=None, show_header=False, pad_edge=False)
+        table.columns[1].overflow = "fold"
+        for place, row in enumerate(self.rows):
+            for column, cell in zip(self.columns, row, strict=True):
+                table.add_row(Text(column, "bold"), Text(cell))
+            if place < len(self.rows) - 1:
+                table.add_row("", "")
+        return table
+
+    def lines(self) -> list[str]:
+        """A line per row, as wide as it takes, for whoever reads a pipe or a file."""
+        rows = [self.columns, *([cell.replace("\n", "; ") for cell in row] for row in self.rows)]
+        widths = _widths(rows)
+        return ["  ".join(map(_padded, row, widths)).rstrip() for row in rows]
 
 
-def _cell(value: object) -> Text:
-    return Text("" if value is None else printable(str(value), keep_newlines=True))
+Lazy = Callable[[], Listing]
 
 
-def models_table(found: Sequence[ModelInfo]) -> Table:
+def show(listing: Listing) -> None:
+    """Print a table: fitted to a terminal, in full where the output is none."""
+    if sys.stdout.isatty():
+        console = Console()
+        console.print(listing.on_terminal(console.width))
+    else:
+        print("\n".join(listing.lines()))
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Of each column, the widest line of a cell."""
+    return [
+        max(cell_len(line) for cell in column for line in cell.split("\n"))
+        for column in zip(*rows, strict=True)
+    ]
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - cell_len(cell))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Listing:
+    return Listing(columns, [[*map(_cell, row)] for row in rows])
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else printable(str(value), keep_newlines=True)
+
+
+def models_table(found: Sequence[ModelInfo]) -> Listing:
     """Models with their size on disk; those that are not here with what they need."""
     return _table(
         ("model", "ready", "size", "where, or what it needs"),
@@ -41,7 +104,7 @@ def models_table(found: Sequence[ModelInfo]) -> Table:
     )
 
 
-def corpora_table(found: Sequence[CorpusInfo]) -> Table:
+def corpora_table(found: Sequence[CorpusInfo]) -> Listing:
     """Corpora with text form and licence."""
     return _table(
         ("corpus", "ready", "form", "what it is (licence), and where it is or what it needs"),
@@ -57,7 +120,7 @@ def corpora_table(found: Sequence[CorpusInfo]) -> Table:
     )
 
 
-def evaluation_table(found: dict[str, Any]) -> Table:
+def evaluation_table(found: dict[str, Any]) -> Listing:
     """Losses with the facts without which they do not compare."""
     described = {corpus["name"]: corpus for corpus in found["corpora"]}
     return _table(
@@ -89,7 +152,7 @@ def evaluation_table(found: dict[str, Any]) -> Table:
     )
 
 
-def runs_table(rows: Sequence[dict[str, Any]]) -> Table:
+def runs_table(rows: Sequence[dict[str, Any]]) -> Listing:
     """Runs, one line each."""
     return _table(
         ("run", "model", "lr", "seed", "status", "updates", "collapse", "validation"),
