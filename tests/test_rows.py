@@ -154,11 +154,36 @@ def test_tables_hold_every_run_update_and_text(two_runs):
 
 
 def test_tables_without_pandas_are_plain_rows(two_runs, monkeypatch):
-    monkeypatch.setattr("collapse_lm.analysis.frames.find_spec", lambda name: None)
+    monkeypatch.setattr("collapse_lm.rundir.frames.find_spec", lambda name: None)
     tables = collapse_lm.tables(str(two_runs / "sweep" / "r0"))
     assert tables["runs"][0]["run"] == "."
     assert tables["updates"][1]["update"] == 1
     assert "pandas" not in str(type(tables["updates"]))
+
+
+def test_a_run_is_a_data_frame_in_one_line(two_runs):
+    path = two_runs / "sweep" / "r0"
+    frame = RunReader(str(path)).to_pandas()
+    rows = RunReader(path).updates()
+    assert list(frame["update"]) == [0, 1, 2, 3]
+    assert list(frame["probe.entropy"])[1:] == [row.get("probe.entropy") for row in rows[1:]]
+    texts = RunReader(path).to_pandas("samples")
+    assert list(texts["text"]) == [row.texts[0].text for row in RunReader(path).samples()]
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "told"),
+    [("r0", "rows", "updates or samples"), ("nowhere", "updates", "a run that is whole")],
+)
+def test_what_is_no_run_or_no_table_is_told(name, table, told, two_runs):
+    with pytest.raises(UserError, match=told):
+        RunReader(two_runs / "sweep" / name).to_pandas(table)
+
+
+def test_without_pandas_a_data_frame_is_refused(two_runs, monkeypatch):
+    monkeypatch.setattr("collapse_lm.rundir.frames.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install pandas"):
+        RunReader(two_runs / "sweep" / "r0").to_pandas()
 
 
 def test_a_folder_without_runs_is_told(tmp_path):

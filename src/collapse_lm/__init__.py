@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from collapse_lm.models.load import load_model
     from collapse_lm.reproduction.api import ReproductionResult, reproduce
     from collapse_lm.rundir import RunReader
-    from collapse_lm.rundir.session import RunResult, resume, run
+    from collapse_lm.rundir.process import RunResult
+    from collapse_lm.rundir.session import resume, run
     from collapse_lm.sampling import Filters, sample
     from collapse_lm.sweeps.api import SweepResult, sweep
 
@@ -67,7 +68,8 @@ _HOMES = {
     "models.load": ("load_model",),
     "reproduction.api": ("ReproductionResult", "reproduce"),
     "rundir": ("RunReader",),
-    "rundir.session": ("RunResult", "resume", "run"),
+    "rundir.process": ("RunResult",),
+    "rundir.session": ("resume", "run"),
     "sampling": ("Filters", "sample"),
     "sweeps.api": ("SweepResult", "sweep"),
 }

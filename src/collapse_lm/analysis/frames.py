@@ -1,7 +1,6 @@
 """`collapse_lm.tables`: everything that a folder of runs recorded, as tables."""
 
-from collections.abc import Iterator
-from importlib.util import find_spec
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,15 @@ from collapse_lm.config.identity import flat_values
 from collapse_lm.config.load import read_yaml
 from collapse_lm.errors import UserError
 from collapse_lm.rundir import RunReader, find_runs
+from collapse_lm.rundir.frames import (
+    TableRow,
+    frame,
+    has_pandas,
+    reading,
+    sample_rows,
+    update_rows,
+)
 from collapse_lm.rundir.layout import CONFIG
-from collapse_lm.rundir.shape import RecordError
-
-TableRow = dict[str, Any]
 
 
 def tables(folder: Path | str) -> dict[str, Any]:
@@ -41,12 +45,10 @@ def tables(folder: Path | str) -> dict[str, Any]:
     rows: dict[str, list[TableRow]] = {"runs": [], "updates": [], "samples": []}
     for reader in readers:
         name = reader.path.relative_to(place).as_posix()
-        try:
+        with reading(reader):
             rows["runs"].append(_run_row(name, reader))
-            rows["updates"] += _update_rows(name, reader)
-            rows["samples"] += _sample_rows(name, reader)
-        except (RecordError, OSError) as error:
-            raise UserError.single(str(reader.path), str(error), "a run that is whole") from error
+            rows["updates"] += _named(name, update_rows(reader))
+            rows["samples"] += _named(name, sample_rows(reader))
     return _framed(rows)
 
 
@@ -59,22 +61,9 @@ def _run_row(name: str, reader: RunReader) -> TableRow:
     return {**facts, **flat_values(read_yaml(str(reader.path / CONFIG)))}
 
 
-def _update_rows(name: str, reader: RunReader) -> Iterator[TableRow]:
-    for row in reader.updates():
-        yield {"run": name, "update": row.update, **row.values}
-
-
-def _sample_rows(name: str, reader: RunReader) -> Iterator[TableRow]:
-    for row in reader.samples():
-        for role, texts in (("trained on", row.texts), ("probe", row.probe)):
-            for text in texts:
-                facts = {"run": name, "update": row.update, "origin": text.origin, "role": role}
-                yield {**facts, "text": text.text, "tokens": len(text.ids)}
+def _named(name: str, rows: Iterable[TableRow]) -> Iterator[TableRow]:
+    return ({"run": name, **row} for row in rows)
 
 
 def _framed(rows: dict[str, list[TableRow]]) -> dict[str, Any]:
-    if find_spec("pandas") is None:
-        return dict(rows)
-    import pandas
-
-    return {name: pandas.DataFrame(table) for name, table in rows.items()}
+    return {name: frame(table) if has_pandas() else table for name, table in rows.items()}

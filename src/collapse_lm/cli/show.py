@@ -14,7 +14,7 @@ from collapse_lm.config import Config
 
 if TYPE_CHECKING:
     from collapse_lm.observers.base import Observer
-    from collapse_lm.rundir.session import RunResult
+    from collapse_lm.rundir.process import RunResult
 
 
 def show_run(config: Config, out: Path, stop: StopRequest) -> None:

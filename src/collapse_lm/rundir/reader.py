@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from collapse_lm._util.files import require_regular
 from collapse_lm.measures.names import Row
@@ -17,11 +17,18 @@ from collapse_lm.rundir.shape import ManifestShape, RecordError, SummaryShape, n
 T = TypeVar("T", Row, SampleRow)
 
 
-@dataclass(frozen=True)
 class RunReader:
-    """A run directory that is only read; what does not have its shape is `RecordError`."""
+    """A run directory that is only read; what does not have its shape is `RecordError`.
 
-    path: Path
+    Attributes:
+        path: of the run directory.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunReader({str(self.path)!r})"
 
     def manifest(self) -> dict[str, Any]:
         """The manifest."""
@@ -39,6 +46,21 @@ class RunReader:
     def samples(self) -> list[SampleRow]:
         """The rows of samples.jsonl."""
         return samples_of(read_bytes(self.path / SAMPLES))
+
+    def to_pandas(self, table: Literal["updates", "samples"] = "updates") -> Any:
+        """The rows as a data frame of pandas.
+
+        Args:
+            table: updates, with a row per update and a column per name of
+                docs/run-format.md; or samples, with a row per text.
+
+        Raises:
+            UserError: for a run that is damaged or not there, for another table, and
+                without pandas.
+        """
+        from collapse_lm.rundir.frames import frame, rows_for
+
+        return frame(rows_for(self, table))
 
     def snapshot(self) -> "Snapshot":
         """Both files of rows as they are now, each read once."""

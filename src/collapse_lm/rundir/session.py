@@ -6,10 +6,9 @@ input is found before anything is written. Knows nothing of the command line.
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,12 @@ from collapse_lm.config.handing import (
     loose_observers,
     with_overrides,
 )
-from collapse_lm.errors import MachineError, UserError
+from collapse_lm.errors import UserError
 from collapse_lm.experiment.build import Parts, prepare
-from collapse_lm.loop import self_train
-from collapse_lm.measures.rule import last_update
-from collapse_lm.observers.base import Observer, RunFacts
-from collapse_lm.observers.guard import Guarded, built
+from collapse_lm.observers.base import Observer
+from collapse_lm.observers.guard import built
 from collapse_lm.rundir import checkpoints
 from collapse_lm.rundir.checkpoints import Checkpoint
-from collapse_lm.rundir.export import export_model
-from collapse_lm.rundir.keeper import Keeper
 from collapse_lm.rundir.layout import (
     CONFIG,
     MANIFEST,
@@ -44,6 +39,7 @@ from collapse_lm.rundir.layout import (
 )
 from collapse_lm.rundir.lock import only_writer
 from collapse_lm.rundir.manifest import check_same_inputs, compute_of, describe
+from collapse_lm.rundir.process import Process, RunResult, enough_memory
 from collapse_lm.rundir.reader import RunReader
 from collapse_lm.rundir.recorder import Recorder, empty
 from collapse_lm.rundir.resume import Resumable, damage, read_run
@@ -51,18 +47,6 @@ from collapse_lm.rundir.rows import FORMAT_VERSION
 from collapse_lm.rundir.summary import Summing, sum_up
 
 _LOG = logging.getLogger(__name__)
-_LOWER = (
-    "sampling.batch_size, sampling.max_new_tokens, evaluation.context, training.window; "
-    "precision=bfloat16 or a smaller model"
-)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A run that ended: its directory and its summary."""
-
-    directory: Path
-    summary: dict[str, Any]
 
 
 def run(
@@ -79,9 +63,7 @@ def run(
 ) -> RunResult:
     """Do one run and leave its record on disk.
 
-    Parts may be handed over as objects (docs/extending.md): a configuration, a class that
-    is made with the run's context, or an object or function that does the work. The record
-    names them, and a resume must be given them again.
+    Parts may be handed over as objects (see `Handed`); the record names them.
 
     Args:
         config: a configuration, the name of a preset, or the path of a YAML file.
@@ -89,7 +71,7 @@ def run(
         overrides: `key=value` strings.
         source: in place of the configuration's.
         objective: likewise.
-        optimizer: likewise; a class is made with parameter groups and the learning rate.
+        optimizer: likewise.
         measures: beside those of the configuration.
         observers: beside those of the configuration; they see each record once it is on
             disk, and one that raises is told and switched off.
@@ -100,34 +82,31 @@ def run(
         MachineError: when disk or memory fail; what was recorded stays, and `resume`
             goes on.
     """
-    name = "run" if isinstance(config, Config) else Path(config).stem
-    words, watching = list(overrides), list(observers)
-    if isinstance(config, Config):
-        settings = with_overrides(config, words)
-        watching += loose_observers(config)
-    else:
-        settings = load_config(config, words)
-    settings = hand_over(settings, Handed(source, objective, optimizer, measures))
+    handed = Handed(source, objective, optimizer, measures)
+    name, settings, loose = _settled(config, overrides, handed)
     path = Path(out) if out is not None else default_directory(name, settings.seed)
     RunDirectory.check_free(path)
-    observing = built(watching)
-    with _enough_memory():
+    observing = built([*loose, *observers])
+    with enough_memory():
         parts = prepare(settings)
     manifest = describe(settings, parts)
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     with only_writer(path):
         directory = RunDirectory.create(path, to_yaml(settings), manifest)
-        session = _Session(
-            directory,
-            settings,
-            parts,
-            manifest,
-            observing,
-            should_stop,
-            Summing(settings.collapse),
-        )
-        return session.go(Recorder(path, empty()))
+        judging = Summing(settings.collapse)
+        process = Process(directory, settings, parts, manifest, observing, should_stop, judging)
+        return process.go(Recorder(path, empty()))
+
+
+def _settled(
+    config: Config | str | Path, overrides: Iterable[str], handed: Handed
+) -> tuple[str, Config, tuple[Any, ...]]:
+    """The name of a new run, its configuration, and observers that no file can name."""
+    if isinstance(config, Config):
+        settled = hand_over(with_overrides(config, list(overrides)), handed)
+        return "run", settled, loose_observers(config)
+    return Path(config).stem, hand_over(load_config(config, overrides), handed), ()
 
 
 def resume(
@@ -143,19 +122,18 @@ def resume(
 ) -> RunResult:
     """Go on with a run from its newest intact checkpoint, bit for bit as if never interrupted.
 
-    A run that is over is left as it is. Without a checkpoint the run begins again.
-    Precision, device and threads are those that the run began with.
+    A run that is over is left as it is; without a checkpoint it begins again. Precision,
+    device and threads stay; parts that it was given as objects must be handed over again.
 
     Args:
         path: the run directory.
-        overrides: may change keys that decide no number: `run.max_updates`, to extend the
-            run, observers, checkpoints.
-        source: the object that the run was given, if it was given one.
-        objective: likewise.
-        optimizer: likewise.
-        measures: likewise, in their order.
-        observers: as for `run`.
-        should_stop: as for `run`.
+        overrides: of keys that decide no number (`run.max_updates` extends the run).
+        source: as for `run`, and so on.
+        objective: of the run.
+        optimizer: of the run.
+        measures: of the run.
+        observers: of this process.
+        should_stop: asked after every update.
 
     Raises:
         UserError: for a directory that holds no run, is damaged, or is being written by
@@ -175,7 +153,7 @@ def resume(
         handed = Handed(source, objective, optimizer, measures)
         found = replace(found, config=hand_again(found.config, handed))
         observing = built(observers)
-        with _enough_memory():
+        with enough_memory():
             parts = prepare(found.config, compute)
         check_same_inputs(found, parts)
         if found.manifest["status"] == "running":
@@ -242,7 +220,7 @@ def _continue(
     manifest["resumed_after"] = [*manifest.get("resumed_after", ()), parts.state.update]
     directory.write_json(MANIFEST, manifest)  # first: it fits the former configuration too
     write_atomically(found.path / CONFIG, to_yaml(found.config))
-    session = _Session(directory, found.config, parts, manifest, observers, should_stop, summing)
+    session = Process(directory, found.config, parts, manifest, observers, should_stop, summing)
     return session.go(Recorder(found.path, snapshot.content))
 
 
@@ -263,98 +241,3 @@ def _checkpoint(found: Resumable) -> Checkpoint | None:
     else:
         _LOG.info("resuming after update %d", checkpoint.update)
     return checkpoint
-
-
-@dataclass
-class _Session:
-    """One process at work on one run directory, from its first or some later update."""
-
-    directory: RunDirectory
-    config: Config
-    parts: Parts
-    manifest: dict[str, Any]
-    observers: Sequence[Observer]
-    should_stop: Callable[[], bool]
-    summing: Summing
-
-    def go(self, recorder: Recorder) -> RunResult:
-        """Follow the loop to its end and say how it ended."""
-        self._begin = time.perf_counter() - self.manifest.get("seconds", 0)
-        update, status = self.parts.state.update, "failed"
-        watching = Guarded([*self.parts.observers, *self.observers])
-        watching.start(RunFacts(self.directory.path, self.config, self.manifest, update))
-        try:
-            with _enough_memory():
-                status = self._follow(recorder, watching)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                status = "interrupted"
-            with suppress(MachineError, OSError):  # on a full disk "running" stays: resume knows
-                watching.end(self._write_ending(status))
-            raise
-        summary = self._write_ending(status)
-        watching.end(summary)
-        return RunResult(self.directory.path, summary)
-
-    def _follow(self, recorder: Recorder, watching: Guarded) -> str:
-        """Put every record on disk and show it; return how the run ended."""
-        state, settings = self.parts.state, self.config.run
-        keeper = Keeper(recorder, state, settings.checkpoint_every, settings.checkpoints_kept)
-        experiment = replace(self.parts.experiment, is_out_of_time=self._is_out_of_time)
-        for record in self_train(state, experiment, self.summing.watch):
-            recorder.update(record)
-            self.summing.note(record.row)
-            watching.update(record)
-            if record.row.values.get("train.applied") == 0:
-                return self._at_end("diverged", keeper)
-            is_asked = self.should_stop()
-            keeper.after_update(is_last=is_asked)
-            if is_asked:
-                return "interrupted"
-        return self._at_end("finished", keeper)
-
-    def _at_end(self, status: str, keeper: Keeper) -> str:
-        """Leave the model and the last checkpoint of a run that ended by itself."""
-        if self.config.run.export_model:  # while there is a checkpoint to come back to
-            export_model(self.parts.model, self.directory.path)
-        can_go_on = self._limit(status) is not None
-        keeper.after_run(can_go_on=can_go_on, is_wanted=self._is_out_of_time())
-        return status
-
-    def _limit(self, status: str) -> str | None:
-        """The key whose limit ended the run; None where the rule, a signal or a failure did."""
-        verdict, rule, update = self.summing.verdict, self.config.collapse, self.parts.state.update
-        last = last_update(verdict, self.config.run.max_updates, rule.aftermath)
-        if status != "finished" or (rule.stop and verdict.collapsed and update >= last):
-            return None
-        return "run.max_updates" if update >= self.config.run.max_updates else "run.max_minutes"
-
-    def _is_out_of_time(self) -> bool:
-        limit = self.config.run.max_minutes
-        return limit is not None and time.perf_counter() - self._begin >= 60 * limit
-
-    def _write_ending(self, status: str) -> dict[str, Any]:
-        """Write the summary, and last the manifest: its status says that all is there."""
-        found = self.summing.result(status, self._limit(status))
-        summary = self.directory.write_json(SUMMARY, found)
-        seconds = round(time.perf_counter() - self._begin, 3)
-        ending = {"status": status, "seconds": seconds}
-        self.directory.write_json(MANIFEST, {**self.manifest, **ending})
-        return summary
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    """Turn an allocation that failed into an error that names the settings to lower."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        words = str(error)
-        is_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not is_memory and "can't allocate memory" not in words and "bad_alloc" not in words:
-            raise
-        raise MachineError(
-            "out of memory\n"
-            f"  fix       start a run with lower {_LOWER};\n"
-            "            or `collapse-lm resume` this one where there is more memory"
-        ) from error
