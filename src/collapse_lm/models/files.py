@@ -27,6 +27,12 @@ class LocalModel:
     revision: str | None
 
 
+def is_local(reference: str) -> bool:
+    """True for a reference to a folder, which may not be there, and no name on the hub."""
+    is_folder = os.path.isdir(expanded(reference))  # noqa: PTH112 (raises for no name)
+    return is_folder or reference.startswith((".", "/", "~"))
+
+
 def find_local_model(reference: str) -> LocalModel:
     """Check that a folder holds a configuration and safetensors."""
     folder = expanded(reference)
@@ -120,17 +126,35 @@ def _json(where: str, path: Path) -> dict[str, Any]:
 
 def find_hub_model(name: str) -> LocalModel:
     """Take a hub model from the local cache, or download its safetensors."""
+    folder = _find_cached(name) or _download(name, _ask_hub(name))
+    found = find_local_model(str(folder))
+    return LocalModel(found.folder, f"hub {name}", folder.name)
+
+
+def require_hub_model(name: str) -> None:
+    """See that a hub model is in the local cache or on the hub; download nothing.
+
+    Raises:
+        UserError: where it is in neither, or the hub does not answer.
+    """
+    if _find_cached(name) is None:
+        _ask_hub(name)
+
+
+def _find_cached(name: str) -> Path | None:
+    """The snapshot of a hub model in the local cache, where it is whole."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=_PATTERNS, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
-        folder = None
-    if folder is None or not _is_complete(folder):
-        folder = _download(name, require_hub(f"model {name}", name, kind="model", fix=_FIX))
-    found = find_local_model(str(folder))
-    return LocalModel(found.folder, f"hub {name}", folder.name)
+        return None
+    return folder if _is_complete(folder) else None
+
+
+def _ask_hub(name: str) -> str:
+    return require_hub(f"model {name}", name, kind="model", fix=_FIX)
 
 
 def _download(name: str, revision: str) -> Path:

@@ -6,17 +6,15 @@ dropout stays off throughout an experiment, as in Table 2 of the paper.
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from collapse_lm._util.paths import expanded
 from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
-from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model
+from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model, is_local
 from collapse_lm.models.tokens import auto_start
 
 Kind = Literal["packaged", "local", "hub"]
@@ -99,8 +97,7 @@ def load_model(reference: str) -> LanguageModel:
 def _locate(reference: str) -> tuple[Kind, LocalModel]:
     if reference == packaged.NAME:
         return "packaged", packaged.prepare()
-    is_folder = os.path.isdir(expanded(reference))  # noqa: PTH112 (raises for no name)
-    if is_folder or reference.startswith((".", "/", "~")):
+    if is_local(reference):
         return "local", find_local_model(reference)
     return "hub", find_hub_model(reference)
 

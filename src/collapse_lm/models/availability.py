@@ -1,0 +1,22 @@
+"""Whether a model can be had here, asked before anything is begun. Loads and downloads nothing."""
+
+from collapse_lm.models import packaged
+from collapse_lm.models.files import find_local_model, is_local, require_hub_model
+
+
+def require_model(reference: str) -> None:
+    """See that the files behind a reference are here or on the hub.
+
+    The packaged model is converted, once, where the cache does not hold it.
+
+    Raises:
+        UserError: as `load_model`, for what can be told without loading.
+        MachineError: where the cache cannot be written.
+    """
+    if reference == packaged.NAME:
+        if not packaged.is_converted():
+            packaged.prepare()
+    elif is_local(reference):
+        find_local_model(reference)
+    else:
+        require_hub_model(reference)
