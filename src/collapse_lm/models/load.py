@@ -17,7 +17,7 @@ from collapse_lm.models import packaged
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model, is_local
 from collapse_lm.models.tokens import auto_start
 
-Kind = Literal["packaged", "local", "hub"]
+Kind = Literal["packaged", "local", "hub", "memory"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class Provenance:
 
     Attributes:
         reference: the string that named it.
-        kind: packaged, local or hub.
-        location: package, folder or repository it was read from.
+        kind: packaged, local, hub, or memory for a network that the caller holds.
+        location: package, folder or repository it was read from; empty for memory.
         revision: commit on the hub, or release of the package; None for a folder.
         parameters: number of parameters, tied ones counted once.
-        sha256: of its safetensors files (of names and contents, in name order).
+        sha256: of its safetensors files (of names and contents, in name order); empty for
+            memory.
     """
 
     reference: str
@@ -61,6 +62,22 @@ class LanguageModel:
     max_positions: int | None
     provenance: Provenance
 
+    @classmethod
+    def of(cls, network: Any, tokenizer: Any, name: str = "model") -> "LanguageModel":
+        """Take a causal language model of transformers that is in memory, as it is.
+
+        Args:
+            network: may be trained meanwhile, in any precision, on any device.
+            tokenizer: a fast one, whose tokens all have embeddings.
+            name: in messages.
+
+        Raises:
+            UserError: for a tokenizer that does not fit.
+        """
+        _require_fit(name, network, tokenizer)
+        count = sum(p.numel() for p in network.parameters())
+        return _model(network, tokenizer, Provenance(name, "memory", "", None, count, ""))
+
     def save(self, folder: Path) -> None:
         """Write network and tokenizer in the hub's layout; transformers loads the folder."""
         self.network.save_pretrained(folder)
@@ -84,10 +101,14 @@ def load_model(reference: str) -> LanguageModel:
         parameters=sum(p.numel() for p in network.parameters()),
         sha256=hash_weights(found.folder),
     )
+    return _model(network, tokenizer, provenance)
+
+
+def _model(network: Any, tokenizer: Any, provenance: Provenance) -> LanguageModel:
     return LanguageModel(
         network=network,
         tokenizer=tokenizer,
-        start_token=_require_start(reference, auto_start(tokenizer)),
+        start_token=_require_start(provenance.reference, auto_start(tokenizer)),
         eos_token=tokenizer.eos_token_id,
         max_positions=getattr(network.config, "max_position_embeddings", None),
         provenance=provenance,
@@ -120,7 +141,7 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-        rows = network.get_input_embeddings().num_embeddings
+        network.get_input_embeddings().num_embeddings  # noqa: B018 (some have none)
     except MemoryError:
         raise
     except Exception as error:  # tokenizers raises plain Exception, configurations what they like
@@ -138,6 +159,12 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
             "every weight; transformers would draw the missing ones at random",
             "save it again with model.save_pretrained",
         )
+    _require_fit(reference, network, tokenizer)
+    return network.eval(), tokenizer
+
+
+def _require_fit(reference: str, network: Any, tokenizer: Any) -> None:
+    rows = network.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise UserError.single(
             f"model {reference}",
@@ -149,7 +176,6 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
         raise UserError.single(
             f"model {reference}", "a slow tokenizer", "a fast one (tokenizer.json)"
         )
-    return network.eval(), tokenizer
 
 
 def _require_start(reference: str, token: int | None) -> int:
