@@ -1,14 +1,15 @@
 """Files, read and written with care.
 
 Only regular files are read: a pipe or a device may never end, or never begin. What is
-written appears as a whole or not at all, and a disk that fails is told with its place.
-Knows nothing of what the files hold.
+written appears as a whole or not at all, with the mode that the umask gives, and a disk
+that fails is told with its place and what helps. Knows nothing of what the files hold.
 """
 
 import errno
 import os
+import re
 import stat
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,11 +55,10 @@ def is_inside(path: Path, *folders: Path) -> bool:
 def write_atomically(path: Path, text: str) -> None:
     """Write a file beside its place and rename it there."""
     with writing(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        temporary = Path(name)
+        temporary = _beside(path)
         try:
             # A lone surrogate, which only JSON can hold here, becomes its JSON escape.
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            with temporary.open("x", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -66,6 +66,28 @@ def write_atomically(path: Path, text: str) -> None:
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new name beside a file (`tempfile` keeps its files from everyone else)."""
+    return path.with_name(f".{path.name}-{uuid.uuid4().hex[:12]}")
+
+
+def open_to_umask(folder: Path) -> None:
+    """Give the files of a folder the mode that the umask gives a new one there.
+
+    For files of libraries that write by way of private ones (safetensors: 0600), which no
+    colleague could read.
+    """
+    probe = _beside(folder / "mode")
+    try:
+        with probe.open("x") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 def sync_folder(path: Path) -> None:
@@ -78,14 +100,40 @@ def sync_folder(path: Path) -> None:
             os.close(handle)
 
 
+_AGAIN = "then `collapse-lm resume` the run; what was recorded stays"
+_FIXES = {
+    (errno.ENOSPC, errno.EDQUOT): f"make room, {_AGAIN}",
+    (errno.EACCES, errno.EPERM): "get the permission to write there, or choose another place",
+    (errno.EROFS,): "choose a place that is not mounted read-only",
+    (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP): (
+        "choose another place"
+    ),
+}
+
+
 @contextmanager
-def writing(path: Path, *also: type[Exception]) -> Iterator[None]:
-    """Turn a failure of the disk (an OSError, or one of `also`) into one that names the place."""
+def writing(path: Path, *also: type[Exception], fix: str | None = None) -> Iterator[None]:
+    """Turn a failure of the disk (an OSError, or one of `also`) into one that names the place.
+
+    Args:
+        path: the place.
+        also: what a library raises where the disk fails.
+        fix: what helps; by default what fits the number of the error.
+    """
     failures: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
     except failures as error:
         raise MachineError(
             f"{path} cannot be written: {getattr(error, 'strerror', None) or error}\n"
-            "  fix       make room, then `collapse-lm resume` the run; what was recorded stays"
+            f"  fix       {fix or _fix_of(error)}"
         ) from error
+
+
+def _fix_of(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    told = re.search(r"os error (\d+)", str(error))  # Rust's way to say it
+    if told:
+        number = int(told[1])
+    fitting = (fix for numbers, fix in _FIXES.items() if number in numbers)
+    return next(fitting, f"mend what the system says, {_AGAIN}")
