@@ -31,7 +31,7 @@ VARIANTS = {
 
 
 class WiderSampling(SamplingConfig):
-    min_p: float | None = None
+    epsilon: float | None = None
     """A key that does not exist yet."""
 
 

@@ -5,9 +5,16 @@ import math
 import pytest
 import torch
 from scipy import stats
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from collapse_lm import rng
 from collapse_lm.sampling import Filters, entropy, log_probabilities, pick, probabilities
+from collapse_lm.sampling.inverse_cdf import choices
 
 FILTERS = [
     Filters(),
@@ -16,6 +23,9 @@ FILTERS = [
     Filters(top_k=7),
     Filters(top_p=0.7),
     Filters(temperature=0.8, top_k=12, top_p=0.9),
+    Filters(min_p=0.2),
+    Filters(temperature=1.5, top_k=12, top_p=0.9, min_p=0.1),
+    Filters(temperature=0.8, top_k=12, excluded=(3, 7, 29)),
 ]
 
 
@@ -24,6 +34,7 @@ def reference_distribution(logits, filters):
     scaled = [value / filters.temperature for value in logits.tolist()]
     highest = max(scaled)
     weights = [torch.tensor(v - highest, dtype=torch.float64).exp().item() for v in scaled]
+    weights = [0.0 if token in filters.excluded else w for token, w in enumerate(weights)]
     if filters.top_k is not None:
         smallest = sorted(weights, reverse=True)[filters.top_k - 1]
         weights = [w if w >= smallest else 0.0 for w in weights]
@@ -34,6 +45,7 @@ def reference_distribution(logits, filters):
             if mass >= filters.top_p * total:
                 weights = [w if w >= weight else 0.0 for w in weights]
                 break
+    weights = [w if w >= filters.min_p * max(weights) else 0.0 for w in weights]
     return [w / sum(weights) for w in weights]
 
 
@@ -148,3 +160,32 @@ def test_a_short_cut_over_the_top_k_picks_the_same_tokens(top_p):
 
 def normal_logits(rows, vocabulary):
     return torch.randn(rows, vocabulary, generator=rng.stream(3, "init"), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("filters", [*FILTERS, Filters(temperature=0)])
+def test_the_entropy_of_what_is_drawn_from_is_that_of_its_distribution(filters):
+    logits = 2 * torch.randn(5, 40, generator=rng.stream(3, "init"), dtype=torch.float64)
+    wanted = stats.entropy(probabilities(logits, filters).numpy(), axis=-1)
+    assert choices(logits, filters).entropy().tolist() == pytest.approx(wanted, abs=1e-9)
+
+
+def test_the_filters_are_those_of_transformers_in_their_order():
+    logits = 2 * torch.randn(6, 60, generator=rng.stream(4, "init"), dtype=torch.float64)
+    warpers = [
+        TemperatureLogitsWarper(1.3),
+        TopKLogitsWarper(20),
+        TopPLogitsWarper(0.85),
+        MinPLogitsWarper(0.15),
+    ]
+    scores = logits
+    for warper in warpers:
+        scores = warper(None, scores)
+    found = probabilities(logits, Filters(1.3, 20, 0.85, 0.15))
+    torch.testing.assert_close(found, scores.softmax(-1), rtol=1e-12, atol=0)
+    without = probabilities(logits, Filters(1.3, 20, 0.85))
+    assert ((found > 0).sum(-1) < (without > 0).sum(-1)).any()
+
+
+def test_what_is_excluded_is_never_the_greedy_choice():
+    logits = torch.tensor([[1.0, 5.0, 2.0]])
+    assert pick(logits, torch.tensor([0.5]).double(), Filters(0, excluded=(1,))).item() == 2

@@ -35,7 +35,7 @@ LAYERS = [
     ["loop"],
     ["rundir.shape", "rundir.rows", "rundir.frames", "rundir"],
     ["experiment.build"],
-    ["rundir.resume", "rundir.manifest"],
+    ["rundir.resume", "rundir.same_prompts", "rundir.manifest"],
     ["pretraining"],
     ["analysis"],
     ["report"],

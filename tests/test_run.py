@@ -81,6 +81,7 @@ def test_rows_hold_what_the_design_says(finished, prose_file):
         *text,
         *(f"train.{name}" for name in ("loss", "grad_norm", "lr", "tokens", "steps")),
         *("draw.entropy", "draw.forward_passes", "probe.loss", "probe.entropy"),
+        *("draw.sampling_entropy", "probe.sampling_entropy"),
         *(f"seconds.{name}" for name in ("sample", "probe", "train", "judge", "evaluate")),
         "seconds.log_probs",
     }

@@ -8,7 +8,15 @@ from collapse_lm import rng
 from collapse_lm.inference import inference_network
 from collapse_lm.inference.generic import GenericNetwork
 from collapse_lm.inference.written_out import FastNetwork
-from collapse_lm.sampling import Drafter, Filters, entropy, log_probabilities, pick, sample
+from collapse_lm.sampling import (
+    Drafter,
+    Filters,
+    entropy,
+    log_probabilities,
+    pick,
+    probabilities,
+    sample,
+)
 from collapse_lm.sampling.sliding import SlidingDecoder
 
 from conftest import tiny_gpt2, tiny_llama
@@ -156,7 +164,7 @@ def test_a_sample_is_drawn_token_by_token_with_one_uniform_each(both, block_size
     filters, prompt = Filters(0.8, top_k=50), [3, 1, 4]
     uniforms = rng.uniforms(rng.stream(5, "sample"), 2, 30)
     draw = sample(network, prompt, uniforms, filters, block_size=block_size)
-    entropies, log_probs = [], []
+    entropies, drawn, log_probs = [], [], []
     for row, ids in enumerate(draw.samples):
         sequence = list(prompt)
         for t, token in enumerate(ids):
@@ -166,9 +174,12 @@ def test_a_sample_is_drawn_token_by_token_with_one_uniform_each(both, block_size
             assert pick(logits, uniforms[row, t : t + 1], filters).item() == token
             log_p = log_probabilities(logits)
             entropies.append(entropy(log_p).item())
+            drawn.append(entropy(probabilities(logits, filters).log()).item())
             log_probs.append(log_p[0, token].item())
             sequence.append(token)
     assert draw.entropy == pytest.approx(sum(entropies) / len(entropies), rel=1e-4)
+    assert draw.sampling_entropy == pytest.approx(sum(drawn) / len(drawn), rel=1e-4)
+    assert draw.sampling_entropy < draw.entropy
     assert draw.prompts == ((3, 1, 4), (3, 1, 4))
     assert [len(values) for values in draw.log_probs] == [30, 30]
     assert [x for values in draw.log_probs for x in values] == pytest.approx(log_probs, rel=1e-4)

@@ -24,12 +24,14 @@ from hostile import IS_FULL
 
 SETTINGS = list(
     itertools.product(
-        [Filters(0.3), Filters(0.8, top_k=20), Filters(1.0, top_p=0.8), Filters(0)],
+        [Filters(0.3), Filters(0.8, top_k=20), Filters(1.0, top_p=0.8), Filters(0)]
+        + [Filters(0.5, min_p=0.1, excluded=(0, 200))],
         [1, 3],  # batch
         [1, 4, 15],  # longest proposal
         [(256,), tuple(range(30)) * 2],  # prompt
     )
 )
+ENTROPIES = ("entropy", "sampling_entropy")
 SEEDS = 504 if IS_FULL else 2 * len(SETTINGS)  # every setting ten times, or twice
 
 
@@ -77,7 +79,7 @@ def test_ids_equal_plain_sampling_over_seeds_and_settings(network):
 
 COSTS = ("seconds.", "draw.forward_passes")  # what speculation is to change
 # In float32 a pass over several rows rounds what is read from the logits in its last digits.
-ROUNDED = ("draw.entropy", "probe.entropy")
+ROUNDED = tuple(f"{of}.{name}" for of in ("draw", "probe") for name in ENTROPIES)
 
 
 def numbers(reader):

@@ -6,6 +6,8 @@ same numbers on every device and after every resume. Knows nothing of models.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,7 +15,17 @@ import numpy as np
 if TYPE_CHECKING:  # analysis draws numbers too, and must not wait for torch
     import torch
 
-Purpose = Literal["sample", "window", "source", "probe", "prompt", "init", "bootstrap", "pretrain"]
+Purpose = Literal[
+    "sample",
+    "window",
+    "source",
+    "probe",
+    "prompt",
+    "dropout",
+    "init",
+    "bootstrap",
+    "pretrain",
+]
 
 
 def stream(seed: int, purpose: Purpose, update: int = 0) -> "torch.Generator":
@@ -34,6 +46,20 @@ def numpy_stream(seed: int, purpose: Purpose, update: int = 0) -> np.random.Gene
     """
     number = int.from_bytes(_derive(seed, purpose, update), "little")
     return np.random.Generator(np.random.PCG64(number))
+
+
+@contextmanager
+def as_global(seed: int, purpose: Purpose, update: int, device: "torch.device") -> Iterator[None]:
+    """Let torch's global generators give a stream, for the body of a with statement.
+
+    For operations that take no generator (dropout). They are put back afterwards, so that
+    nothing else sees a change.
+    """
+    import torch
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(stream(seed, purpose, update).initial_seed())
+        yield
 
 
 def uniforms(generator: "torch.Generator", rows: int, columns: int) -> "torch.Tensor":

@@ -50,6 +50,9 @@ class TrainingConfig(Section):
     """Decode the sample to text and tokenize that again before training (the authors' code)."""
     steps_per_update: Int = Field(default=1, ge=1)
     """Optimizer steps on the sample of one update."""
+    dropout: bool = False
+    """true: the steps drop at the model's own rates (from a stream of the run's seed); the train
+    loss is then that of the network that dropped. Samples and evaluation never drop."""
 
 
 class Config(Section):

@@ -30,6 +30,9 @@ class SamplingConfig(Section):
     prompt_order: Literal["sequential", "random"] = "sequential"
     """sequential: the prompts in the order of the file, again from its start when it ends. random:
     drawn with replacement, from a stream of their own; read only with `prompts`."""
+    prompt_start: Literal["auto", "never"] = "auto"
+    """auto: a prompt begins with what the tokenizer itself puts before a text (the BOS of Llama and
+    Gemma; nothing for GPT-2 and SmolLM2), once. never: with its own first token."""
     start_token: str = Field(default="auto", min_length=1)
     """Stands for an empty prompt. auto: the tokenizer's BOS, else its EOS. document: what began a
     document in the model's training, where that is known. Any other text is itself the token."""
@@ -44,6 +47,12 @@ class SamplingConfig(Section):
     """Keep the k most probable tokens; null keeps all."""
     top_p: Float | None = Field(default=None, gt=0, le=1)
     """Keep the smallest set of tokens whose probability reaches p, after top_k; null keeps all."""
+    min_p: Float = Field(default=0, ge=0, le=1)
+    """Keep the tokens that have at least this share of the probability of the most probable one,
+    after top_p; 0 keeps all."""
+    vocabulary: Literal["model", "tokenizer"] = "model"
+    """Ids that may be drawn. model: every row of the model's head, as transformers does, also those
+    of padding that are no token. tokenizer: only those that the tokenizer knows."""
     max_new_tokens: Int = Field(default=200, ge=1)
     """Length of a sample in tokens."""
     batch_size: Int = Field(default=1, ge=1)
@@ -86,6 +95,9 @@ class EvaluationConfig(Section):
     """Longest context in tokens; smaller contexts give higher losses, so it is recorded."""
     stride: Int | None = Field(default=None, ge=1)
     """Tokens between the starts of two windows; null means context (windows do not overlap)."""
+    start_token: Literal["first", "every"] = "first"
+    """first: only the first window begins with the model's start token, and a later one with the
+    token before its first. every: each window begins with the start token in that token's place."""
     tokens: Int | None = Field(default=None, ge=1)
     """Score about this many tokens, in windows spread evenly over the split; null scores all."""
 

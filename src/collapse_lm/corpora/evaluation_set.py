@@ -31,6 +31,8 @@ class EvaluationSet:
         ids: token ids of the whole split, after one leading start token.
         windows: the windows that are scored.
         context, stride: of the windows, in tokens.
+        restarts: each window begins with the start token, in place of the token before its
+            first; otherwise only the first does.
         bytes_before, words_before: UTF-8 bytes of the text, and words begun in it, before
             each token and after the last.
     """
@@ -42,6 +44,7 @@ class EvaluationSet:
     stride: int
     bytes_before: NDArray[np.int64]
     words_before: NDArray[np.int64]
+    restarts: bool = False
 
     @classmethod
     def build(
@@ -52,6 +55,7 @@ class EvaluationSet:
         context: int,
         stride: int | None = None,
         budget: int | None = None,
+        restarts: bool = False,
     ) -> "EvaluationSet":
         """Tokenize a corpus and plan its windows (see `plan_windows` for the arguments)."""
         _require_memory(corpus, tokenizer)
@@ -68,7 +72,17 @@ class EvaluationSet:
             context,
             stride or context,
             *_prefix_counts(corpus.text, encoded["offset_mapping"]),
+            restarts,
         )
+
+    def inputs_of(self, window: Window) -> Tensor:
+        """The token ids (C,) that a window feeds in."""
+        ids = self.ids[window.first_input : window.end]
+        return torch.cat([self.ids[:1], ids[1:]]) if self.restarts else ids
+
+    def targets_of(self, window: Window) -> Tensor:
+        """The token ids that a window scores."""
+        return self.ids[window.first_target + 1 : window.end + 1]
 
     @property
     def split_tokens(self) -> int:

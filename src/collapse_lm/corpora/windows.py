@@ -1,6 +1,7 @@
 """Fixed evaluation windows: every token of a split is a target exactly once.
 
-The stream is one leading context token (the model's BOS) followed by the corpus.
+The stream is one leading context token (the model's BOS) followed by the corpus; an
+`EvaluationSet` may put that token in place of the first that any window feeds in.
 Windows start every `stride` tokens; each sees up to `context` tokens and scores
 those that no earlier window has scored. Pure arithmetic; draws no random number.
 """

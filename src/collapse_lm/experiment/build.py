@@ -25,7 +25,7 @@ from collapse_lm.machine.compute import Compute, choose_compute
 from collapse_lm.measures.base import Measure
 from collapse_lm.measures.validation import ValidationLosses
 from collapse_lm.models.load import LanguageModel, load_model
-from collapse_lm.models.tokens import start_token
+from collapse_lm.models.tokens import own_start, start_token, unknown_ids
 from collapse_lm.observers.base import Observer
 from collapse_lm.observers.guard import build_all
 
@@ -62,11 +62,19 @@ class Context:
         """Token ids of a text, without special tokens."""
         return tuple(self.model.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def start_of(self, text: str) -> tuple[int, ...]:
+        """Token ids that stand before those of a text (see `sampling.prompt_start`)."""
+        is_wanted = self.config.sampling.prompt_start == "auto"
+        return own_start(self.model.tokenizer, text) if is_wanted else ()
+
     def sampling(self, **changes: Any) -> Sampling:
         """How the run draws samples; `changes` are to fields of `Sampling`."""
-        config = self.config.sampling
-        stop = self.model.eos_token if config.stop_at_eos else None
-        return replace(Sampling(config, self.prompts, stop, self.seed), **changes)
+        config, model = self.config.sampling, self.model
+        stop = model.eos_token if config.stop_at_eos else None
+        all_rows = config.vocabulary == "model"
+        excluded = () if all_rows else unknown_ids(model.network, model.tokenizer)
+        plain = Sampling(config, self.prompts, stop, self.seed, excluded=excluded)
+        return replace(plain, **changes)
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,8 @@ def evaluation_sets(
 ) -> tuple[EvaluationSet, ...]:
     """Tokenize and window corpora as a configuration asks."""
     settings = config.evaluation
-    windows = (settings.context, settings.stride, settings.tokens)
+    restarts = settings.start_token == "every"
+    windows = (settings.context, settings.stride, settings.tokens, restarts)
     return tuple(
         EvaluationSet.build(corpus, model.tokenizer, model.start_token, *windows)
         for corpus in corpora
@@ -128,7 +137,9 @@ def evaluation_sets(
 def context_of(config: Config, ready: ReadyModel) -> Context:
     """Make the context that parts are built in; reads the prompts."""
     bare = Context(config, ready.model, ready.compute, Prompts(((0,),), config.seed))
-    prompts = make_prompts(config.sampling, config.seed, bare.encode, bare.start_token)
+    prompts = make_prompts(
+        config.sampling, config.seed, bare.encode, bare.start_token, bare.start_of
+    )
     return replace(bare, prompts=prompts)
 
 

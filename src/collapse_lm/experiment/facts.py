@@ -39,10 +39,9 @@ def facts(batch: Batch, probe: Batch, step: Step) -> dict[str, Number]:
     if not probe.texts:
         return values
     if probe is batch:
-        values |= {
-            "probe.loss": step.loss,
-            "probe.entropy": batch.values.get("draw.entropy", math.nan),
-        }
+        values["probe.loss"] = _mean_loss(probe) if step.is_noisy else step.loss
+        for name in ("entropy", "sampling_entropy"):
+            values[f"probe.{name}"] = batch.values.get(f"draw.{name}", math.nan)
     else:
         add(values, {**probe.values, "probe.loss": _mean_loss(probe)}, "probe")
     samples = [text.ids for text in probe.texts]
@@ -89,5 +88,7 @@ def _name(of: object) -> str:
 
 
 def _mean_loss(probe: Batch) -> float:
-    """Mean of -log p over all tokens of a probe, under the model that drew it."""
+    """Mean of -log p over all tokens of a probe, under the model that drew it; else NaN."""
+    if not all(text.log_probs for text in probe.texts):
+        return math.nan
     return -sum(sum(text.log_probs) for text in probe.texts) / probe.tokens

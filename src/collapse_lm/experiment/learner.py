@@ -9,6 +9,7 @@ Shapes: T targets, S tokens before them, V vocabulary, D width.
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from collapse_lm import rng
 from collapse_lm.config.schema import TrainingConfig
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Batch
+from collapse_lm.experiment.dropout import with_dropout
 from collapse_lm.experiment.models import Models
 from collapse_lm.experiment.objectives import Chunk, NegativeLogLikelihood, Objective
 from collapse_lm.experiment.optimizer import clip, gradient_norm
@@ -35,11 +37,13 @@ class Step:
     """Outcome of a step, or of the steps of an update.
 
     Attributes:
-        loss: mean nats per token over all targets, before the step, whatever the objective.
+        loss: mean nats per token over all targets, before the step, whatever the objective;
+            under dropout that of the network that dropped.
         grad_norm: L2 norm of the gradient before the clip.
         applied: False when loss or gradient was not finite; the step was then withheld.
         steps: steps that were applied.
         learning_rate: of the first of them.
+        is_noisy: True where the loss is not that of the model that draws, for dropout.
     """
 
     loss: float
@@ -47,6 +51,7 @@ class Step:
     applied: bool
     steps: int = 1
     learning_rate: float = math.nan
+    is_noisy: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,14 @@ class Learner:
     """Takes the optimizer steps of an update on the texts of its batch.
 
     Attributes:
-        training: window, re-tokenization, steps per update, clip.
+        training: window, re-tokenization, dropout, steps per update, clip.
         optimizer: over the trained parameters.
         objective: what a step minimises.
         tokenizer: for re-tokenization.
         max_positions: longest sequence that the model accepts; None if unbounded.
         compute: device and precision.
-        seed: of the run; windows are drawn from its stream `window`.
+        seed: of the run; windows are drawn from its stream `window`, what is dropped from
+            its stream `dropout`.
     """
 
     training: TrainingConfig
@@ -84,15 +90,16 @@ class Learner:
         texts = [(text.prompt, self._learned(text.prompt, text.ids)) for text in batch.texts]
         base = models.base() if self.objective.needs_base else None
         steps: list[Step] = []
-        while len(steps) < self.training.steps_per_update and all(s.applied for s in steps):
-            segments = [
-                choose_segment(prompt, ids, self.training.window, numbers) for prompt, ids in texts
-            ]
-            steps.append(self._step(models.trained, segments, update, base))
+        is_noisy = self.training.dropout
+        with with_dropout(models.trained, self.seed, update) if is_noisy else nullcontext():
+            while len(steps) < self.training.steps_per_update and all(s.applied for s in steps):
+                window = self.training.window
+                segments = [choose_segment(prompt, ids, window, numbers) for prompt, ids in texts]
+                steps.append(self._step(models.trained, segments, update, base))
         models.refresh()
         told = steps[0] if steps[-1].applied else steps[-1]
         applied = sum(step.applied for step in steps)
-        return Step(told.loss, told.grad_norm, steps[-1].applied, applied, rate)
+        return Step(told.loss, told.grad_norm, steps[-1].applied, applied, rate, is_noisy)
 
     def _check(self, batch: Batch) -> None:
         """Refuse a batch that no step can be taken on."""

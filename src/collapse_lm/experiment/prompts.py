@@ -50,15 +50,35 @@ class Prompts:
 
 
 def make_prompts(
-    config: SamplingConfig, seed: int, encode: Callable[[str], Sequence[int]], start_token: int
+    config: SamplingConfig,
+    seed: int,
+    encode: Callable[[str], Sequence[int]],
+    start_token: int,
+    start_of: Callable[[str], Ids] = lambda text: (),
 ) -> Prompts:
     """Tokenize the prompts of a configuration; an empty one is the start token.
+
+    Args:
+        config: names the prompts.
+        seed: of the run.
+        encode: token ids of a text.
+        start_token: an empty prompt.
+        start_of: token ids that come before those of a text.
 
     Raises:
         UserError: for a file that cannot be read, and for text without a token.
     """
+
+    def tokens(where: str, text: str) -> Ids:
+        if not text:
+            return (start_token,)
+        ids = tuple(encode(text))
+        if not ids:
+            raise UserError.single(where, repr(text), "text that the tokenizer knows")
+        return (*start_of(text), *ids)
+
     if config.prompts is None:
-        return Prompts((_tokens("sampling.prompt", config.prompt, encode, start_token),), seed)
+        return Prompts((tokens("sampling.prompt", config.prompt),), seed)
     where = f"sampling.prompts {config.prompts}"
     try:
         raw = read_regular(expanded(config.prompts))
@@ -73,9 +93,7 @@ def make_prompts(
     ]
     if not texts:
         raise UserError.single(where, "an empty file", "a prompt per line, or JSONL")
-    ids = tuple(
-        _tokens(f"{where}, line {n}", text, encode, start_token) for n, text in enumerate(texts, 1)
-    )
+    ids = tuple(tokens(f"{where}, line {n}", text) for n, text in enumerate(texts, 1))
     is_random = config.prompt_order == "random"
     return Prompts(ids, seed, is_random, hashlib.sha256(raw).hexdigest())
 
@@ -97,12 +115,3 @@ def _text_of(where: str, line: str, name: str) -> str:
     if not isinstance(prompt, str):
         raise UserError.single(where, line[:60], 'a JSON object with a text under "prompt"')
     return prompt
-
-
-def _tokens(where: str, text: str, encode: Callable[[str], Sequence[int]], start_token: int) -> Ids:
-    if not text:
-        return (start_token,)
-    ids = tuple(encode(text))
-    if not ids:
-        raise UserError.single(where, repr(text), "text that the tokenizer knows")
-    return ids

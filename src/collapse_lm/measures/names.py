@@ -84,7 +84,16 @@ NAMES: dict[str, Name] = {
         "number",
         "nats",
         "mean predictive entropy of the model at the positions of the batch that it drew, at "
-        "temperature 1 and unfiltered",
+        "temperature 1 and unfiltered: not what the tokens were drawn from, so that it does not "
+        "compare with the train loss",
+    ),
+    "draw.sampling_entropy": Name(
+        "number",
+        "nats",
+        "mean entropy of the distributions that the tokens of the batch were drawn from, after "
+        "temperature and filters; the train loss of whole samples is in expectation this plus "
+        "KL(this, model at temperature 1)",
+        since=2,
     ),
     "draw.forward_passes": Name("count", "", "passes through the model that drew the batch"),
     "probe.loss": Name(
@@ -95,6 +104,9 @@ NAMES: dict[str, Name] = {
         since=2,
     ),
     "probe.entropy": Name("number", "nats", "as draw.entropy, of the probe", since=2),
+    "probe.sampling_entropy": Name(
+        "number", "nats", "as draw.sampling_entropy, of the probe", since=2
+    ),
     "probe.forward_passes": Name(
         "count", "", "passes that a probe took which is not the batch itself", since=2
     ),

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 
 import torch
-from torch import Tensor
 
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.corpora.windows import Window
@@ -64,7 +63,7 @@ def evaluate_all(network: Network, sets: Sequence[EvaluationSet]) -> dict[str, C
 
 def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:
     """Score every window of an evaluation set."""
-    total = sum(_batch_nll(network, data.ids, batch) for batch in _batches(data.windows))
+    total = sum(_batch_nll(network, data, batch) for batch in _batches(data.windows))
     loss = total / data.tokens
     return CorpusLoss(
         loss=loss,
@@ -76,10 +75,10 @@ def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:
 
 
 @torch.inference_mode()
-def _batch_nll(network: Network, ids: Tensor, batch: Sequence[Window]) -> float:
+def _batch_nll(network: Network, data: EvaluationSet, batch: Sequence[Window]) -> float:
     """Total -log p over the targets of windows of one shape."""
-    inputs_BC = torch.stack([ids[w.first_input : w.end] for w in batch]).to(network.device)
-    targets_BC = torch.stack([ids[w.first_target + 1 : w.end + 1] for w in batch])
+    inputs_BC = torch.stack([data.inputs_of(window) for window in batch]).to(network.device)
+    targets_BC = torch.stack([data.targets_of(window) for window in batch])
     hidden_BCD = network.hidden(inputs_BC)[:, -batch[0].targets :]
     hidden_ND = hidden_BCD.reshape(-1, hidden_BCD.shape[-1])
     targets_N = targets_BC.reshape(-1).to(network.device)

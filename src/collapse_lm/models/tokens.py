@@ -47,6 +47,24 @@ def start_token(choice: str, reference: str, network: Any, tokenizer: Any, auto:
     return int(ids[0])
 
 
+def own_start(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """The ids that a tokenizer itself puts before a text; none where the text begins with them."""
+    bare: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    whole: list[int] = tokenizer(text)["input_ids"]
+    for count in range(len(whole) - len(bare) + 1):
+        if whole[count : count + len(bare)] == bare:
+            return tuple(whole[:count]) if bare[:count] != whole[:count] else ()
+    return ()
+
+
+def unknown_ids(network: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The ids of a model's head that are no token of its tokenizer: rows of a padded vocabulary."""
+    head = network.get_output_embeddings()
+    rows = network.config.vocab_size if head is None else len(head.weight)
+    known = set(tokenizer.get_vocab().values())
+    return tuple(token for token in range(rows) if token not in known)
+
+
 def _document_start(reference: str, network: Any, tokenizer: Any) -> int:
     if reference.startswith(_AFTER_END_OF_TEXT):
         return int(tokenizer.convert_tokens_to_ids(END_OF_TEXT))

@@ -21,6 +21,7 @@ from collapse_lm.machine.compute import Compute
 from collapse_lm.rundir.layout import MANIFEST
 from collapse_lm.rundir.resume import Resumable, damage
 from collapse_lm.rundir.rows import FORMAT_VERSION
+from collapse_lm.rundir.same_prompts import other_prompts
 
 _LOG = logging.getLogger(__name__)
 _PACKAGES = ("collapse-lm", "torch", "transformers", "numba")  # what decides a run's numbers
@@ -97,6 +98,7 @@ def check_same_inputs(run: Resumable, parts: Parts) -> None:
         for where, before, given in pairs
         if before != given
     ]
+    problems += other_prompts(run, parts)
     if problems:
         raise UserError(problems)
     for name, value in environment(parts.compute.device).items():
@@ -118,6 +120,7 @@ def describe_corpus(data: EvaluationSet) -> dict[str, Any]:
         "tokens": data.split_tokens,
         "context": data.context,
         "stride": data.stride,
+        "start_token": "every" if data.restarts else "first",
         "windows": len(data.windows),
         "scored_tokens": data.tokens,
         "scored_bytes": data.scored_bytes,

@@ -7,7 +7,8 @@ same uniform picks the same token, which is what makes speculation exact. Pure.
 Shapes: N rows (positions or batch), V vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,11 +18,61 @@ from collapse_lm.machine.compute import at_least_float32
 
 @dataclass(frozen=True)
 class Filters:
-    """Temperature, then top-k, then top-p; None filters nothing, temperature 0 is greedy."""
+    """Temperature, then top-k, top-p and min-p, in the order of transformers.
+
+    Attributes:
+        temperature: divides the logits; 0 is greedy.
+        top_k: keep the k most probable tokens; None keeps all.
+        top_p: keep the smallest set whose probability reaches p; None keeps all.
+        min_p: keep what has at least this share of the probability of the most probable
+            token (Nguyen et al. 2024); 0 keeps all.
+        excluded: ids that are never drawn.
+    """
 
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float = 0.0
+    excluded: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a token is drawn from.
+
+    Attributes:
+        weights_NK: unnormalised probabilities, in the order of the token ids.
+        ids_NK: their token ids; None where they are all ids from 0 on.
+    """
+
+    weights_NK: Tensor
+    ids_NK: Tensor | None = None
+
+    def pick(self, uniform_N: Tensor) -> Tensor:
+        """Return the token ids (N,) that the uniforms in [0, 1) pick."""
+        index_N = _invert(self.weights_NK, uniform_N)
+        if self.ids_NK is None:
+            return index_N
+        return self.ids_NK.gather(-1, index_N[:, None]).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """Return the Shannon entropy (N,) in nats of the distribution that is drawn from."""
+        total_N: Tensor = self.weights_NK.sum(dim=-1)
+        entr_N: Tensor = torch.special.entr(self.weights_NK).sum(dim=-1)
+        return total_N.log() + entr_N / total_N
+
+
+def choices(logits_NV: Tensor, filters: Filters) -> Choices:
+    """Filter logits to what can be drawn."""
+    logits_NV = _without(logits_NV, filters.excluded)
+    if filters.temperature == 0:
+        best_N1 = logits_NV.argmax(dim=-1, keepdim=True)
+        return Choices(torch.ones_like(best_N1, dtype=torch.float32), best_N1)
+    candidates = _only_top_k(logits_NV, filters.top_k)
+    if candidates is None:
+        return Choices(_weights(logits_NV, filters))
+    logits_NK, ids_NK = candidates
+    return Choices(_weights(logits_NK, replace(filters, top_k=None)), ids_NK)
 
 
 def pick(logits_NV: Tensor, uniform_N: Tensor, filters: Filters) -> Tensor:
@@ -29,19 +80,12 @@ def pick(logits_NV: Tensor, uniform_N: Tensor, filters: Filters) -> Tensor:
 
     The cumulative sum runs in float64 whatever the precision of the logits.
     """
-    if filters.temperature == 0:
-        return logits_NV.argmax(dim=-1)
-    candidates = _only_top_k(logits_NV, filters.top_k)
-    if candidates is None:
-        return _invert(_weights(logits_NV, filters), uniform_N)
-    logits_NK, ids_NK = candidates
-    rest = Filters(filters.temperature, None, filters.top_p)
-    index_N = _invert(_weights(logits_NK, rest), uniform_N)
-    return ids_NK.gather(-1, index_N[:, None]).squeeze(-1)
+    return choices(logits_NV, filters).pick(uniform_N)
 
 
 def probabilities(logits_NV: Tensor, filters: Filters) -> Tensor:
     """Return the distribution (N, V) that `pick` draws from."""
+    logits_NV = _without(logits_NV, filters.excluded)
     if filters.temperature == 0:
         return torch.zeros_like(logits_NV).scatter(-1, logits_NV.argmax(-1, keepdim=True), 1.0)
     weights_NV = _weights(logits_NV, filters)
@@ -70,6 +114,18 @@ def _invert(weights_NK: Tensor, uniform_N: Tensor) -> Tensor:
     picked_N = torch.searchsorted(cdf_NK, target_N1, right=True).squeeze(-1)
     # Only logits that are not numbers point past the end; the step finds them out.
     return picked_N.clamp(max=weights_NK.shape[-1] - 1)
+
+
+def _without(logits_NV: Tensor, excluded: tuple[int, ...]) -> Tensor:
+    """The logits, minus infinity for ids that must not be drawn."""
+    if not excluded:
+        return logits_NV
+    return logits_NV.index_fill(-1, _as_tensor(excluded, logits_NV.device), -torch.inf)
+
+
+@lru_cache(maxsize=4)
+def _as_tensor(ids: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(ids, device=device)
 
 
 def _only_top_k(logits_NV: Tensor, top_k: int | None) -> tuple[Tensor, Tensor] | None:
@@ -101,6 +157,8 @@ def _weights(logits_NV: Tensor, filters: Filters) -> Tensor:
         weights_NV = weights_NV.masked_fill(logits_NV < smallest_N1, 0.0)
     if filters.top_p is not None and filters.top_p < 1:
         weights_NV = _nucleus(weights_NV, filters.top_p)
+    if filters.min_p > 0:  # the most probable token has weight 1, and no filter drops it
+        weights_NV = weights_NV.masked_fill(weights_NV < filters.min_p, 0.0)
     return weights_NV
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from collapse_lm.inference import Network
-from collapse_lm.sampling.inverse_cdf import Filters, entropy, log_probabilities, pick
+from collapse_lm.sampling.inverse_cdf import Choices, Filters, choices, entropy, log_probabilities
 from collapse_lm.sampling.sliding import SlidingDecoder
 from collapse_lm.sampling.speculation import DraftedSequence, Drafter
 
@@ -32,6 +32,8 @@ class Draw:
             unfiltered.
         entropy: mean predictive entropy (nats) of the model over the drawn positions,
             at temperature 1 and unfiltered.
+        sampling_entropy: mean entropy (nats) of the distributions that the tokens were
+            drawn from, after temperature and filters.
         forward_passes: passes through the model, the one over the prompt included.
         log_prob_seconds: wall time that `log_probs` took.
     """
@@ -40,6 +42,7 @@ class Draw:
     samples: tuple[tuple[int, ...], ...]
     log_probs: tuple[tuple[float, ...], ...]
     entropy: float
+    sampling_entropy: float
     forward_passes: int
     log_prob_seconds: float
 
@@ -57,6 +60,7 @@ class Growing:
     ) -> None:
         self.ids: list[int] = []
         self.entropies: list[Tensor] = []
+        self.sampling_entropies: list[Tensor] = []
         self.log_probs: list[Tensor] = []
         self.seconds = 0.0  # of the log-probabilities
         self.length = len(uniform_T)
@@ -82,13 +86,9 @@ class Growing:
         picked = 0
         for row in range(len(proposed) + 1):
             position = len(self.ids)
-            token = pick(
-                logits_RV[row : row + 1],
-                self._uniform_T[position : position + 1],
-                self._filters,
-            )
-            self.ids.append(int(token))
-            self._describe(logits_RV[row], self.ids[-1])
+            among = choices(logits_RV[row : row + 1], self._filters)
+            self.ids.append(int(among.pick(self._uniform_T[position : position + 1])))
+            self._describe(logits_RV[row], self.ids[-1], among)
             if self._drafted is not None:
                 self._drafted.extend(self.ids[-1])
             picked += 1
@@ -98,10 +98,11 @@ class Growing:
             self._drafted.tell(len(proposed), picked - 1)
         return picked
 
-    def _describe(self, logits_V: Tensor, token: int) -> None:
-        """Note the entropy of the distribution and the log-probability of what was picked."""
+    def _describe(self, logits_V: Tensor, token: int, among: Choices) -> None:
+        """Note the entropies of the distribution and the log-probability of what was picked."""
         log_p_V = log_probabilities(logits_V)
         self.entropies.append(entropy(log_p_V))
+        self.sampling_entropies.append(among.entropy().squeeze(0))
         begin = time.perf_counter()
         self.log_probs.append(log_p_V[token])
         self.seconds += time.perf_counter() - begin
@@ -124,7 +125,7 @@ def sample(
         prompt: at least one token id: the same context for every sample, or a context for
             each of them.
         uniform_BT: float64 numbers in [0, 1) on the CPU, one per sample and position.
-        filters: temperature, top-k, top-p.
+        filters: of the distribution.
         block_size: sliding context of this many tokens; None lets every token see all.
         stop_token: ends a sample (and is its last token); None runs all to T.
         drafter: proposes tokens (full context only); it learns the samples drawn. None
@@ -170,15 +171,19 @@ def _gather(prompts: Sequence[list[int]], rows: Sequence[Growing], passes: int) 
     begin = time.perf_counter()
     log_probs = tuple(tuple(torch.stack(row.log_probs).tolist()) for row in rows)
     seconds = time.perf_counter() - begin + sum(row.seconds for row in rows)
-    entropies = torch.stack([value for row in rows for value in row.entropies])
     return Draw(
         prompts=tuple(map(tuple, prompts)),
         samples=tuple(tuple(row.ids) for row in rows),
         log_probs=log_probs,
-        entropy=float(entropies.double().mean()),
+        entropy=_mean([value for row in rows for value in row.entropies]),
+        sampling_entropy=_mean([value for row in rows for value in row.sampling_entropies]),
         forward_passes=passes,
         log_prob_seconds=seconds,
     )
+
+
+def _mean(values: Sequence[Tensor]) -> float:
+    return float(torch.stack(list(values)).double().mean())
 
 
 def _decode(
