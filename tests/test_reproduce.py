@@ -113,7 +113,21 @@ def test_a_model_that_is_missing_fails_only_its_runs(prose_file, tmp_path):
     done = call("reproduce", "fig3", *tiny_paper(tmp_path / "models", out, prose_file))
     assert done.returncode == 1, done.stderr
     assert "this time: 1 done, 3 failed" in done.stdout
+    for name in NAMES[1:]:  # told before anything begins
+        missing = f"1 of 4 runs cannot be done: model {tmp_path / 'models' / name}"
+        assert done.stderr.count(missing) == 1
     assert (out / "tables" / "runs.csv").read_text().count("finished") == 1
+
+
+def test_without_models_and_texts_one_error_tells_it_and_nothing_is_made(tmp_path):
+    nowhere = {"COLLAPSE_LM_DATA": "", "HF_HOME": tmp_path / "hf"}
+    nowhere |= {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    environment = {name: str(value) for name, value in nowhere.items()}
+    done = call("reproduce", "fig2", "--scale", "paper", cwd=tmp_path, **environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    for missing in ("corpus wikitext2\n", "corpus ptb\n", "model gpt2\n"):
+        assert done.stderr.count(missing) == 1
+    assert not (tmp_path / "reproduction").exists()
 
 
 def test_bad_settings_leave_nothing(prose_file, tmp_path):

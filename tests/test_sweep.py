@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 from test_run import untimed
 
+import collapse_lm
 from collapse_lm.cli.sweep import board
 from collapse_lm.config import load_config
 from collapse_lm.errors import UserError
@@ -29,9 +30,12 @@ from collapse_lm.sweeps import (
     sweep_names,
     with_overrides,
 )
+from collapse_lm.sweeps.check import require_inputs
 from collapse_lm.sweeps.engines import Task, run_locally
 from collapse_lm.sweeps.engines.base import start_or_resume
+from collapse_lm.sweeps.engines.choose import EngineChoice
 from collapse_lm.sweeps.engines.share import share_machine
+from collapse_lm.sweeps.job import plan_job
 from collapse_lm.sweeps.progress import last_update
 from collapse_lm.sweeps.watch import Watch
 
@@ -185,6 +189,41 @@ def test_a_sweep_may_grow_and_not_become_another(tmp_path):
         with pytest.raises(UserError, match="choose another --out"):
             folder.open(spec.model_copy(update=change))
     assert folder.plan().runs[0].config.sampling.top_k == 5
+
+
+def test_what_no_run_can_do_without_is_told_once_and_nothing_is_made(spec_file, tmp_path):
+    nowhere = ["--set", "evaluation.corpora=text:nowhere.txt", "--set", "model=./nowhere"]
+    done = call_here("sweep", spec_file, "--out", tmp_path / "out", *nowhere)
+    assert (done.code, done.out) == (2, "")
+    assert "2 problems" in done.err
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="nowhere"):
+        collapse_lm.sweep(str(spec_file), tmp_path / "out", overrides=nowhere[1::2])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_sweep_asks_for_no_model(spec_file, gpt2_dir, tmp_path):
+    """Its tables can be made again where the model is not."""
+    shutil.copytree(gpt2_dir, tmp_path / "model")
+    changes = [f"model={tmp_path / 'model'}", "run.max_updates=1"]
+    job = plan_job(spec_file, tmp_path / "out", changes)
+    job.open()
+    for planned in job.plan.runs:
+        run(planned.config, job.folder.run_path(planned))
+    shutil.rmtree(tmp_path / "model")
+    require_inputs([job], EngineChoice())
+    shutil.rmtree(job.folder.run_path(job.plan.runs[0]))
+    with pytest.raises(UserError, match="no such folder"):
+        require_inputs([job], EngineChoice())
+    require_inputs([job], EngineChoice("ray", address="auto"))  # other machines do the runs
+
+
+def test_equal_failures_are_told_once(spec_file, tmp_path):
+    """What the look beforehand does not find is found by every run."""
+    done = call("sweep", spec_file, "--out", tmp_path / "out", "--set", "evaluation.context=999")
+    assert done.returncode == 1
+    assert done.stdout.count("at most 128") == 1
+    assert done.stdout.count("failed, as [1/4]") == 3
 
 
 # --- doing ------------------------------------------------------------------------------------

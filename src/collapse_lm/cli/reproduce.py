@@ -49,6 +49,7 @@ def reproduce(
         for group, sweep in job.sweeps.items():
             show_plan(sweep, choice, may_measure=group != SIZE or not job.lacks_models())
         return
+    job.require_inputs(choice)
     job.open()
     call = Call.begin(job, sys.argv[1:])
     if job.ladder is not None:

@@ -17,6 +17,7 @@ from collapse_lm.cli import options
 from collapse_lm.cli.options import Engine
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.sweeps import sweep_names
+from collapse_lm.sweeps.check import require_inputs
 from collapse_lm.sweeps.engines.choose import EngineChoice
 from collapse_lm.sweeps.job import SweepJob, plan_job
 from collapse_lm.sweeps.plan import MANY
@@ -50,6 +51,7 @@ def sweep(
     if dry_run:
         show_plan(job, choice)
         return
+    require_inputs([job], choice)
     job.open()
     stop = StopRequest()
     stop.is_running = True  # a first signal is passed on to the runs
@@ -68,21 +70,25 @@ def follow(job: SweepJob, engine: EngineChoice, stop: StopRequest) -> int:
     """Do what is missing, show it, and return how many runs failed."""
     before = job.progress()
     tasks = job.tasks(before)
-    console, statuses = Console(), Counter[str]()
+    console, statuses, failures = Console(), Counter[str](), dict[str, str]()
     print(f"{len(before)} runs, {len(before) - len(tasks)} done before; {job.folder.path}")
     watch = Watch(job.folder, before)
     live = Live(get_renderable=lambda: board(watch), console=console, refresh_per_second=0.5)
     with live if console.is_terminal else nullcontext():
         for ended in job.do(tasks, engine, stop):
             statuses[ended.status] += 1
-            _show_ended(console, ended, f"[{statuses.total()}/{len(tasks)}]")
+            number = f"[{statuses.total()}/{len(tasks)}]"
+            first = failures.setdefault(ended.told, number) if ended.status == "failed" else number
+            _show_ended(console, ended, number, first)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
     print(f"this time: {counts or 'nothing to do'}")
     return statuses["failed"] + statuses["busy"]
 
 
-def _show_ended(console: Console, ended: "Ended", number: str) -> None:
-    line = f"{number} {ended.name}: {ended.status}, {ended.told}"
+def _show_ended(console: Console, ended: "Ended", number: str, first: str) -> None:
+    """Show how a run ended; of equal failures the later ones name the first."""
+    told = ended.told if first == number else f"as {first}"
+    line = f"{number} {ended.name}: {ended.status}, {told}"
     console.print(Text(printable(line, keep_newlines=True)), soft_wrap=True)
 
 

@@ -77,12 +77,13 @@ def reproduce(
         The folder, what became of every run, and the claims.
 
     Raises:
-        UserError: for a target, scale or option that cannot be, or a folder of something
-            else, before anything was created.
+        UserError: for a target, scale or option that cannot be, a folder of something
+            else, or a model or text that no run can do without, before anything was created.
         MachineError: where the disk does not take a file.
     """
     choice = EngineChoice(engine, jobs, threads, address, gpus)
     job = plan_reproduction(what, scale, models=models, seeds=seeds, out=out, overrides=overrides)
+    job.require_inputs(choice)
     job.open()
     return _do(job, choice, _as_command(job, models, seeds, choice), should_stop, on_end)
 

@@ -13,6 +13,8 @@ from collapse_lm.errors import UserError
 from collapse_lm.pretraining.recipe import Recipe
 from collapse_lm.reproduction.plan import LADDER, Scale, Target, groups_of, sweeps_for
 from collapse_lm.sweeps import SweepFolder, SweepSpec, with_overrides
+from collapse_lm.sweeps.check import require_inputs
+from collapse_lm.sweeps.engines.choose import EngineChoice
 from collapse_lm.sweeps.groups import SIZE
 from collapse_lm.sweeps.job import SweepJob
 
@@ -50,6 +52,15 @@ class ReproductionJob:
         """
         for job in self.sweeps.values():
             job.open()
+
+    def require_inputs(self, engine: EngineChoice) -> None:
+        """See that models and texts can be had, the ladder aside, which is made here.
+
+        Raises:
+            UserError: where no run can be done without one that is missing.
+        """
+        made = {str((self.ladder / size).resolve()) for size in LADDER} if self.ladder else set()
+        require_inputs(self.sweeps.values(), engine, made)
 
     def recipe(self) -> Recipe:
         """Of the ladder."""

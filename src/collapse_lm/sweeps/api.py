@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from collapse_lm.sweeps.check import require_inputs
 from collapse_lm.sweeps.engines.base import Ended
 from collapse_lm.sweeps.engines.choose import EngineChoice
 from collapse_lm.sweeps.job import SweepJob, SweepResult, SweptRun, plan_job
@@ -53,12 +54,14 @@ def sweep(
         The folder, and for every run its path, status and summary.
 
     Raises:
-        UserError: for a bad sweep or option, or a folder of something else, before anything
-            was created; where Ray is not installed or does not answer.
+        UserError: for a bad sweep or option, a folder of something else, or a model or text
+            that no run can do without, before anything was created; where Ray is not
+            installed or does not answer.
         MachineError: where the disk does not take the tables.
     """
     choice = EngineChoice(engine, jobs, threads, address, gpus)
     job = plan_job(spec, out, overrides)
+    require_inputs([job], choice)
     job.open()
     result = do_job(job, choice, should_stop, on_end)
     if not result.was_stopped:

@@ -80,10 +80,11 @@ class SweepFolder:
             for key in sorted({*before["set"], *tree["set"]})
             if not may_change(key)
         }
+        fix = "choose another --out"
+        if not any(map(holds_run, self.path.glob("runs/*"))):
+            fix += f", or remove {self.path}, which holds no run"
         problems = [
-            Problem(
-                where, _told(new), f"{_told(old)}, as in {self.path / SPEC}", "choose another --out"
-            )
+            Problem(where, _told(new), f"{_told(old)}, as in {self.path / SPEC}", fix)
             for where, (old, new) in fixed.items()
             if old != new
         ]
