@@ -15,7 +15,8 @@ class Printing:
         print("watching", run.directory)
 
     def update(self, record):
-        print(record.update, record.row.get("train.loss"), record.row.get("probe.entropy"))
+        row = record.row  # the entropy is that of what was drawn from, so that the two compare
+        print(record.update, row.get("train.loss"), row.get("probe.sampling_entropy"))
 
     def end(self, summary):
         print(summary["reason"])

@@ -14,15 +14,19 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import collapse_lm
 from collapse_lm import rng
 from collapse_lm.config import load_config
+from collapse_lm.config.sections import CollapseRule
 from collapse_lm.corpora.corpus import Corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.build import context_of, own_samples, prepare, ready_model
 from collapse_lm.inference import inference_network
+from collapse_lm.measures.names import Row
 from collapse_lm.measures.validation import evaluate
 from collapse_lm.models.tokens import own_start, unknown_ids
 from collapse_lm.rundir import RunReader
+from collapse_lm.rundir.summary import sum_up
 
+from commands import call
 from conftest import END, PROSE, byte_tokenizer, save, tiny_gpt2
 
 HI = tuple(b - 33 for b in b"Hi")  # ids of the byte tokenizer, whose alphabet begins at "!"
@@ -217,3 +221,29 @@ def test_a_run_takes_the_windows_that_are_asked_for(tiny_overrides, tmp_path):
         for start in ("first", "every")
     ]
     assert losses[0] != losses[1]
+
+
+# What numbers mean
+
+
+def test_a_base_model_that_loops_by_itself_is_told_apart_from_a_collapse(tiny_overrides, tmp_path):
+    settings = [*tiny_overrides, "sampling.temperature=0", "collapse.loop_share=0.1"]
+    result = collapse_lm.run(load_config("quickstart", settings), tmp_path / "greedy")
+    assert result.summary["collapse_update"] == 1
+    assert result.summary["degenerate_before_training"] is True
+    assert "degenerate before any training" in result.summary["reason"]
+    told = call("resume", tmp_path / "greedy").stdout
+    assert "collapse update 1 (degenerate before any training)" in told
+    page = (tmp_path / "greedy" / "samples.md").read_text()
+    assert "nats at temperature 1, unfiltered, 0.00 as drawn" in page
+
+
+def row(update, loop_share):
+    return Row(update, {"text.loop_share": loop_share, "text.seq_rep_4": 0.0, "probe.loss": 3.0})
+
+
+def test_a_collapse_by_training_is_not_said_to_be_before_it(tmp_path):
+    rows = [Row(0), *(row(update, 0.9 if update > 1 else 0.0) for update in range(1, 9))]
+    found = sum_up(rows, CollapseRule()).result("finished")
+    assert (found["collapse_update"], found["degenerate_before_training"]) == (2, False)
+    assert found["reason"] == "collapse: loop_share for 5 updates in a row"

@@ -21,7 +21,12 @@ _PLAIN = tuple(f.name for f in fields(Outcome) if f.name not in ("corpora", "val
 _SETTING = ("run", "label", "parameters", "learning_rate", "temperature", "sample_length", "seed")
 _LOSS = ("loss", "perplexity", "bits_per_byte")
 _TEXT = ("loop_share", "seq_rep_4", "distinct_1", "distinct_2", "compression")
-_OWN = {"train_loss": "train.loss", "entropy": "probe.entropy"} | {n: f"text.{n}" for n in _TEXT}
+_OWN = {
+    "train_loss": "train.loss",
+    "entropy": "probe.entropy",
+    "sampling_entropy": "probe.sampling_entropy",
+    **{name: f"text.{name}" for name in _TEXT},
+}
 
 
 def runs_table(groups: Groups, left_out: Mapping[str, Sequence[LeftOut]]) -> str:

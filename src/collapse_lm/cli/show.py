@@ -10,19 +10,18 @@ from rich.live import Live
 
 from collapse_lm._util.printable import printable
 from collapse_lm.cli.stopping import StopRequest
-from collapse_lm.config import Config
 
 if TYPE_CHECKING:
     from collapse_lm.observers.base import Observer
     from collapse_lm.rundir.process import RunResult
 
 
-def show_run(config: Config, out: Path, stop: StopRequest) -> None:
+def show_run(preset: str, settings: Sequence[str], out: Path | None, stop: StopRequest) -> None:
     """Do a run and show it; the library's notices come first."""
     _hear_the_library()
     from collapse_lm.rundir.session import run
 
-    _show(lambda observer: run(config, out, observers=[observer], should_stop=stop))
+    _show(lambda o: run(preset, out, overrides=settings, observers=[o], should_stop=stop))
 
 
 def show_resumed(path: Path, settings: Sequence[str], stop: StopRequest) -> None:
@@ -56,7 +55,8 @@ def _ending(result: "RunResult") -> list[str]:
     summary, path = result.summary, result.directory
     lines = ["", str(summary["reason"])]
     if summary["collapsed"]:
-        lines.append(f"collapse update {summary['collapse_update']}")
+        before = " (degenerate before any training)" if summary["collapse_update"] == 1 else ""
+        lines.append(f"collapse update {summary['collapse_update']}{before}")
     lines += [_moment(name, losses) for name, losses in summary["validation"].items() if losses]
     if summary["status"] == "interrupted":
         lines.append(f"go on with: collapse-lm resume {path}")

@@ -164,12 +164,20 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> Listing:
                 row["seed"],
                 printable(row["status"]),
                 row["updates"],
-                row["collapse_update"] or ("censored" if row["status"] == "finished" else ""),
+                _collapse(row),
                 ", ".join(f"{n} {a:.3f} -> {b:.3f}" for n, (a, b) in row["validation"].items()),
             )
             for row in rows
         ),
     )
+
+
+def _collapse(row: dict[str, Any]) -> str:
+    """The collapse update; one that training cannot have brought about is told apart."""
+    update = row["collapse_update"]
+    if update == 1:
+        return "1 (before any training)"
+    return str(update or ("censored" if row["status"] == "finished" else ""))
 
 
 def doctor_line(line: DoctorLine) -> Text:

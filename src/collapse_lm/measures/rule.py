@@ -50,6 +50,11 @@ class Verdict:
         """True when the series holds a persistent breach."""
         return self.collapse_update is not None
 
+    @property
+    def from_the_start(self) -> bool:
+        """True when the streak begins with what the base model drew, before any training."""
+        return self.collapse_update == 1
+
 
 def reasons(observation: Observation, rule: CollapseRule) -> tuple[str, ...]:
     """Name the criteria by which an observation is degenerate; empty if it is not.

@@ -39,8 +39,16 @@ def _heading(row: Row) -> str:
     return (
         f"## Update {row.update}\n\n"
         f"train loss {_shown(row, 'train.loss', 3)} · loop share {_shown(row, 'text.loop_share')} "
-        f"· seq-rep-4 {_shown(row, 'text.seq_rep_4')} · entropy {_shown(row, 'probe.entropy')} nats"
+        f"· seq-rep-4 {_shown(row, 'text.seq_rep_4')} · {_entropies(row)}"
     )
+
+
+def _entropies(row: Row) -> str:
+    """The model's entropy, and that of what was drawn from (earlier versions did not note it)."""
+    model = f"entropy {_shown(row, 'probe.entropy')} nats at temperature 1, unfiltered"
+    if "probe.sampling_entropy" not in row.values:
+        return model
+    return f"{model}, {_shown(row, 'probe.sampling_entropy')} as drawn"
 
 
 def _shown(row: Row, name: str, digits: int = 2) -> str:

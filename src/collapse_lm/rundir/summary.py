@@ -7,6 +7,7 @@ from collapse_lm.config.sections import CollapseRule
 from collapse_lm.measures.names import Row
 from collapse_lm.measures.rule import Verdict, Watch
 
+_BEFORE = "degenerate before any training, from the base model's own sample on"
 Losses = dict[str, Any]  # {"update": u, CORPUS: nats per token}
 
 
@@ -75,6 +76,7 @@ class Summing:
             seen = "updates" if self._probes == self._updates else "probes"
             named = ", ".join(verdict.reasons)
             reason = f"collapse: {named} for {rule.patience} {seen} in a row"
+            reason += f"; {_BEFORE}" if verdict.from_the_start else ""
         elif self._diverged:
             reason = "diverged: a loss or gradient was not finite"
         else:
@@ -83,6 +85,7 @@ class Summing:
             "status": status,
             "collapsed": verdict.collapsed,
             "collapse_update": verdict.collapse_update,
+            "degenerate_before_training": verdict.from_the_start,
             "criteria": list(verdict.reasons),
             "reason": reason,
             "limit": limit,
