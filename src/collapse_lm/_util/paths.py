@@ -42,13 +42,13 @@ def expanded(path: str) -> Path:
 
 
 @contextmanager
-def as_begun_in(folder: str | None) -> Iterator[None]:
+def as_begun_in(folder: object) -> Iterator[None]:
     """Find what a run names by relative paths although it goes on in another folder.
 
     Args:
-        folder: where the run began, None where that is not known.
+        folder: where the run began; anything but a path tells nothing.
     """
-    before = _BEGAN_IN.set(Path(folder) if folder else None)
+    before = _BEGAN_IN.set(Path(folder) if isinstance(folder, str) else None)
     try:
         yield
     finally:

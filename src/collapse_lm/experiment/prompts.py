@@ -10,7 +10,7 @@ import torch
 
 from collapse_lm import rng
 from collapse_lm._util.files import read_regular
-from collapse_lm._util.paths import expanded
+from collapse_lm._util.paths import located
 from collapse_lm.config.sections import SamplingConfig
 from collapse_lm.errors import UserError
 
@@ -81,7 +81,7 @@ def make_prompts(
         return Prompts((tokens("sampling.prompt", config.prompt),), seed)
     where = f"sampling.prompts {config.prompts}"
     try:
-        raw = read_regular(expanded(config.prompts))
+        raw = read_regular(located(config.prompts))
         lines = _lines(raw.decode("utf-8-sig"))
     except OSError as error:
         told = error.strerror or str(error)

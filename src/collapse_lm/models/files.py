@@ -1,7 +1,9 @@
 """Find the files of a model in a local folder or in the hub's cache, or fetch them."""
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 from collapse_lm._util.files import is_inside, read_regular, require_regular
 from collapse_lm._util.hub import require_hub
-from collapse_lm._util.paths import expanded
+from collapse_lm._util.paths import located, looked_for
 from collapse_lm.errors import MachineError, UserError
 
 _PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -29,20 +31,33 @@ class LocalModel:
 
 def is_local(reference: str) -> bool:
     """True for a reference to a folder, which may not be there, and no name on the hub."""
-    is_folder = os.path.isdir(expanded(reference))  # noqa: PTH112 (raises for no name)
+    is_folder = os.path.isdir(located(reference))  # noqa: PTH112 (raises for no name)
     return is_folder or reference.startswith((".", "/", "~"))
 
 
 def find_local_model(reference: str) -> LocalModel:
-    """Check that a folder holds a configuration and safetensors."""
-    folder = expanded(reference)
+    """Check that a folder holds a configuration and safetensors, which can be read."""
     where = f"model {reference}"
-    if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises for a name too long)
-        raise UserError.single(where, "no such folder", "a folder in the hub's layout", _FIX)
+    try:
+        return _checked(where, reference, located(reference))
+    except OSError as error:
+        raise UserError.single(
+            where,
+            f"{error.filename}: {error.strerror}",
+            "a folder whose files can be read",
+            "get the permission to read it, or copy it where you have it",
+        ) from None
+
+
+def _checked(where: str, reference: str, folder: Path) -> LocalModel:
+    if not _is_folder(folder):
+        expected = f"a folder in the hub's layout; looked for {looked_for(reference)}"
+        raise UserError.single(where, "no such folder", expected, _FIX)
     if not (folder / "config.json").is_file():
         raise UserError.single(where, "a folder without config.json", "the hub's layout", _FIX)
-    if not any(folder.glob("*.safetensors")):
-        others = sorted(item.name for item in folder.iterdir() if item.suffix in {".bin", ".pt"})
+    names = sorted(item.name for item in folder.iterdir())
+    if not any(name.endswith(".safetensors") for name in names):
+        others = [name for name in names if name.endswith((".bin", ".pt"))]
         raise UserError.single(
             where,
             f"a folder without safetensors{' (only ' + ', '.join(others) + ')' if others else ''}",
@@ -51,6 +66,16 @@ def find_local_model(reference: str) -> LocalModel:
         )
     _require_own_files(where, folder)
     return LocalModel(folder, str(folder.resolve()), None)
+
+
+def _is_folder(path: Path) -> bool:
+    """True for a folder; a place that may not be looked at raises PermissionError."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except PermissionError:
+        raise
+    except (OSError, ValueError):  # not there, a name too long, or with a NUL
+        return False
 
 
 def _require_own_files(where: str, folder: Path) -> None:
@@ -73,6 +98,8 @@ def _require_own_files(where: str, folder: Path) -> None:
             raise UserError.single(
                 where, f"{path}: {error.strerror}", "a regular file", _FIX
             ) from None
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def _require_no_detour(where: str, folder: Path) -> None:
@@ -150,11 +177,19 @@ def _find_cached(name: str) -> Path | None:
         folder = Path(snapshot_download(name, allow_patterns=_PATTERNS, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
+    except OSError as error:
+        raise UserError.single(
+            f"model {name}",
+            f"{error.filename}: {error.strerror}",
+            "a cache of the hub that can be used",
+            "name another folder in HF_HOME",
+        ) from None
     return folder if _is_complete(folder) else None
 
 
 def _ask_hub(name: str) -> str:
-    return require_hub(f"model {name}", name, kind="model", fix=_FIX)
+    fix = f"{_FIX} (no folder {looked_for(name)})"
+    return require_hub(f"model {name}", name, kind="model", fix=fix)
 
 
 def _download(name: str, revision: str) -> Path:

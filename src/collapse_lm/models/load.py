@@ -6,15 +6,18 @@ dropout stays off throughout an experiment, as in Table 2 of the paper.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from collapse_lm._util.files import open_to_umask
 from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model, is_local
+from collapse_lm.models.provenance import hash_inputs
 from collapse_lm.models.tokens import auto_start
 
 Kind = Literal["packaged", "local", "hub", "memory"]
@@ -32,6 +35,7 @@ class Provenance:
         parameters: number of parameters, tied ones counted once.
         sha256: of its safetensors files (of names and contents, in name order); empty for
             memory.
+        files: SHA-256 of what else of it decides numbers, by name (`hash_inputs`).
     """
 
     reference: str
@@ -40,6 +44,7 @@ class Provenance:
     revision: str | None
     parameters: int
     sha256: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class LanguageModel:
         """Write network and tokenizer in the hub's layout; transformers loads the folder."""
         self.network.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        open_to_umask(folder)
 
 
 def load_model(reference: str) -> LanguageModel:
@@ -100,6 +106,7 @@ def load_model(reference: str) -> LanguageModel:
         revision=found.revision,
         parameters=sum(p.numel() for p in network.parameters()),
         sha256=hash_weights(found.folder),
+        files=hash_inputs(found.folder),
     )
     return _model(network, tokenizer, provenance)
 

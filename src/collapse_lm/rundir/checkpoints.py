@@ -25,7 +25,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from collapse_lm._util.files import require_regular, sync_folder, write_atomically, writing
+from collapse_lm._util.files import (
+    open_to_umask,
+    require_regular,
+    sync_folder,
+    write_atomically,
+    writing,
+)
 from collapse_lm.experiment.models import Stateful
 from collapse_lm.loop import RunState
 from collapse_lm.rundir.layout import ROW_FILES
@@ -103,6 +109,7 @@ def save(recorder: Recorder, state: RunState) -> Path:
                     values[name] = rest
             facts = {"update": state.update, "rows": rows, "files": hashes, "values": values}
             _write_state(workplace / _STATE, {"format_version": _FORMATS[-1], **facts})
+            open_to_umask(workplace)
             remove(place)  # there only if it was found damaged
             workplace.rename(place)
             sync_folder(folder)

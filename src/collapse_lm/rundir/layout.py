@@ -11,8 +11,10 @@ Knows nothing of models.
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +87,21 @@ class RunDirectory:
         return clean
 
 
-def default_directory(name: str, seed: int) -> Path:
-    """A new place for a run: runs/NAME-seedN-TIME."""
-    return Path("runs") / f"{name}-seed{seed}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+def make_directory(name: str, seed: int) -> Path:
+    """Make a new place for a run: runs/NAME-seedN-TIME, with -2, -3, ... where that is taken.
+
+    Raises:
+        MachineError: where no folder can be made.
+    """
+    first = Path("runs") / f"{name}-seed{seed}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    with writing(first):
+        first.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            path = first if number == 1 else first.with_name(f"{first.name}-{number}")
+            with suppress(FileExistsError):  # another process has been quicker
+                path.mkdir()
+                return path
+    raise AssertionError("there are more numbers")
 
 
 def holds_run(path: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from collapse_lm._util.paths import current_folder
 from collapse_lm.config import IDENTITY_VERSION, Config, identity
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import Problem, UserError
@@ -24,6 +25,7 @@ from collapse_lm.rundir.rows import FORMAT_VERSION
 from collapse_lm.rundir.same_prompts import other_prompts
 
 _LOG = logging.getLogger(__name__)
+_SAME = "restore it, or resume where the run began, or start a new run"
 _PACKAGES = ("collapse-lm", "torch", "transformers", "numba")  # what decides a run's numbers
 
 
@@ -37,6 +39,7 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
         "identity_version": IDENTITY_VERSION,
         "config_sha256": identity(config),
         "model": asdict(parts.model.provenance),
+        "folder": current_folder(),
         "start_token": parts.context.start_token,
         "prompts_sha256": parts.context.prompts.sha256,
         "corpora": [describe_corpus(data) for data in parts.evaluation],
@@ -78,7 +81,7 @@ def compute_of(manifest: Mapping[str, Any]) -> Compute:
 
 
 def check_same_inputs(run: Resumable, parts: Parts) -> None:
-    """Refuse to go on with another model, text or prompts; tell of other software.
+    """Refuse to go on with another model, tokenizer, text or prompts; tell of other software.
 
     Raises:
         UserError: naming every input that is not what it was.
@@ -86,6 +89,7 @@ def check_same_inputs(run: Resumable, parts: Parts) -> None:
     now, then = describe(run.config, parts), run.manifest
     with damage(run.path / MANIFEST):
         pairs = [("model weights", then["model"]["sha256"], now["model"]["sha256"])]
+        pairs += _file_pairs(then["model"].get("files"), now["model"]["files"])
         corpora = {corpus["name"]: corpus["sha256"] for corpus in then["corpora"]}
         for corpus in now["corpora"]:
             name = corpus["name"]
@@ -94,7 +98,7 @@ def check_same_inputs(run: Resumable, parts: Parts) -> None:
             if key in then:
                 pairs.append((key, then[key], now[key]))
     problems = [
-        Problem(where, str(given), f"{before}, as the run began", "resume it where it began")
+        Problem(where, str(given), f"{before}, as the run began", _SAME)
         for where, before, given in pairs
         if before != given
     ]
@@ -105,6 +109,17 @@ def check_same_inputs(run: Resumable, parts: Parts) -> None:
         if name in then and then[name] != value:
             message = "%s was %s and is %s: what follows may differ in the last digits"
             _LOG.warning(message, name, then[name], value)
+
+
+def _file_pairs(then: Any, now: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Each file of the model as it was and as it is; an earlier release noted none."""
+    if then is None:
+        return []
+    pairs = [(name, then.get(name), now.get(name)) for name in sorted({*then, *now})]
+    return [
+        (f"model file {name}", str(before or "no such file"), str(given or "no such file"))
+        for name, before, given in pairs
+    ]
 
 
 def describe_corpus(data: EvaluationSet) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from collapse_lm._util.files import write_atomically, writing
+from collapse_lm._util.paths import as_begun_in
 from collapse_lm.config import IDENTITY_VERSION, Config, identity, load_config, to_yaml
 from collapse_lm.config.handing import (
     Handed,
@@ -35,7 +36,7 @@ from collapse_lm.rundir.layout import (
     PAGE,
     SUMMARY,
     RunDirectory,
-    default_directory,
+    make_directory,
 )
 from collapse_lm.rundir.lock import only_writer
 from collapse_lm.rundir.manifest import check_same_inputs, compute_of, describe
@@ -84,19 +85,24 @@ def run(
     """
     handed = Handed(source, objective, optimizer, measures)
     name, settings, loose = _settled(config, overrides, handed)
-    path = Path(out) if out is not None else default_directory(name, settings.seed)
-    RunDirectory.check_free(path)
+    if out is not None:
+        RunDirectory.check_free(Path(out))
     observing = built([*loose, *observers])
     with enough_memory():
         parts = prepare(settings)
     manifest = describe(settings, parts)
-    with writing(path):
-        path.mkdir(parents=True, exist_ok=True)
+    path = make_directory(name, settings.seed) if out is None else _made(Path(out))
     with only_writer(path):
         directory = RunDirectory.create(path, to_yaml(settings), manifest)
         judging = Summing(settings.collapse)
         process = Process(directory, settings, parts, manifest, observing, should_stop, judging)
         return process.go(Recorder(path, empty()))
+
+
+def _made(path: Path) -> Path:
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _settled(
@@ -146,7 +152,7 @@ def resume(
         return _ended(found)
     with damage(found.path / MANIFEST):
         compute = compute_of(found.manifest)
-    with _threads_of(found), only_writer(found.path):
+    with as_begun_in(found.manifest.get("folder")), _threads_of(found), only_writer(found.path):
         found = _again_if_changed(found, overrides)
         if found.is_over:
             return _ended(found)
