@@ -1,9 +1,18 @@
-"""The first SIGINT or SIGTERM asks a run to end after its update; a second one ends it now."""
+"""A first signal asks a run to end after its update; a second one ends it now.
 
+The signals are SIGINT, SIGTERM and SIGHUP: a terminal that is closed ends a run as a
+request does, with a checkpoint, unless it was started to outlive it (nohup).
+"""
+
+import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+_OUTPUTS = (1, 2)
 
 
 class StopRequest:
@@ -13,6 +22,7 @@ class StopRequest:
         self.signal_number = 0
         self.is_running = False  # until the first record there is nothing to finish
         self._previous: dict[int, Any] = {}
+        self._terminals: list[int] = []
 
     def __call__(self) -> bool:
         """True once a signal has come; asked after every record."""
@@ -20,7 +30,8 @@ class StopRequest:
         return bool(self.signal_number)
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self._terminals = [output for output in _OUTPUTS if os.isatty(output)]
+        for number in _signals():
             self._previous[number] = signal.signal(number, self._receive)
         return self
 
@@ -34,8 +45,30 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == _HANGUP:
+            _leave(self._terminals)
+            if self.signal_number:  # shell and system both tell that a terminal is closed
+                return
         if self.signal_number or not self.is_running:
             self.signal_number = number
             raise KeyboardInterrupt
         self.signal_number = number
-        print("\nending after this update (again: end now)", file=sys.stderr)
+        with suppress(OSError):
+            print("\nending after this update (again: end now)", file=sys.stderr)
+
+
+def _signals() -> list[int]:
+    """Those that are requests: SIGHUP only where nobody asked for it to be ignored."""
+    is_heard = _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([_HANGUP] if _HANGUP and is_heard else [])]
+
+
+def _leave(terminals: list[int]) -> None:
+    """Print nowhere what would go to a terminal that has been closed: that would raise."""
+    for output in terminals:
+        try:
+            os.write(output, b"\n")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, output)
+            os.close(nowhere)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
 
 HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
@@ -47,6 +48,11 @@ def _hub_cache() -> list[ModelInfo]:
         repositories = scan_cache_dir().repos
     except CacheNotFound:
         return []
+    except (OSError, RuntimeError) as error:  # closed to this user; no home and no HF_HOME
+        told = getattr(error, "strerror", None) or error
+        raise UserError.single(
+            "cache of the hub", told, "a folder that can be read", "name one in HF_HOME"
+        ) from None
     found = []
     for repository in sorted(repositories, key=lambda repo: repo.repo_id):
         sizes = {

@@ -15,6 +15,7 @@ from numba import config, njit, types
 from numba.extending import intrinsic
 
 from collapse_lm._util.paths import cache_folder
+from collapse_lm.errors import UserError
 from collapse_lm.inference.cpu.requirements import LANES
 
 _PANEL = 4  # outputs of one tile
@@ -37,7 +38,7 @@ def compiled(function: Any) -> Any:
     try:
         config.CACHE_DIR = _code_folder()
         return compile_with(cache=True)(function)
-    except RuntimeError:  # nowhere to write: every process compiles for itself
+    except (RuntimeError, UserError):  # nowhere to write: every process compiles for itself
         return compile_with()(function)
     finally:
         config.CACHE_DIR = before

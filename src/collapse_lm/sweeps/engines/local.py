@@ -216,7 +216,9 @@ class _Stop:
 
     def __init__(self, parent: int) -> None:
         self._parent, self._is_asked = parent, False
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's: the parent passes it on
+        for name in ("SIGINT", "SIGHUP"):  # the terminal's: the parent passes them on
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._receive)
 
     def __call__(self) -> bool:
