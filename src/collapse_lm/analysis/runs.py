@@ -20,14 +20,20 @@ def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
     try:
         return _describe(folder, reader)
     except (OSError, RecordError) as error:
-        kind = "" if isinstance(error, RecordError) else f"{type(error).__name__}: "
         unknown = ("model", "learning_rate", "seed", "updates", "collapse_update")
         return {
             "run": str(reader.path.relative_to(folder)),
             **dict.fromkeys(unknown),
-            "status": f"damaged: {kind}{error}",
+            "status": _told(error),
             "validation": {},
         }
+
+
+def _told(error: OSError | RecordError) -> str:
+    if isinstance(error, PermissionError):
+        return f"not readable: {error.strerror}"
+    kind = "" if isinstance(error, RecordError) else f"{type(error).__name__}: "
+    return f"damaged: {kind}{error}"
 
 
 def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:

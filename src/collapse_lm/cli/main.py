@@ -1,7 +1,7 @@
 """The commands of `collapse-lm`. Each parses, calls the library and prints.
 
 Exit codes: 0 the command ended with a finding; 1 the environment failed; 2 bad
-input; 130 and 143 signals.
+input; 129, 130 and 143 signals.
 """
 
 import io
@@ -30,7 +30,7 @@ from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import sweep
 from collapse_lm.config import load_config, preset_names, resolve, to_yaml
 from collapse_lm.config.json_schema import json_schema, tell_parts
-from collapse_lm.errors import CollapseLMError, UserError
+from collapse_lm.errors import CollapseLMError, MachineError, UserError
 from collapse_lm.rundir.layout import holds_run
 from collapse_lm.sweeps import tell_sweeps
 
@@ -52,6 +52,8 @@ ModelReference = Annotated[
     str, typer.Argument(metavar="MODEL", help="smollm2-135m, a hub name, or a local folder")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_PERMIT = "get the permission, or name another place"
 
 
 class _PrintableRecord(logging.LogRecord):
@@ -75,6 +77,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except PermissionError as error:  # of a place that this user named, or that is theirs
+        _complain(MachineError(f"{error.filename}: {error.strerror}\n  fix       {_PERMIT}"))
+        sys.exit(1)
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         sys.stderr.close()
         sys.exit(1)

@@ -150,7 +150,7 @@ def _read_text(reference: str) -> tuple[str, str]:
     if reference in names:
         return reference, (_PRESETS / f"{reference}.yaml").read_text(encoding="utf-8")
     path = Path(reference)
-    if not os.path.isfile(path):  # noqa: PTH113 (Path.is_file raises for a name too long)
+    if not _is_file(path):
         raise UserError.single(
             "preset or YAML file",
             _cut(reference),
@@ -162,11 +162,21 @@ def _read_text(reference: str) -> tuple[str, str]:
             str(path), f"{path.stat().st_size} bytes", f"at most {_LARGEST_FILE} bytes"
         )
     try:
-        return str(path), path.read_text(encoding="utf-8")
+        return str(path), path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError.single(str(path), f"bytes that are not UTF-8 ({error})", "UTF-8") from None
     except OSError as error:
         raise UserError.single(str(path), str(error), "a readable file") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        told = error.strerror or str(error)
+        raise UserError.single(str(path), told, "a readable file", "get the permission") from None
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return False
 
 
 def _parse_yaml(name: str, text: str) -> Tree:

@@ -1,5 +1,6 @@
 """A run directory that is only read, whatever process left it, in format 1 or 2."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from collapse_lm.rundir.rowfile import begins_with, read_bytes, whole_lines
 from collapse_lm.rundir.rows import SampleRow, parse_row, parse_sample, require_series
 from collapse_lm.rundir.shape import ManifestShape, RecordError, SummaryShape, naming, parse
 
+_LOG = logging.getLogger(__name__)
 T = TypeVar("T", Row, SampleRow)
 
 
@@ -140,14 +142,19 @@ def find_runs(folder: Path) -> list[RunReader]:
     """Return the run directories in a folder (itself included), in path order.
 
     A folder with rows and a manifest or configuration is one, so that a run of which a
-    file was lost is still listed. Links are not followed; unreadable folders are passed over.
+    file was lost is still listed. Links are not followed; of a folder that cannot be read
+    there is a warning.
     """
     found = []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_warn):
         names = {*folders, *files}
         if names & set(ROW_FILES) and names & {MANIFEST, CONFIG}:
             found.append(RunReader(Path(place)))
     return sorted(found, key=lambda reader: reader.path)
+
+
+def _warn(error: OSError) -> None:
+    _LOG.warning("%s is passed over: %s", error.filename, error.strerror)
 
 
 def _read(path: Path) -> str:

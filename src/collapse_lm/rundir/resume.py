@@ -159,6 +159,13 @@ def damage(path: Path) -> Iterator[None]:
         yield
     except RecordError as error:
         raise _damaged(path, str(error)) from error
+    except PermissionError as error:
+        raise UserError.single(
+            str(error.filename or path),
+            str(error.strerror),
+            "a run directory that can be read and written",
+            "get the permission, or copy the run",
+        ) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     except RecursionError:
