@@ -81,7 +81,7 @@ def test_the_source_of_the_docs_is_the_example_that_is_tested():
     (code,) = [
         block for block in blocks(ROOT / "docs" / "extending.md", "python") if "RealText" in block
     ]
-    body = example[example.index("from pathlib") : example.index("\n\nif __name__")]
+    body = example[example.index("from functools") : example.index("\n\nif __name__")]
     assert code.strip() == body.replace("import sys\n", "").strip()
     source = code[code.index("class RealText") : code.index("def main")]
     assert len(source.strip().splitlines()) <= 30

@@ -4,11 +4,13 @@
     result = collapse_lm.run("quickstart")
 
 `sweep` and `reproduce` do what the commands of that name do, `tables` reads what a folder
-of runs recorded. The pure pieces are importable too: `self_train` (the loop), `judge` and
-`Watch` (the collapse rule), `measure_samples` and `find_loop` (text metrics). A part of
-your own subclasses `SourceConfig`, `ObjectiveConfig`, `MeasureConfig` or `ObserverConfig`
-(docs/extending.md). Names are loaded at their first use, so that importing the package,
-or its configuration and reports, does not import torch.
+of runs recorded. In a loop of your own, `sample` and `evaluate` take what `load_model`
+returns, and `probe_row` gives the collapse rule (`Watch`, `judge`) what it looks at. The
+pure pieces are importable too: `self_train` (the loop), `measure_samples` and `find_loop`
+(text metrics). `run` takes parts as objects, or classes of your own below `SourceConfig`,
+`ObjectiveConfig`, `MeasureConfig` and `ObserverConfig` (docs/extending.md). Names are
+loaded at their first use, so that importing the package, or its configuration and
+reports, does not import torch.
 """
 
 from importlib import import_module
@@ -40,13 +42,13 @@ if TYPE_CHECKING:
         judge,
         measure_samples,
     )
-    from collapse_lm.measures.validation import evaluate
-    from collapse_lm.models.load import load_model
+    from collapse_lm.measures.validation import CorpusLoss
+    from collapse_lm.models.load import LanguageModel, load_model
+    from collapse_lm.own_loop import evaluate, evaluation_set, probe_row, sample
     from collapse_lm.reproduction.api import ReproductionResult, reproduce
     from collapse_lm.rundir import RunReader
     from collapse_lm.rundir.process import RunResult
     from collapse_lm.rundir.session import resume, run
-    from collapse_lm.sampling import Filters, sample
     from collapse_lm.sweeps.api import SweepResult, sweep
 
 _HOMES = {
@@ -58,19 +60,19 @@ _HOMES = {
     ),
     "errors": ("CollapseLMError", "MachineError", "UserError"),
     "corpora.evaluation_set": ("EvaluationSet",),
-    "measures.validation": ("evaluate",),
+    "measures.validation": ("CorpusLoss",),
     "experiment.batch": ("Batch", "Record", "Text"),
     "loop": ("Experiment", "RunState", "self_train"),
     "measures": (
         *("CollapseRule", "Observation", "Row", "Watch"),
         *("find_loop", "judge", "measure_samples"),
     ),
-    "models.load": ("load_model",),
+    "models.load": ("LanguageModel", "load_model"),
+    "own_loop": ("evaluate", "evaluation_set", "probe_row", "sample"),
     "reproduction.api": ("ReproductionResult", "reproduce"),
     "rundir": ("RunReader",),
     "rundir.process": ("RunResult",),
     "rundir.session": ("resume", "run"),
-    "sampling": ("Filters", "sample"),
     "sweeps.api": ("SweepResult", "sweep"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -80,9 +82,10 @@ __all__ = [
     "CollapseLMError",
     "CollapseRule",
     "Config",
+    "CorpusLoss",
     "EvaluationSet",
     "Experiment",
-    "Filters",
+    "LanguageModel",
     "MachineError",
     "MeasureConfig",
     "ObjectiveConfig",
@@ -102,11 +105,13 @@ __all__ = [
     "Watch",
     "__version__",
     "evaluate",
+    "evaluation_set",
     "find_loop",
     "judge",
     "load_config",
     "load_model",
     "measure_samples",
+    "probe_row",
     "reproduce",
     "resume",
     "run",

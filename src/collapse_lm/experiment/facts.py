@@ -39,13 +39,18 @@ def facts(batch: Batch, probe: Batch, step: Step) -> dict[str, Number]:
     if not probe.texts:
         return values
     if probe is batch:
-        values["probe.loss"] = _mean_loss(probe) if step.is_noisy else step.loss
+        values["probe.loss"] = mean_loss(probe) if step.is_noisy else step.loss
         for name in ("entropy", "sampling_entropy"):
             values[f"probe.{name}"] = batch.values.get(f"draw.{name}", math.nan)
     else:
-        add(values, {**probe.values, "probe.loss": _mean_loss(probe)}, "probe")
+        add(values, {**probe.values, "probe.loss": mean_loss(probe)}, "probe")
+    return values | text_metrics(probe)
+
+
+def text_metrics(probe: Batch) -> dict[str, Number]:
+    """The text metrics of a probe, by the names of their columns."""
     samples = [text.ids for text in probe.texts]
-    return values | text_values(measure_samples(samples, [text.text for text in probe.texts]))
+    return text_values(measure_samples(samples, [text.text for text in probe.texts]))
 
 
 def is_due(measure: Measure, update: int, *, is_last: bool) -> bool:
@@ -87,7 +92,7 @@ def _name(of: object) -> str:
     return of if isinstance(of, str) else type(of).__qualname__
 
 
-def _mean_loss(probe: Batch) -> float:
+def mean_loss(probe: Batch) -> float:
     """Mean of -log p over all tokens of a probe, under the model that drew it; else NaN."""
     if not all(text.log_probs for text in probe.texts):
         return math.nan

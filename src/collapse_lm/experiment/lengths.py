@@ -7,6 +7,13 @@ from collapse_lm.errors import Problem, UserError
 from collapse_lm.experiment.prompts import Prompts
 from collapse_lm.models.load import LanguageModel
 
+_LONGEST_DEFAULT = 1024  # positions; the published perplexities of GPT-2 are at this context
+
+
+def default_context(model: LanguageModel) -> int:
+    """Context of an evaluation that names none: what the model has, at most 1,024 tokens."""
+    return min(model.max_positions or _LONGEST_DEFAULT, _LONGEST_DEFAULT)
+
 
 def evaluation_lengths(config: Config) -> dict[str, int]:
     """Positions that the evaluation asks for, by key."""
@@ -37,10 +44,16 @@ def check_positions(model: LanguageModel, lengths: Mapping[str, int]) -> None:
             key,
             f"{length} positions",
             f"at most {limit}, the positions of {name}",
-            f"a smaller {key}, or a model with more positions",
+            f"{_smaller(key, limit)}, or a model with more positions",
         )
         for key, length in lengths.items()
         if limit is not None and length > limit
     ]
     if problems:
         raise UserError(problems)
+
+
+def _smaller(key: str, limit: int) -> str:
+    """The value that fits; before that of a sample stands its prompt."""
+    is_whole = key != "sampling.max_new_tokens"
+    return f"--set {key}={limit}" if is_whole else f"a smaller {key}"

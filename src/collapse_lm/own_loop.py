@@ -1,0 +1,197 @@
+"""For a training loop of your own: draw from its model, score it, see it as the rule does.
+
+    model = LanguageModel.of(network, tokenizer)     # or load_model("smollm2-135m")
+    watch = Watch(CollapseRule())
+    ...                                              # after each of your steps:
+    verdict = watch.see(probe_row(step, sample(model, seed=step)))
+
+The model is read as it is at each call, wherever it lies and whatever trains it; only its
+working copies are kept between calls.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, overload
+from weakref import WeakKeyDictionary
+
+from collapse_lm.config import Config, resolve
+from collapse_lm.corpora.evaluation_set import EvaluationSet
+from collapse_lm.experiment.batch import Batch
+from collapse_lm.experiment.build import (
+    ReadyModel,
+    decode,
+    evaluation_sets,
+    load_corpora,
+    own_samples,
+    ready_model,
+)
+from collapse_lm.experiment.facts import mean_loss, spelled, text_metrics
+from collapse_lm.experiment.lengths import check_positions, default_context, evaluation_lengths
+from collapse_lm.experiment.sources.own import as_batch
+from collapse_lm.inference import Network, inference_network
+from collapse_lm.machine.compute import Compute, Precision, has_bfloat16
+from collapse_lm.measures import validation
+from collapse_lm.measures.names import Row
+from collapse_lm.measures.validation import CorpusLoss
+from collapse_lm.models.load import LanguageModel
+
+AnyModel = LanguageModel | str | Path
+AnyPrecision = Literal["auto", "float32", "bfloat16"]
+
+
+def sample(
+    model: AnyModel,
+    prompt: str = "",
+    *,
+    samples: int = 1,
+    seed: int = 0,
+    update: int = 1,
+    precision: AnyPrecision = "auto",
+    **settings: Any,
+) -> Batch:
+    """Draw samples, as the update of a run with this seed would from the model as it is.
+
+    Args:
+        model: what `load_model` returns, or what it takes.
+        prompt: text before each sample; an empty one is the start token.
+        samples: how many.
+        seed: of the random numbers.
+        update: whose random numbers they are.
+        precision: of the passes; auto takes bfloat16 where the hardware has it.
+        settings: further keys of the section `sampling` with their defaults: temperature,
+            top_k, top_p, max_new_tokens, ...
+
+    Returns:
+        The texts with their token ids and the log-probability (nats, at temperature 1 and
+        unfiltered) of each token, and numbers of the draw under `values`.
+
+    Raises:
+        UserError: for a setting that does not fit, or a model that cannot be had.
+    """
+    sampling = {"prompt": prompt, "batch_size": samples, **settings}
+    config = _config(model, precision, seed=seed, sampling=sampling)
+    with _ready(model, config) as ready:
+        drawn = as_batch(own_samples(config, ready).sample(ready.working, update), "own")
+        return spelled(drawn, lambda texts: [decode(ready.model, ids) for ids in texts])
+
+
+@overload
+def evaluate(model: AnyModel, corpora: str | EvaluationSet, **settings: Any) -> CorpusLoss: ...
+@overload
+def evaluate(
+    model: AnyModel, corpora: Sequence[str | EvaluationSet], **settings: Any
+) -> dict[str, CorpusLoss]: ...
+def evaluate(
+    model: AnyModel,
+    corpora: str | EvaluationSet | Sequence[str | EvaluationSet],
+    *,
+    precision: AnyPrecision = "auto",
+    **settings: Any,
+) -> CorpusLoss | dict[str, CorpusLoss]:
+    """Score a model on fixed windows of real text.
+
+    Args:
+        model: what `load_model` returns, or what it takes.
+        corpora: a corpus (`sotu`, `wikitext2`, `text:PATH`, ...), or an `evaluation_set`,
+            which is tokenized once; or several.
+        precision: of the passes; auto takes bfloat16 where the hardware has it.
+        settings: context, stride, tokens, as of the section `evaluation`; context is by
+            default what the model has, at most 1,024. Of no effect on an evaluation set.
+
+    Returns:
+        The loss on the corpus; for several corpora, a loss by name.
+
+    Raises:
+        UserError: for a corpus or model that cannot be had, or that does not fit.
+    """
+    is_one = isinstance(corpora, (str, EvaluationSet))
+    wanted = [corpora] if isinstance(corpora, (str, EvaluationSet)) else list(corpora)
+    config = _config(model, precision)
+    with _ready(model, config) as ready:
+        sets = [
+            data if isinstance(data, EvaluationSet) else _tokenized(ready.model, data, settings)
+            for data in wanted
+        ]
+        losses = validation.evaluate_all(ready.working, sets)
+    return next(iter(losses.values())) if is_one else losses
+
+
+def evaluation_set(model: AnyModel, corpus: str, **settings: Any) -> EvaluationSet:
+    """Tokenize and window a corpus for a model once, to score it many times.
+
+    Args:
+        model: what `load_model` returns, or what it takes.
+        corpus: its name, or `text:PATH`.
+        settings: as for `evaluate`.
+
+    Raises:
+        UserError: for a corpus or model that cannot be had, or that does not fit.
+    """
+    if isinstance(model, LanguageModel):
+        return _tokenized(model, corpus, settings)
+    with _ready(model, _config(model, "float32")) as ready:
+        return _tokenized(ready.model, corpus, settings)
+
+
+def probe_row(update: int, probe: Batch) -> Row:
+    """What the collapse rule and the text metrics see in samples, as a row of that update.
+
+    Args:
+        update: of your loop.
+        probe: what `sample` returns, or texts of your own sampler; those without
+            log-probabilities have no loss, and the rule then looks at the texts alone.
+
+    Returns:
+        A row with `probe.loss`, `text.loop_share`, `text.seq_rep_4`, ...
+        (docs/run-format.md), for `Watch.see` and `judge`.
+    """
+    told = {n: value for n, value in probe.values.items() if n.startswith("draw.")}
+    named = {n.replace("draw.", "probe."): value for n, value in told.items()}
+    return Row(update, {**named, "probe.loss": mean_loss(probe), **text_metrics(probe)})
+
+
+def _config(model: AnyModel, precision: AnyPrecision, **changes: Any) -> Config:
+    name = model.provenance.reference if isinstance(model, LanguageModel) else str(model)
+    return resolve({"model": name, "precision": precision, **changes})
+
+
+def _tokenized(model: LanguageModel, corpus: str, settings: dict[str, Any]) -> EvaluationSet:
+    evaluation = {"context": default_context(model), **settings, "corpora": [corpus]}
+    config = resolve({"evaluation": evaluation})
+    check_positions(model, evaluation_lengths(config))
+    return evaluation_sets(config, model, load_corpora(config))[0]
+
+
+@contextmanager
+def _ready(model: AnyModel, config: Config) -> Iterator[ReadyModel]:
+    """The model with working weights that are as its own are now, and without dropout."""
+    if not isinstance(model, LanguageModel):
+        yield ready_model(config)
+        return
+    parameter = next(model.network.parameters())
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16(parameter.device) else "float32"
+    compute = Compute(parameter.device, precision)
+    training = [module for module in model.network.modules() if module.training]
+    model.network.eval()
+    try:
+        yield ReadyModel(model, compute, _working(model, precision, parameter))
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _working(model: LanguageModel, precision: Precision, parameter: Any) -> Network:
+    kept = _WORKING.setdefault(model, {})
+    place = (precision, parameter.device, parameter.dtype)
+    if place in kept:
+        kept[place].refresh()
+    else:
+        kept[place] = inference_network(model.network, precision)
+    return kept[place]
+
+
+# The working weights of models that their caller holds, by precision, device and type.
+_WORKING: WeakKeyDictionary[LanguageModel, dict[Any, Network]] = WeakKeyDictionary()
