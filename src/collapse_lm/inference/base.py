@@ -3,7 +3,7 @@
 Shapes: B sequences, R new tokens of each, D width, V vocabulary, N rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -52,6 +52,10 @@ class Network(Protocol):
         For evaluation: the logits, never all of them at once, may be rounded to the
         precision of the weights on the way.
         """
+        ...
+
+    def describe(self) -> Mapping[str, str | bool]:
+        """How it works, for the manifest: code, weights, cache, speculation."""
         ...
 
     def refresh(self) -> None:

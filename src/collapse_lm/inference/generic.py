@@ -1,55 +1,33 @@
 """Any causal language model of transformers, behind the interface of `base.Network`.
 
-In bfloat16 it runs on a copy whose parameters are refreshed in place. Where the
-logits are not simply the output head of the last hidden state (soft caps, scales),
-the model's own logits stand in for the hidden state.
+In bfloat16 it runs on a copy whose parameters are refreshed in place; where a model's own
+code cannot do that, on the master under autocast, and where it cannot do that either, in
+the master's precision. Where the logits are not simply the output head of the last hidden
+state (soft caps, scales), the model's own logits stand in for the hidden state.
 """
 
-import copy
-import inspect
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from collapse_lm.inference.base import Cache
+from collapse_lm.inference.forward import Forward
+from collapse_lm.inference.half import copy_in, take_over
 from collapse_lm.inference.linear import chunked_nll
+from collapse_lm.inference.paths import distance, find_paths
+from collapse_lm.inference.reading import GenericCache, Reader
 from collapse_lm.machine.compute import at_least_float32
+from collapse_lm.models.own_code import is_out_of_memory, told
 
 Product = Callable[[Tensor, Tensor], Tensor]  # x (N, D), weights (V, D) -> logits (N, V)
 
+_FAR = 0.5  # of the norm: a number format that moves a state so far does not work
 
-class GenericCache:
-    """A cache of transformers, or the tokens themselves for a model without one.
-
-    Its sequences have one length.
-    """
-
-    def __init__(self, cache: Any | None) -> None:
-        self.cache = cache
-        self.ids_BS: Tensor | None = None
-        self._length = 0
-
-    def feed(self, ids_BR: Tensor) -> Tensor:
-        """Note that tokens are fed; return what the model must read."""
-        self._length += ids_BR.shape[1]
-        if self.cache is not None:
-            return ids_BR
-        before = ids_BR[:, :0] if self.ids_BS is None else self.ids_BS
-        self.ids_BS = torch.cat([before, ids_BR], dim=1)
-        return self.ids_BS
-
-    def rewind(self, lengths: Sequence[int]) -> None:
-        """Keep only the first tokens; all lengths must be equal."""
-        (length,) = set(lengths)
-        if length < self._length and self.cache is not None:
-            self.cache.crop(length - self._length)
-        if self.ids_BS is not None:
-            self.ids_BS = self.ids_BS[:, :length]
-        self._length = length
+_LOG = logging.getLogger(__name__)
 
 
 class GenericNetwork:
@@ -62,34 +40,43 @@ class GenericNetwork:
     takes_ragged = False
 
     def __init__(self, master: Any, dtype: torch.dtype, product: Product | None = None) -> None:
+        own = Forward(master)
+        exact = Reader(own, find_paths(own))
         self._master = master
-        is_copy = dtype != next(master.parameters()).dtype
-        self._network = _copy_in(master, dtype) if is_copy else master
-        self._product = product
-        self._head_is_plain = head_is_plain(self._network)
-        self._has_cache = _has_cache(self._network)
-        self.can_rewind = not self._has_cache or _can_rewind(self._network)
+        self._reader, self._weights = exact, _name(next(master.parameters()).dtype)
+        if dtype != next(master.parameters()).dtype:
+            self._reader, self._weights = _in_half(exact, dtype) or (exact, self._weights)
+        is_copy = self._reader.forward.network is not master
+        self._product = product if is_copy else None
+        self._head_is_plain = self._reader.forward.head_is_plain
+        self.can_rewind = exact.paths.rewind or not exact.paths.cache
+        _tell(master.config.model_type, exact)
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        device: torch.device = self._network.device
+        device: torch.device = self._master.device
         return device
+
+    def describe(self) -> Mapping[str, str | bool]:
+        """How it reads, for the manifest."""
+        paths = self._reader.paths
+        return {
+            "passes": "transformers",
+            "weights": self._weights,
+            "cache": paths.cache,
+            "speculation": self.can_rewind,
+        }
 
     def new_cache(self, batch: int, capacity: int) -> Cache:
         """Return an empty cache."""
-        return GenericCache(_dynamic_cache(self._network) if self._has_cache else None)
+        return self._reader.new_cache(capacity)
 
     @torch.inference_mode()
     def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
         """Feed tokens; return the last hidden states (B, R, D), or the logits (B, R, V)."""
         assert cache is None or isinstance(cache, GenericCache)
-        body = self._network.base_model if self._head_is_plain else self._network
-        kept = cache.cache if cache else None
-        read_BS = cache.feed(ids_BR) if cache else ids_BR
-        output = body(input_ids=read_BS, **({"past_key_values": kept} if kept else {}))
-        result: Tensor = output.last_hidden_state if self._head_is_plain else output.logits
-        return result[:, -ids_BR.shape[1] :]
+        return self._reader.read(ids_BR, cache)
 
     @torch.inference_mode()
     def logits(self, hidden_ND: Tensor) -> Tensor:
@@ -97,7 +84,7 @@ class GenericNetwork:
         if not self._head_is_plain:
             return at_least_float32(hidden_ND)
         if self._product is not None:
-            return self._product(hidden_ND, self._network.get_output_embeddings().weight)
+            return self._product(hidden_ND, self._head.weight)
         master = self._master.get_output_embeddings()
         return functional.linear(hidden_ND.to(master.weight.dtype), master.weight, master.bias)
 
@@ -106,76 +93,51 @@ class GenericNetwork:
         """Return -log p (N,) of the targets in float64."""
         if not self._head_is_plain:
             return chunked_nll(at_least_float32, hidden_ND, targets_N)
-        return chunked_nll(self._network.get_output_embeddings(), hidden_ND, targets_N)
+        return chunked_nll(self._head, hidden_ND.to(self._head.weight.dtype), targets_N)
 
-    @torch.no_grad()
+    @property
+    def _head(self) -> Any:
+        return self._reader.forward.network.get_output_embeddings()
+
     def refresh(self) -> None:
         """Take over the master's weights, in place."""
-        if self._network is self._master:
-            return
-        torch._foreach_copy_(
-            list(self._network.parameters()), [p.detach() for p in self._master.parameters()]
+        if self._reader.forward.network is not self._master:
+            take_over(self._reader.forward.network, self._master)
+
+
+def _in_half(exact: Reader, dtype: torch.dtype) -> tuple[Reader, str] | None:
+    """The first way to work in another number format that works, with its name."""
+    master, name = exact.forward.network, _name(dtype)
+    ways: dict[str, Callable[[], Forward]] = {
+        f"{name} copy": lambda: Forward(copy_in(master, dtype)),
+        f"float32 under autocast to {name}": lambda: Forward(master, autocast=dtype),
+    }
+    for way, make in ways.items():
+        try:
+            reader = Reader(make(), exact.paths)
+            far = distance(reader, exact)
+        except Exception as error:  # whatever a model's own code raises
+            if is_out_of_memory(error):
+                raise
+            why = told(error)
+        else:
+            if far < _FAR:
+                return reader, way
+            why = f"it lies {far:.0%} off" if far < float("inf") else "its code fails"
+        _LOG.info("%s does not work as a %s: %s", master.config.model_type, way, why)
+    _LOG.warning("%s is sampled and evaluated in float32: %s fails", master.config.model_type, name)
+    return None
+
+
+def _tell(family: str, exact: Reader) -> None:
+    """Say what a model does without."""
+    if exact.forward.takes_cache and not exact.paths.cache:
+        _LOG.warning(
+            "%s is read without a cache, which is exact but slower: with one of transformers "
+            "it gives other numbers, or fails",
+            family,
         )
 
 
-def _copy_in(master: Any, dtype: torch.dtype) -> Any:
-    """Copy a network with parameters of another type; buffers (rotary frequencies) stay."""
-    network = copy.deepcopy(master)
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-        parameter.data = parameter.data.to(dtype)
-    return network
-
-
-def head_is_plain(network: Any) -> bool:
-    """Try whether the logits are the output head of the last hidden state and nothing more."""
-    if network not in _HEADS:
-        _HEADS[network] = _try_head(network)
-    return _HEADS[network]
-
-
-_HEADS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-
-
-@torch.inference_mode()
-def _try_head(network: Any) -> bool:
-    head = network.get_output_embeddings()
-    if not isinstance(head, torch.nn.Linear):
-        return False
-    ids = torch.arange(4, device=network.device)[None]
-    output = network.base_model(input_ids=ids, use_cache=False)
-    wanted = network(input_ids=ids, use_cache=False).logits
-    state: Tensor = output.last_hidden_state
-    return state.shape[-1] == head.in_features and bool(torch.equal(head(state), wanted))
-
-
-def _dynamic_cache(network: Any) -> Any:
-    from transformers.cache_utils import DynamicCache
-
-    return DynamicCache(config=network.config)
-
-
-@torch.inference_mode()
-def _has_cache(network: Any) -> bool:
-    """Try whether the model keeps its state in a cache of keys and values.
-
-    State-space models keep it elsewhere and would read each new token without its past.
-    """
-    if "past_key_values" not in inspect.signature(network.forward).parameters:
-        return False
-    ids = torch.arange(4, device=network.device)[None]
-    cache = _dynamic_cache(network)
-    network(input_ids=ids[:, :3], past_key_values=cache, use_cache=True)
-    if cache.get_seq_length() != 3:
-        return False
-    last = network(input_ids=ids[:, 3:], past_key_values=cache, use_cache=True).logits[0, -1]
-    wanted = network(input_ids=ids, use_cache=False).logits[0, -1]
-    return bool((last - wanted).norm() < 0.05 * wanted.norm())
-
-
-def _can_rewind(network: Any) -> bool:
-    """True where every layer's cache simply holds all tokens."""
-    from transformers.cache_utils import DynamicLayer
-
-    layers = _dynamic_cache(network).layers
-    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

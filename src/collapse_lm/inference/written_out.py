@@ -8,6 +8,7 @@ Shapes: B sequences, R new tokens, N = B x R rows, D width, H heads, G key-value
 heads, d head width, V vocabulary.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional
 from collapse_lm.inference.architectures import Architecture
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.cache import Positions, SlotCache
-from collapse_lm.inference.linear import chunked_nll
+from collapse_lm.inference.linear import CopyLinear, chunked_nll
 
 
 class FastNetwork:
@@ -25,6 +26,7 @@ class FastNetwork:
 
     takes_ragged = True
     can_rewind = True
+    _code = "written out in torch"
 
     def __init__(self, architecture: Architecture) -> None:
         self._arch = architecture
@@ -34,6 +36,12 @@ class FastNetwork:
     def device(self) -> torch.device:
         """Where it computes."""
         return self._arch.example.device
+
+    def describe(self) -> Mapping[str, str | bool]:
+        """How it works, for the manifest."""
+        dtype = str(self._arch.example.dtype).removeprefix("torch.")
+        weights = f"{dtype} copy" if isinstance(self._arch.head, CopyLinear) else dtype
+        return {"passes": self._code, "weights": weights, "cache": True, "speculation": True}
 
     def new_cache(self, batch: int, capacity: int) -> Cache:
         """Return an empty cache; the last one is used again where it is large enough."""

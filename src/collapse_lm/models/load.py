@@ -16,9 +16,12 @@ import torch
 from collapse_lm._util.files import open_to_umask
 from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
+from collapse_lm.models.embeddings import embedding_rows, require_fit
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model, is_local
+from collapse_lm.models.positions import max_positions
 from collapse_lm.models.provenance import hash_inputs
 from collapse_lm.models.tokens import auto_start
+from collapse_lm.models.trial import keep_weights_still, try_once
 
 Kind = Literal["packaged", "local", "hub", "memory"]
 
@@ -47,7 +50,7 @@ class Provenance:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LanguageModel:
     """A causal language model of transformers with what is needed to use it.
 
@@ -58,6 +61,7 @@ class LanguageModel:
         eos_token: ends a sample under `sampling.stop_at_eos`; None if it has none.
         max_positions: longest sequence it accepts; None if unbounded.
         provenance: where it came from.
+        kept: values of its configuration that are other ones while it is used here.
     """
 
     network: Any
@@ -66,6 +70,7 @@ class LanguageModel:
     eos_token: int | None
     max_positions: int | None
     provenance: Provenance
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, network: Any, tokenizer: Any, name: str = "model") -> "LanguageModel":
@@ -79,13 +84,19 @@ class LanguageModel:
         Raises:
             UserError: for a tokenizer that does not fit.
         """
-        _require_fit(name, network, tokenizer)
+        require_fit(name, network, tokenizer)
         count = sum(p.numel() for p in network.parameters())
-        return _model(network, tokenizer, Provenance(name, "memory", "", None, count, ""))
+        return _model(network, tokenizer, Provenance(name, "memory", "", None, count, ""), {})
 
     def save(self, folder: Path) -> None:
         """Write network and tokenizer in the hub's layout; transformers loads the folder."""
-        self.network.save_pretrained(folder)
+        config = self.network.config
+        used = {name: getattr(config, name) for name in self.kept}
+        config.update(self.kept)
+        try:
+            self.network.save_pretrained(folder)
+        finally:
+            config.update(used)
         self.tokenizer.save_pretrained(folder)
         open_to_umask(folder)
 
@@ -95,10 +106,14 @@ def load_model(reference: str) -> LanguageModel:
 
     Raises:
         UserError: for a name that exists nowhere, a folder without safetensors, a
-            checkpoint that would run its own code, or a missing package.
+            checkpoint that would run its own code, a missing package, and for a model that
+            is not causal or whose own code fails.
     """
     kind, found = _locate(reference)
     network, tokenizer = _load_files(reference, found.folder)
+    require_fit(reference, network, tokenizer)
+    kept = keep_weights_still(network)
+    try_once(reference, network)
     provenance = Provenance(
         reference=reference,
         kind=kind,
@@ -108,16 +123,19 @@ def load_model(reference: str) -> LanguageModel:
         sha256=hash_weights(found.folder),
         files=hash_inputs(found.folder),
     )
-    return _model(network, tokenizer, provenance)
+    return _model(network, tokenizer, provenance, kept)
 
 
-def _model(network: Any, tokenizer: Any, provenance: Provenance) -> LanguageModel:
+def _model(
+    network: Any, tokenizer: Any, provenance: Provenance, kept: Mapping[str, Any]
+) -> LanguageModel:
     return LanguageModel(
         network=network,
         tokenizer=tokenizer,
         start_token=_require_start(provenance.reference, auto_start(tokenizer)),
         eos_token=tokenizer.eos_token_id,
-        max_positions=getattr(network.config, "max_position_embeddings", None),
+        max_positions=max_positions(network.config),
+        kept=kept,
         provenance=provenance,
     )
 
@@ -148,7 +166,7 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-        network.get_input_embeddings().num_embeddings  # noqa: B018 (some have none)
+        embedding_rows(network)  # some have none
     except MemoryError:
         raise
     except Exception as error:  # tokenizers raises plain Exception, configurations what they like
@@ -166,23 +184,7 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
             "every weight; transformers would draw the missing ones at random",
             "save it again with model.save_pretrained",
         )
-    _require_fit(reference, network, tokenizer)
     return network.eval(), tokenizer
-
-
-def _require_fit(reference: str, network: Any, tokenizer: Any) -> None:
-    rows = network.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
-        raise UserError.single(
-            f"model {reference}",
-            f"a tokenizer of {len(tokenizer)} tokens and {rows} embeddings",
-            "an embedding for every token",
-            "network.resize_token_embeddings(len(tokenizer)), then save both again",
-        )
-    if not tokenizer.is_fast:
-        raise UserError.single(
-            f"model {reference}", "a slow tokenizer", "a fast one (tokenizer.json)"
-        )
 
 
 def _require_start(reference: str, token: int | None) -> int:

@@ -6,7 +6,7 @@ Passes without a cache (evaluation, a sliding context) and losses are those of
 Shapes: B sequences, R new tokens, N = B x R rows, D width, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import torch
@@ -59,6 +59,10 @@ class CompiledNetwork:
     def device(self) -> torch.device:
         """Where it computes: the CPU."""
         return self._eager.device
+
+    def describe(self) -> Mapping[str, str | bool]:
+        """How it works, for the manifest."""
+        return {**self._eager.describe(), "passes": "machine code"}
 
     def new_cache(self, batch: int, capacity: int) -> Cache:
         """Return an empty cache; the last one is used again where it is large enough."""
