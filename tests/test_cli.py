@@ -109,6 +109,31 @@ def test_eval_prints_the_losses_of_row_0(run_dir, gpt2_dir, prose_file):
     assert f"{loss['loss']:.4f}" in table
 
 
+def test_eval_takes_the_context_that_the_model_has(gpt2_dir, prose_file):
+    words = ("eval", gpt2_dir, "--corpus", f"text:{prose_file}", "--json")
+    (facts,) = json.loads(call_here(*words).stdout)["corpora"]
+    assert (facts["context"], facts["stride"], facts["start_token"]) == (128, 128, "first")
+    (facts,) = json.loads(call_here(*words, "--start-token", "every").stdout)["corpora"]
+    assert facts["start_token"] == "every"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (
+            ("--context", 129),
+            ("error: --context", "at most 128", "fix       --context 128, or a model"),
+        ),
+        (("--context", 10, "--stride", 20), ("error: --stride", "at most --context (10)")),
+    ],
+)
+def test_what_eval_refuses_is_told_by_its_options(words, wanted, gpt2_dir, prose_file):
+    done = call_here("eval", gpt2_dir, "--corpus", f"text:{prose_file}", *words)
+    assert done.returncode == 2
+    assert all(text in done.stderr for text in wanted)
+    assert "evaluation." not in done.stderr
+
+
 def test_sample_is_the_first_sample_of_a_run(run_dir, gpt2_dir, tiny_overrides):
     out, _ = run_dir
     done = call_here("sample", gpt2_dir, *settings(tiny_overrides[1:]))

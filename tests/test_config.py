@@ -138,11 +138,23 @@ def test_a_file_extends_one_beside_it(tmp_path, monkeypatch):
         ("learning_rate=1", "training.learning_rate"),
         ("sampling.max_new_token=1", "sampling.max_new_tokens"),
         ("evaluation.corpus=sotu", "evaluation.corpora"),
+        ("training.lr=1", "training.learning_rate"),
+        ("lr=1", "training.learning_rate"),
+        ("sampling.temp=1", "sampling.temperature"),
+        ("batch=1", "sampling.batch_size"),
+        ("training.batch_size=1", "sampling.batch_size"),
+        ("training.wd=0", "training.weight_decay"),
     ],
 )
 def test_an_unknown_key_suggests_the_right_one(wrong, right):
     (problem,) = problems_of("quickstart", [wrong]).values()
     assert problem.fix == f"did you mean {right}?"
+
+
+def test_no_key_is_suggested_where_none_is_close():
+    told = "`collapse-lm config schema` lists all keys"
+    (problem,) = problems_of("quickstart", ["training.xyz=1"]).values()
+    assert problem.fix == told
 
 
 def test_an_unknown_preset_suggests_the_right_one():

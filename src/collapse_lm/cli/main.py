@@ -7,7 +7,6 @@ input; 129, 130 and 143 signals.
 import io
 import json
 import logging
-import math
 import os
 import signal
 import sys
@@ -22,7 +21,9 @@ from rich.console import Console
 from collapse_lm._util.printable import printable
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
-from collapse_lm.cli.options import Settings
+from collapse_lm.cli.evaluate import evaluate
+from collapse_lm.cli.options import ModelReference, Settings
+from collapse_lm.cli.output import AsJson, show
 from collapse_lm.cli.pretrain import pretrain
 from collapse_lm.cli.reproduce import reproduce
 from collapse_lm.cli.show import show_resumed, show_run
@@ -48,10 +49,6 @@ PresetOrFile = Annotated[
     str,
     typer.Argument(metavar="PRESET_OR_YAML", help=f"One of {', '.join(preset_names())}; or a file"),
 ]
-ModelReference = Annotated[
-    str, typer.Argument(metavar="MODEL", help="smollm2-135m, a hub name, or a local folder")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 _PERMIT = "get the permission, or name another place"
 
@@ -166,38 +163,6 @@ def _until_signal(work: Callable[[StopRequest], None]) -> None:
         sys.exit(128 + stop.signal_number)
 
 
-@app.command(name="eval")
-def evaluate(
-    model: ModelReference,
-    corpus: Annotated[list[str], typer.Option(help="A name, or text:PATH; repeatable.")],
-    context: Annotated[int, typer.Option(min=1, help="Longest context in tokens.")] = 512,
-    stride: Annotated[int | None, typer.Option(min=1, help="Default: the context.")] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Default: the full split.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score a model on real text: loss, perplexity, bits per byte, word perplexity."""
-    evaluation = {"corpora": corpus, "context": context, "stride": stride, "tokens": tokens}
-    config = resolve({"model": model, "evaluation": evaluation})
-    from collapse_lm.experiment.build import evaluation_sets, load_corpora, ready_model
-    from collapse_lm.experiment.lengths import check_positions, evaluation_lengths
-    from collapse_lm.measures.validation import evaluate_all
-    from collapse_lm.rundir.manifest import describe_corpus
-
-    corpora_read = load_corpora(config)
-    ready = ready_model(config)
-    check_positions(ready.model, evaluation_lengths(config))
-    sets = evaluation_sets(config, ready.model, corpora_read)
-    losses = evaluate_all(ready.working, sets)
-    corpora = [describe_corpus(data) for data in sets]
-    found = {
-        "model": asdict(ready.model.provenance),
-        "precision": ready.compute.precision,
-        "corpora": corpora,
-        "validation": {name: asdict(loss) for name, loss in losses.items()},
-    }
-    _print(found, as_json, lambda: tables.evaluation_table(found))
-
-
 @app.command()
 def sample(
     model: ModelReference,
@@ -220,7 +185,7 @@ def models(as_json: AsJson = False) -> None:
     from collapse_lm.models.inventory import list_models
 
     found = list_models()
-    _print([asdict(info) for info in found], as_json, lambda: tables.models_table(found))
+    show([asdict(info) for info in found], as_json, lambda: tables.models_table(found))
 
 
 @app.command()
@@ -229,7 +194,7 @@ def corpora(as_json: AsJson = False) -> None:
     from collapse_lm.corpora.corpus import list_corpora
 
     found = list_corpora()
-    _print([asdict(info) for info in found], as_json, lambda: tables.corpora_table(found))
+    show([asdict(info) for info in found], as_json, lambda: tables.corpora_table(found))
 
 
 @app.command(name="ls")
@@ -245,7 +210,7 @@ def list_runs(
     if not as_json:
         for line in tell_sweeps(folder):
             print(printable(line))
-    _print(rows, as_json, lambda: tables.runs_table(rows))
+    show(rows, as_json, lambda: tables.runs_table(rows))
 
 
 @app.command()
@@ -259,6 +224,7 @@ def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> No
         console.print(tables.doctor_line(line), soft_wrap=True)
 
 
+app.command(name="eval")(evaluate)
 for _command in (sweep, reproduce, pretrain):
     app.command()(_command)
 
@@ -291,19 +257,3 @@ def list_parts(as_json: AsJson = False) -> None:
 def config_presets() -> None:
     """List the presets."""
     print("\n".join(preset_names()))
-
-
-def _print(rows: object, as_json: bool, table: "tables.Lazy") -> None:
-    if as_json:
-        print(json.dumps(_finite(rows), indent=2, allow_nan=False))
-    else:
-        tables.show(table())
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN and no infinity; null stands for them."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,9 +1,13 @@
 """Options that several commands share."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+from collapse_lm.errors import Problem, UserError
 
 
 class Engine(StrEnum):
@@ -13,6 +17,9 @@ class Engine(StrEnum):
     ray = "ray"
 
 
+ModelReference = Annotated[
+    str, typer.Argument(metavar="MODEL", help="smollm2-135m, a hub name, or a local folder")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -32,3 +39,22 @@ ChosenEngine = Annotated[Engine, typer.Option(help="Where the runs are done.")]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; without it Ray starts here.")]
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each run on Ray.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the runs and the estimated time.")]
+
+
+@contextmanager
+def told_as_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Let errors name the options of a command, by the keys of the configuration behind them."""
+
+    def told(text: str) -> str:
+        for key, option in options.items():
+            text = text.replace(f"--set {key}=", f"{option} ").replace(key, option)
+        return text
+
+    try:
+        yield
+    except UserError as error:
+        problems = [
+            Problem(told(p.where), p.got, told(p.expected), p.fix and told(p.fix))
+            for p in error.problems
+        ]
+        raise UserError(problems) from error

@@ -17,6 +17,7 @@ from collapse_lm.config.schema import Config
 from collapse_lm.config.slots import Slot
 
 _LONGEST_WORD = 80  # no key is longer, and comparing takes time
+_SHORTEST_BEGINNING = 3  # letters by which a name is known
 _DEEPEST_PART = 3  # parts within parts whose keys are known
 
 
@@ -56,16 +57,39 @@ def key_of(location: tuple[int | str, ...]) -> str:
 
 
 def did_you_mean(word: str, choices: list[str]) -> str | None:
-    """Suggest a close choice; for a dotted key its last part decides when the whole does not."""
+    """Suggest a close choice: for a dotted key first among those of its section.
+
+    A short form (lr, batch) means the one choice that it fits.
+    """
     if len(word) > _LONGEST_WORD:
         return None
-    choices = [choice for choice in choices if choice != word]
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.75)
-    if not close:
-        last = word.rpartition(".")[2]
-        tails = {choice.rpartition(".")[2]: choice for choice in choices}
-        close = [tails[tail] for tail in difflib.get_close_matches(last, tails, n=1, cutoff=0.75)]
-    return f"did you mean {close[0]}?" if close else None
+    parent, _, last = word.rpartition(".")
+    # Neither itself, nor the section that it is in.
+    choices = [one for one in choices if one != word and not word.startswith(f"{one}.")]
+    beside = [one for one in choices if one.rpartition(".")[0] == parent]
+    whole = {one: one for one in choices if one not in beside}
+    found = _by_tail(last, beside, 0.6) or _close(word, whole) or _by_tail(last, choices)
+    return f"did you mean {found}?" if found else None
+
+
+def _by_tail(last: str, choices: list[str], cutoff: float = 0.75) -> str | None:
+    """By the last part alone: the only one that it is short for, else the closest."""
+    tails = {choice.rpartition(".")[2]: choice for choice in choices}
+    meant = [tail for tail in tails if _is_short_for(last, tail)]
+    return tails[meant[0]] if len(meant) == 1 else _close(last, tails, cutoff)
+
+
+def _close(word: str, among: Mapping[str, str], cutoff: float = 0.75) -> str | None:
+    close = difflib.get_close_matches(word, among, n=1, cutoff=cutoff)
+    return among[close[0]] if close else None
+
+
+def _is_short_for(short: str, name: str) -> bool:
+    """True for initials (lr), a beginning (temp) or a word (batch) of a name."""
+    words = name.split("_")
+    initials = "".join(word[:1] for word in words)
+    begins = len(short) >= _SHORTEST_BEGINNING and name.startswith(short)
+    return len(short) > 1 and (short == initials or begins or short in words)
 
 
 def value_at(tree: Any, path: list[str]) -> Any:

@@ -3,7 +3,6 @@
 Knows nothing of files, networks or the command line.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from collapse_lm.config.fields import Float, Int
+from collapse_lm.config.keys import did_you_mean
 from collapse_lm.errors import Problem, UserError
 
 HEAD_WIDTH = 32  # of every size, so that sizes differ in width and depth alone
@@ -193,8 +193,7 @@ def _problem(details: ErrorDetails) -> Problem:
     """Translate one pydantic error into got / expected / fix."""
     key = str(details["loc"][0])
     if details["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, Recipe.model_fields, n=1)
-        fix = f"did you mean {close[0]}?" if close else None
+        fix = did_you_mean(key, list(Recipe.model_fields))
         return Problem(key, "an unknown key", f"one of {', '.join(Recipe.model_fields)}", fix)
     got = repr(details["input"])
     expected = details["msg"].removeprefix("Input should be ")
