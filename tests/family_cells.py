@@ -32,6 +32,9 @@ from families import START
 
 CONTEXT, TOKENS, TEMPERATURE = 24, 24, 0.8  # three windows of attention each
 RATE, DECAY, CLIP = 0.5, 0.1, 1.0
+_YES = {True: "yes", False: "no"}
+_SHORT = {"bfloat16 copy": "copy", "float32 under autocast to bfloat16": "autocast"}
+_SHORT["float32"] = "float32"
 CELLS = ("float32 loss", "bfloat16 loss", "sampled ids", "one step", "export", "resume")
 
 
@@ -146,7 +149,7 @@ class _Family:
         return "" if is_near else f"{found:.4f}; transformers {rounded:.4f}; float32 {exact:.4f}"
 
     def sampled_ids(self) -> str:
-        network = ready_model(self._config("precision=float32")).working
+        network = self._network("float32")
         filters, plain = Filters(TEMPERATURE), self._plain()
         own = rng.uniforms(rng.stream(0, "sample", 1), 1, TOKENS)
         uniforms = torch.cat([own, rng.uniforms(rng.stream(1, "sample", 1), 1, TOKENS)])
@@ -183,29 +186,12 @@ class _Family:
         return wrong
 
     def export(self) -> str:
-        exported = self._plain(self._stepped / "model")
-        return _difference(
-            plain_loss(exported, self._ids), self._loss(self._stepped, 1), 1e-5
-        ) or _difference(
-            collapse_lm.evaluate(
-                ready_model(
-                    self._config("precision=float32", f"model={self._stepped / 'model'}")
-                ).working,
-                self._evaluation(),
-            ).loss,
-            self._loss(self._stepped, 1),
-            1e-6,
+        recorded, place = self._loss(self._stepped, 1), self._stepped / "model"
+        ours = collapse_lm.evaluate(
+            str(place), f"text:{self._text}", precision="float32", context=CONTEXT
         )
-
-    def _evaluation(self) -> Any:
-        from collapse_lm.corpora.corpus import load_corpus
-        from collapse_lm.models.load import load_model
-
-        return collapse_lm.EvaluationSet.build(
-            load_corpus(f"text:{self._text}"),
-            load_model(str(self._folder)).tokenizer,
-            START,
-            CONTEXT,
+        return _difference(plain_loss(self._plain(place), self._ids), recorded, 1e-5) or (
+            _difference(ours.loss, recorded, 1e-6)
         )
 
     def resume(self) -> str:
@@ -227,14 +213,17 @@ class _Family:
         return "" if is_same else "other parameters"
 
     def means(self) -> dict[str, str]:
-        network = ready_model(self._config("precision=float32")).working
-        kind = type(network).__name__
-        has_cache = getattr(network, "_has_cache", True)
+        exact = self._network("float32").describe()
+        half = self._network("bfloat16").describe()
         return {
-            "cache": "yes" if has_cache else "no",
-            "speculation": "yes" if network.can_rewind else "no",
-            "kernels": "yes" if kind != "GenericNetwork" else "no",
+            "bfloat16": _SHORT[str(half["weights"])],
+            "cache": _YES[bool(exact["cache"])],
+            "speculation": _YES[bool(exact["speculation"])],
+            "passes": "transformers" if exact["passes"] == "transformers" else "ours",
         }
+
+    def _network(self, precision: str) -> Any:
+        return ready_model(self._config(f"precision={precision}")).working
 
 
 # --- the other side, written out ----------------------------------------------------------------
@@ -267,6 +256,7 @@ def uncached_sample(network: Any, uniforms: Sequence[float]) -> list[int]:
 
 def plain_step(network: Any, ids: Sequence[int]) -> tuple[float, float]:
     """One step of gradient descent on a sample; return loss and gradient norm before it."""
+    network.config.rescale_every = 0  # RWKV's: what it does to weights in evaluation mode
     logits_SV = network(input_ids=torch.tensor([[START, *ids[:-1]]]), use_cache=False).logits[0]
     loss = functional.cross_entropy(logits_SV.float(), torch.tensor(ids))
     loss.backward()
