@@ -24,7 +24,9 @@ from collapse_lm.machine.allocator import keep_freed_memory
 from collapse_lm.machine.compute import Compute, choose_compute
 from collapse_lm.measures.base import Measure
 from collapse_lm.measures.validation import ValidationLosses
+from collapse_lm.models.embeddings import check_ids
 from collapse_lm.models.load import LanguageModel, load_model
+from collapse_lm.models.own_code import own_code
 from collapse_lm.models.tokens import own_start, start_token, unknown_ids
 from collapse_lm.observers.base import Observer
 from collapse_lm.observers.guard import build_all
@@ -59,8 +61,15 @@ class Context:
         return start_token(config, reference, model.network, model.tokenizer, model.start_token)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text, without special tokens."""
-        return tuple(self.model.tokenizer(text, add_special_tokens=False)["input_ids"])
+        """Token ids of a text, without special tokens.
+
+        Raises:
+            UserError: for a token that the model has no embedding for.
+        """
+        network, tokenizer = self.model.network, self.model.tokenizer
+        ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+        check_ids(f"the text {text[:60]!r}", ids, network, tokenizer)
+        return ids
 
     def start_of(self, text: str) -> tuple[int, ...]:
         """Token ids that stand before those of a text (see `sampling.prompt_start`)."""
@@ -112,8 +121,10 @@ def ready_model(config: Config, compute: Compute | None = None) -> ReadyModel:
     keep_freed_memory()
     compute = compute or choose_compute(config.precision)
     model = load_model(config.model)
-    model.network.to(compute.device)
-    return ReadyModel(model, compute, inference_network(model.network, compute.precision))
+    with own_code(config.model, "its first passes"):
+        model.network.to(compute.device)
+        working = inference_network(model.network, compute.precision)
+    return ReadyModel(model, compute, working)
 
 
 def load_corpora(config: Config) -> tuple[Corpus, ...]:
@@ -128,10 +139,14 @@ def evaluation_sets(
     settings = config.evaluation
     restarts = settings.start_token == "every"
     windows = (settings.context, settings.stride, settings.tokens, restarts)
-    return tuple(
+    sets = tuple(
         EvaluationSet.build(corpus, model.tokenizer, model.start_token, *windows)
         for corpus in corpora
     )
+    for data in sets:
+        where, highest = f"corpus {data.corpus.name}", int(data.ids.max())
+        check_ids(where, [highest], model.network, model.tokenizer)
+    return sets
 
 
 def context_of(config: Config, ready: ReadyModel) -> Context:
@@ -140,6 +155,8 @@ def context_of(config: Config, ready: ReadyModel) -> Context:
     prompts = make_prompts(
         config.sampling, config.seed, bare.encode, bare.start_token, bare.start_of
     )
+    for ids in prompts.ids:
+        check_ids("sampling", ids, ready.model.network, ready.model.tokenizer)
     return replace(bare, prompts=prompts)
 
 

@@ -28,6 +28,7 @@ from collapse_lm.experiment.optimizer import clip, gradient_norm
 from collapse_lm.experiment.segments import Segment, choose_segment, retokenize
 from collapse_lm.inference import Network, head_is_plain
 from collapse_lm.machine.compute import Compute, at_least_float32
+from collapse_lm.models.embeddings import check_ids
 
 _CHUNK = 256  # positions whose logits exist at a time
 
@@ -88,6 +89,8 @@ class Learner:
         rate = float(self.optimizer.param_groups[0]["lr"])
         self._check(batch)
         texts = [(text.prompt, self._learned(text.prompt, text.ids)) for text in batch.texts]
+        for prompt, ids in texts:
+            check_ids("source", (*prompt, *ids), models.trained, self.tokenizer)
         base = models.base() if self.objective.needs_base else None
         steps: list[Step] = []
         is_noisy = self.training.dropout

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 
+import torch
+
 from collapse_lm.config import Config
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.experiment.prompts import Prompts
+from collapse_lm.inference import is_written_out
 from collapse_lm.models.load import LanguageModel
+from collapse_lm.models.own_code import own_code
 
 _LONGEST_DEFAULT = 1024  # positions; the published perplexities of GPT-2 are at this context
 
@@ -35,6 +39,8 @@ def sample_lengths(config: Config, prompts: Prompts) -> dict[str, int]:
 def check_positions(model: LanguageModel, lengths: Mapping[str, int]) -> None:
     """Refuse lengths that the model has no positions for.
 
+    A model whose passes are not our own code is asked, too: one pass of the longest.
+
     Raises:
         UserError: naming every key that asks for too much.
     """
@@ -51,6 +57,17 @@ def check_positions(model: LanguageModel, lengths: Mapping[str, int]) -> None:
     ]
     if problems:
         raise UserError(problems)
+    if not (is_written_out(model.network.config) or model.network.training):
+        _try(model, lengths)
+
+
+def _try(model: LanguageModel, lengths: Mapping[str, int]) -> None:
+    """Read as many tokens as the longest of the lengths."""
+    key, longest = max(lengths.items(), key=lambda item: item[1])
+    ids = torch.full((1, max(1, longest)), model.start_token, device=model.network.device)
+    doing = f"{longest} positions ({key})"
+    with own_code(model.provenance.reference, doing), torch.inference_mode():
+        model.network(input_ids=ids, use_cache=False)
 
 
 def _smaller(key: str, limit: int) -> str:

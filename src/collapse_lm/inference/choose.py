@@ -15,17 +15,26 @@ from collapse_lm.inference.linear import CopyLinear, Linear
 from collapse_lm.inference.written_out import FastNetwork
 from collapse_lm.machine.compute import Precision
 
+_FAMILIES = (GPT2, Llama)
+
+
+def is_written_out(config: Any) -> bool:
+    """True for a configuration of transformers whose passes are our own code."""
+    return any(family.fits(config) for family in _FAMILIES)
+
 
 def inference_network(master: Any, precision: Precision) -> Network:
     """Return the network that samples and is evaluated in place of the master.
 
     In float32 (or for a float64 master) it reads the master's weights themselves; in
-    bfloat16 it holds a copy of them, which `refresh` brings up to date.
+    bfloat16 it holds a copy of them, which `refresh` brings up to date (or does what
+    `generic` says, where a model's code cannot do that). What the code of the master raises
+    while it is tried passes through.
     """
     own = next(master.parameters()).dtype
     dtype = torch.bfloat16 if precision == "bfloat16" else own
     is_copy = dtype != own
-    for family in (GPT2, Llama):
+    for family in _FAMILIES:
         if family.fits(master.config):
             return _written_out(family(master, dtype, CopyLinear if is_copy else Linear))
     return GenericNetwork(master, dtype, _head_product(master) if is_copy else None)

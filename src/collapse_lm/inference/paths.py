@@ -86,19 +86,20 @@ def _deviations(way: Way, reader: Reader, ids_BS: Tensor, plain_BSD: Tensor) -> 
     if found_BTD.shape != wanted_BTD.shape:
         return torch.tensor([math.inf])
     shares_BT = (found_BTD - wanted_BTD).norm(dim=-1) / wanted_BTD.norm(dim=-1)
-    return shares_BT.nan_to_num(math.inf, posinf=math.inf)
+    return torch.nan_to_num(shares_BT, math.inf, posinf=math.inf)
 
 
 def _by_one(reader: Reader, ids_BS: Tensor) -> Tensor:
     """From the first token on, each alone."""
     cache = reader.new_cache(ids_BS.shape[1])
-    return torch.cat([reader.read(ids_B1, cache) for ids_B1 in ids_BS[:, :_PAST].split(1, 1)], 1)
+    alone = torch.split(ids_BS[:, :_PAST], 1, dim=1)
+    return torch.cat([reader.read(ids_B1, cache) for ids_B1 in alone], 1)
 
 
 def _after_many(reader: Reader, ids_BS: Tensor) -> Tensor:
     """Many tokens at once, then each alone."""
     cache, many = reader.new_cache(ids_BS.shape[1]), max(1, ids_BS.shape[1] - 2 * _PAST)
-    parts = [ids_BS[:, :many], *ids_BS[:, many:].split(1, 1)]
+    parts = [ids_BS[:, :many], *torch.split(ids_BS[:, many:], 1, dim=1)]
     return torch.cat([reader.read(part, cache) for part in parts if part.numel()], 1)
 
 

@@ -16,7 +16,7 @@ import torch
 from collapse_lm._util.files import open_to_umask
 from collapse_lm.errors import UserError
 from collapse_lm.models import packaged
-from collapse_lm.models.embeddings import embedding_rows, require_fit
+from collapse_lm.models.embeddings import check_ids, embedding_rows, require_fit
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model, is_local
 from collapse_lm.models.positions import max_positions
 from collapse_lm.models.provenance import hash_inputs
@@ -129,10 +129,12 @@ def load_model(reference: str) -> LanguageModel:
 def _model(
     network: Any, tokenizer: Any, provenance: Provenance, kept: Mapping[str, Any]
 ) -> LanguageModel:
+    start = _require_start(provenance.reference, auto_start(tokenizer))
+    check_ids(f"model {provenance.reference}, start token", [start], network, tokenizer)
     return LanguageModel(
         network=network,
         tokenizer=tokenizer,
-        start_token=_require_start(provenance.reference, auto_start(tokenizer)),
+        start_token=start,
         eos_token=tokenizer.eos_token_id,
         max_positions=max_positions(network.config),
         kept=kept,
