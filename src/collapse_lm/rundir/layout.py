@@ -52,10 +52,11 @@ class RunDirectory:
             raise UserError.single(
                 f"--out {path}", error.strerror, "a new or empty folder", "choose another --out"
             ) from None
-        got = "a folder that already holds a run" if holds_run(path) else "a path already in use"
-        raise UserError.single(
-            f"--out {path}", got, "a new or empty folder", "choose another --out"
-        )
+        got, fix = "a path already in use", "choose another --out"
+        if holds_run(path):
+            got = "a folder that already holds a run"
+            fix = f"`collapse-lm resume {path}` goes on with it, and so does --resume; or {fix}"
+        raise UserError.single(f"--out {path}", got, "a new or empty folder", fix)
 
     @classmethod
     def create(cls, path: Path, config_yaml: str, manifest: Mapping[str, Any]) -> "RunDirectory":

@@ -97,8 +97,8 @@ def _of_the_other_engine(choice: EngineChoice) -> list[Problem]:
     if choice.engine not in ENGINES:
         return [Problem("engine", repr(choice.engine), f"one of {', '.join(ENGINES)}")]
     if choice.engine == LOCAL and (choice.address or choice.gpus):
-        return [Problem("address, gpus", "options of Ray", "--engine ray")]
+        return [Problem("address, gpus", "options of Ray", "the engine ray", "--engine ray")]
     if choice.engine == RAY and choice.jobs:
-        fix = "--threads says how many fit on a node"
-        return [Problem("jobs", "an option of the local engine", "--engine local", fix)]
+        fix = "--engine local; with Ray, --threads says how many fit on a node"
+        return [Problem("jobs", "an option of the local engine", "the engine local", fix)]
     return []

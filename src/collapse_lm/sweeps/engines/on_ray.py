@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collapse_lm._util.extras import install
 from collapse_lm.corpora.corpus import DATA_VARIABLE
 from collapse_lm.errors import UserError
 from collapse_lm.rundir import has_writer
 from collapse_lm.sweeps.engines.base import Ended, Task, start_or_resume, use_threads
 
 _LOG = logging.getLogger(__name__)
-INSTALL = "pip install 'collapse-lm[ray]'"
+INSTALL = install("ray")
 _RETRIES = 5  # of a task whose worker or node dies
 _LOOK = 0.5  # seconds
 _BUSY = 5.0  # seconds before a run that another process is writing is tried again
