@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from collapse_lm.errors import MachineError
+from collapse_lm.errors import MachineError, UserError
+
+READ_FIX = "get the permission to read it"
 
 
 def require_regular(path: Path) -> None:
@@ -41,6 +43,21 @@ def read_regular(path: Path) -> bytes:
     """
     require_regular(path)
     return path.read_bytes()
+
+
+def is_file(path: Path | str) -> bool:
+    """True for a regular file, or a link to one, whatever the path.
+
+    Raises:
+        UserError: for a place that may not be looked at.
+    """
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except PermissionError as error:
+        told = error.strerror or str(error)
+        raise UserError.single(str(path), told, "a readable file", READ_FIX) from None
+    except (OSError, ValueError):  # not there, a name too long, or with a NUL
+        return False
 
 
 def is_inside(path: Path, *folders: Path) -> bool:
@@ -88,6 +105,18 @@ def open_to_umask(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             path.chmod(mode)
+
+
+def require_writable(path: Path) -> None:
+    """See beforehand that something can be made at a place, whose folders need not exist yet.
+
+    Raises:
+        MachineError: where it cannot.
+    """
+    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    with writing(path):
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
 def sync_folder(path: Path) -> None:

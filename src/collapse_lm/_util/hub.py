@@ -55,6 +55,13 @@ def require_hub(
         raise UserError.single(
             where, f"{repository} is not on this machine, and HF_HUB_OFFLINE is set", "a hub", fix
         ) from None
+    except PermissionError as error:
+        raise UserError.single(
+            where,
+            f"{error.filename}: {error.strerror}",
+            "a folder of the hub's library that can be read",
+            "name another in HF_HOME",
+        ) from None
     except Exception as error:  # every transport library has its own tree of network errors
         got = f"is not on this machine, and the hub does not answer ({type(error).__name__})"
         expected = f"a local {kind}, or a network"

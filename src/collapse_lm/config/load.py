@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from collapse_lm._util.files import is_file
 from collapse_lm._util.printable import printable
 from collapse_lm.config.keys import (
     did_you_mean,
@@ -150,7 +151,7 @@ def _read_text(reference: str) -> tuple[str, str]:
     if reference in names:
         return reference, (_PRESETS / f"{reference}.yaml").read_text(encoding="utf-8")
     path = Path(reference)
-    if not _is_file(path):
+    if not is_file(path):
         raise UserError.single(
             "preset or YAML file",
             _cut(reference),
@@ -167,16 +168,6 @@ def _read_text(reference: str) -> tuple[str, str]:
         raise UserError.single(str(path), f"bytes that are not UTF-8 ({error})", "UTF-8") from None
     except OSError as error:
         raise UserError.single(str(path), str(error), "a readable file") from None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except PermissionError as error:
-        told = error.strerror or str(error)
-        raise UserError.single(str(path), told, "a readable file", "get the permission") from None
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        return False
 
 
 def _parse_yaml(name: str, text: str) -> Tree:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from collapse_lm import rng
-from collapse_lm._util.files import read_regular
-from collapse_lm._util.paths import located
+from collapse_lm._util.files import READ_FIX, read_regular
+from collapse_lm._util.paths import located, looked_for
 from collapse_lm.config.sections import SamplingConfig
 from collapse_lm.errors import UserError
 
@@ -85,7 +85,9 @@ def make_prompts(
         lines = _lines(raw.decode("utf-8-sig"))
     except OSError as error:
         told = error.strerror or str(error)
-        raise UserError.single(where, told, "a file of prompts", "check the path") from None
+        fix = f"check the path; looked for {looked_for(config.prompts)}"
+        fix = READ_FIX if isinstance(error, PermissionError) else fix
+        raise UserError.single(where, told, "a file of prompts", fix) from None
     except UnicodeDecodeError as error:
         raise UserError.single(where, f"byte {error.start} is not UTF-8", "UTF-8 text") from None
     texts = [

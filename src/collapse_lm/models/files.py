@@ -177,11 +177,11 @@ def _find_cached(name: str) -> Path | None:
         folder = Path(snapshot_download(name, allow_patterns=_PATTERNS, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
         raise UserError.single(
             f"model {name}",
-            f"{error.filename}: {error.strerror}",
-            "a cache of the hub that can be used",
+            f"the hub's cache: {error}",
+            "a cache that can be used",
             "name another folder in HF_HOME",
         ) from None
     return folder if _is_complete(folder) else None

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from collapse_lm._util.files import require_writable
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import UserError
 from collapse_lm.inference import inference_network
@@ -113,6 +114,7 @@ def check_places(out: Path, marks: dict[Size, str]) -> None:
 
     Raises:
         UserError: naming every such folder.
+        MachineError: where nothing can be made there.
     """
     if out.exists() and not out.is_dir():
         raise UserError.single("--out", f"{out}, a file", "a folder", "choose another --out")
@@ -120,6 +122,7 @@ def check_places(out: Path, marks: dict[Size, str]) -> None:
     problems = [problem for problem in found if problem is not None]
     if problems:
         raise UserError(problems)
+    require_writable(out)
 
 
 def prepare_materials(recipe: Recipe, texts: Texts) -> Materials:

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from collapse_lm._util.files import is_file
 from collapse_lm.config.load import load_config, parse_value, read_yaml
 from collapse_lm.errors import Problem, UserError
 
@@ -107,7 +108,7 @@ def load_sweep(reference: str) -> SweepSpec:
     """
     if reference in sweep_names():
         return parse_sweep(str(_SWEEPS / f"{reference}.yaml"))
-    if not os.path.isfile(reference):  # noqa: PTH113 (Path.is_file raises for a name too long)
+    if not is_file(reference):
         raise UserError.single(
             "sweep", reference, f"a YAML file, or one of {', '.join(sweep_names())}"
         )
