@@ -114,9 +114,15 @@ def require_writable(path: Path) -> None:
         MachineError: where it cannot.
     """
     there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    is_known = os.access in os.supports_effective_ids
+    if not there.is_dir():
+        number = errno.ENOTDIR
+    elif not os.access(there, os.W_OK | os.X_OK, effective_ids=is_known):
+        number = errno.EACCES
+    else:
+        return
     with writing(path):
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+        raise OSError(number, os.strerror(number), str(there))
 
 
 def sync_folder(path: Path) -> None:
