@@ -46,6 +46,7 @@ def write_run(
     diverged=False,
     max_updates=None,
     text="some text",
+    overrides=(),
 ):
     """Write a run that collapses at an update, by loops unless not `repetitive`, or never."""
     folder = Path(folder)
@@ -59,7 +60,8 @@ def write_run(
             "training": {"learning_rate": rate},
             "evaluation": {"corpora": list(corpora), "every": every},
             "run": {"max_updates": max_updates or updates},
-        }
+        },
+        overrides,
     )
     rows = []
     for update in range(last + 1):

@@ -118,7 +118,7 @@ def test_equal_runs_give_equal_files_in_another_process_and_place(written, tmp_p
 
 
 def test_the_claims_are_written_as_they_are_returned(written, tmp_path):
-    claims = write_reproduction(everything(tmp_path / "runs"), tmp_path / "out")
+    claims = write_reproduction(everything(tmp_path / "runs"), tmp_path / "out").claims
     rows = json.loads((tmp_path / "out" / "claims.json").read_text())
     assert rows == [claim.row() for claim in claims]
     page = (tmp_path / "out" / "claims.md").read_text()
@@ -143,17 +143,21 @@ def test_a_missing_group_has_no_figure_and_an_old_one_is_removed(written, tmp_pa
     groups = everything(tmp_path / "runs")
     write_reproduction({"learning rate": groups["learning rate"]}, out)
     assert {p.stem for p in (out / "figures").glob("*.svg")} == {"figure2", "figure4", "survival"}
-    claims = write_reproduction({"size": groups["size"], "phase": []}, out)
+    again = write_reproduction({"size": groups["size"], "phase": []}, out)
     assert {p.stem for p in (out / "figures").glob("*.svg")} == {"figure3"}
-    assert "figure2" not in (out / "figures" / "captions.md").read_text()
-    assert claims[2].verdict == "not tested"
+    captions = (out / "figures" / "captions.md").read_text()
+    assert "## figure2" not in captions
+    reason = "no run of the group learning rate has ended"
+    assert again.not_drawn["figure2"] == reason
+    assert f"## Not drawn\n\n- figure2: {reason}" in captions
+    assert again.claims[2].verdict == "not tested"
     with pytest.raises(UserError, match="lerning rate"):
         write_reproduction({"lerning rate": []}, out)
 
 
 def test_without_runs_everything_is_written_and_says_so(tmp_path):
     failed = write_run(tmp_path / "runs" / "a|b", status="failed")
-    claims = write_reproduction({"learning rate": [failed]}, tmp_path / "out")
+    claims = write_reproduction({"learning rate": [failed]}, tmp_path / "out").claims
     assert {claim.verdict for claim in claims} == {"not tested"}
     assert "no table" in (tmp_path / "out" / "table1.txt").read_text()
     assert "- `a|b`: status: failed" in (tmp_path / "out" / "claims.md").read_text()

@@ -20,6 +20,7 @@ import collapse_lm
 from collapse_lm.cli.sweep import board
 from collapse_lm.config import load_config
 from collapse_lm.errors import UserError
+from collapse_lm.machine.processor import processor
 from collapse_lm.rundir.session import run
 from collapse_lm.sweeps import (
     SweepFolder,
@@ -253,6 +254,7 @@ def test_a_dry_run_tells_how_long_and_makes_nothing(spec_file, tmp_path):
     planned = call("sweep", spec_file, "--out", tmp_path / "out", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "4 runs, 4 to do: at most about 0 h" in planned.stdout
+    assert f"measured now on {processor()}" in planned.stdout
     assert planned.stdout.count("missing  0 updates") == 4
     assert not (tmp_path / "out").exists()
 
@@ -260,12 +262,12 @@ def test_a_dry_run_tells_how_long_and_makes_nothing(spec_file, tmp_path):
 @pytest.mark.parametrize(
     ("grid", "figures"),
     [
-        ({"training.learning_rate": [1e-3, 3e-3]}, {"figure2", "survival"}),
+        ({"training.learning_rate": [1e-3, 3e-3]}, {"curves", "survival"}),
         (
             {"training.learning_rate": [1e-3, 3e-3], "sampling.temperature": [0.8, 1.0]},
-            {"phase"},
+            {"curves", "survival", "phase"},
         ),
-        ({"sampling.top_k": [5, 50]}, None),
+        ({"training.weight_decay": [0, 0.1]}, {"curves", "survival"}),
     ],
     ids=["rates", "phase", "other"],
 )
@@ -285,12 +287,14 @@ def test_a_sweep_shows_what_its_runs_did(grid, figures, spec_file, tmp_path):
     for values in grid.values():
         runs *= len(values)
     assert len(rows) == 1 + runs
-    if figures is None:
-        assert not (tmp_path / "out" / "figures").exists()
-        assert "claims" not in done.out
-    else:
-        assert {path.stem for path in (tmp_path / "out" / "figures").glob("*.svg")} == figures
-        assert (tmp_path / "out" / "claims.md").is_file()
+    for table in ("runs", "updates", "survival"):
+        header = (tmp_path / "out" / "tables" / f"{table}.csv").read_text().partition("\n")[0]
+        assert set(grid) <= set(header.split(","))
+    assert {path.stem for path in (tmp_path / "out" / "figures").glob("*.svg")} == figures
+    assert not (tmp_path / "out" / "claims.md").exists()  # a tiny model on a text of its own
+    assert "claims" not in done.out
+    for key in grid:
+        assert f"{key}: " in done.out
 
 
 def test_a_killed_sweep_finishes_only_what_is_missing(tiny_overrides, tmp_path):

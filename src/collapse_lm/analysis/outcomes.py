@@ -81,11 +81,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Measured:
-    """An outcome with the rows of updates.jsonl behind it, and where it was read."""
+    """An outcome with its configuration, the rows behind it, and where it was read."""
 
     outcome: Outcome
     rows: Sequence[Row]
     reader: RunReader
+    config: Config
 
     def train_loss(self) -> dict[int, float]:
         """Train loss (nats per token) by update, from update 1 on."""
@@ -147,7 +148,7 @@ def _measure(name: str, reader: RunReader) -> Measured | LeftOut:
         if not rows:
             return LeftOut(name, "no rows")
         config = load_recorded(reader.path)
-        return Measured(_outcome(name, config, manifest["model"], rows), rows, reader)
+        return Measured(_outcome(name, config, manifest["model"], rows), rows, reader, config)
     except (*DAMAGE, UserError) as error:
         first_line = str(error).strip().partition("\n")[0]
         return LeftOut(name, f"damaged: {type(error).__name__}: {first_line}")

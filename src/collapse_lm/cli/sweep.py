@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,11 +60,28 @@ def sweep(
         failed = follow(job, choice, stop)
     if stop.signal_number:
         sys.exit(128 + stop.signal_number)
-    folder = job.folder.path
-    more = f"figures {folder / 'figures'}  {folder / 'claims.md'}  " if job.write_report() else ""
-    print(printable(f"{more}tables {folder / 'tables'}"))
+    _write(job)
     if failed:
         sys.exit(1)
+
+
+def _write(job: SweepJob) -> None:
+    """Write what the runs show, and show the gist of it."""
+    from collapse_lm.report.effects_page import effect_lines
+
+    report, folder = job.write_report(), job.folder.path
+    for line in effect_lines(report.effects):
+        print(printable(line))
+    show_not_drawn(report.not_drawn)
+    pages = [folder / "effects.md", *([folder / "claims.md"] if report.claims else [])]
+    places = f"figures {folder / 'figures'}  tables {folder / 'tables'}  "
+    print(printable(places + "  ".join(map(str, pages))))
+
+
+def show_not_drawn(reasons: Mapping[str, str]) -> None:
+    """Say which figures are not there, and why."""
+    for name, reason in reasons.items():
+        print(printable(f"{name} is not drawn: {reason}"))
 
 
 def follow(job: SweepJob, engine: EngineChoice, stop: StopRequest) -> int:

@@ -1,8 +1,11 @@
 """The claims as a page: a table to read, and below it what each verdict rests on."""
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
+from collapse_lm._util.files import write_atomically
 from collapse_lm._util.printable import printable
 from collapse_lm.analysis.claims.verdicts import Claim, Effect
 from collapse_lm.analysis.outcomes import LeftOut
@@ -11,20 +14,35 @@ from collapse_lm.report.samples import as_code
 _HEAD = "| claim | verdict | effect (95 % interval) | p | runs |\n| --- | --- | --- | --- | --- |"
 
 
+def write_claims(claims: Sequence[Claim], left_out: Sequence[LeftOut], out: Path) -> None:
+    """Write claims.json and claims.md.
+
+    Raises:
+        MachineError: where the disk does not take a file.
+    """
+    rows = [claim.row() for claim in claims]
+    write_atomically(out / "claims.json", json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(out / "claims.md", claims_markdown(claims, left_out))
+
+
 def claims_markdown(claims: Sequence[Claim], left_out: Sequence[LeftOut] = ()) -> str:
     """Return claims.md; runs without an outcome are listed at its end."""
     rows = [_row(claim) for claim in claims]
     sections = [_section(claim) for claim in claims]
-    if left_out:
-        lines = [f"- {as_code(run.run)}: {_cell(run.reason)}" for run in left_out]
-        sections.append("\n".join(["## Runs left out", "", *lines]))
+    sections += left_out_section(left_out)
     return "\n\n".join(["# Claims of the paper", "\n".join([_HEAD, *rows]), *sections]) + "\n"
+
+
+def left_out_section(left_out: Sequence[LeftOut]) -> list[str]:
+    """A section on runs without an outcome; none where there are none."""
+    lines = [f"- {as_code(run.run)}: {cell(run.reason)}" for run in left_out]
+    return ["\n".join(["## Runs left out", "", *lines])] if lines else []
 
 
 def _row(claim: Claim) -> str:
     found = claim.finding
     cells = (
-        f"{_cell(claim.statement.sentence)} (section {claim.statement.section}; `{claim.id}`)",
+        f"{cell(claim.statement.sentence)} (section {claim.statement.section}; `{claim.id}`)",
         f"**{claim.verdict}**",
         _effect(found.effect),
         "" if math.isnan(found.p_value) else f"{found.p_value:.3g}",
@@ -42,7 +60,7 @@ def _section(claim: Claim) -> str:
     )
     lines = [
         f"## {claim.id}: {claim.verdict}",
-        f"- Found: {_cell(found.reason)}",
+        f"- Found: {cell(found.reason)}",
         f"- Would support it: {stated.supports}",
         f"- Test: {stated.test}",
         f"- Rule: {stated.rule}",
@@ -51,7 +69,7 @@ def _section(claim: Claim) -> str:
     if "unit" in found.details:
         lines.append("- Unit: {unit} ({units} of them)".format(**found.details))
     if levels:
-        lines.append(f"- Runs (group {found.group}): {_cell(levels)}")
+        lines.append(f"- Runs (group {found.group}): {cell(levels)}")
     if found.effect and found.effect.note:
         lines.append(f"- Note: {found.effect.note}")
     return "\n".join([lines[0], "", *lines[1:]])
@@ -60,6 +78,10 @@ def _section(claim: Claim) -> str:
 def _effect(effect: Effect | None) -> str:
     if effect is None:
         return ""
+    if effect.value == math.inf:
+        return f"{effect.name}: above {_number(effect.lower)} (no estimate)"
+    if effect.value == 0 and effect.name.startswith("hazard"):
+        return f"{effect.name}: below {_number(effect.upper)} (no estimate)"
     value, lower, upper = map(_number, (effect.value, effect.lower, effect.upper))
     return f"{effect.name}: {value} ({lower} to {upper})"
 
@@ -67,10 +89,10 @@ def _effect(effect: Effect | None) -> str:
 def _number(value: float) -> str:
     if math.isnan(value):
         return "undefined"
-    return ("∞" if value > 0 else "-∞") if math.isinf(value) else f"{value:.3g}"
+    return "no limit" if math.isinf(value) else f"{value:.3g}"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     r"""Keep a text inside its cell, and what a stranger named from being read as markup."""
     shown = printable(text)
     for character in "\\|`<>[]*":

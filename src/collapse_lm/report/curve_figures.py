@@ -1,10 +1,10 @@
 """Losses against updates, in the manner of the paper's Figures 2 and 4.
 
-Left the validation loss, right the train loss, a colour per learning rate.
+Left the validation loss, right the train loss, a colour per learning rate or other setting.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from collapse_lm.analysis.curves import mean_curve
 from collapse_lm.analysis.levels import name_rate, rate, sort_by
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.report.style import (
+    LINES,
     WIDTH,
+    NotDrawnError,
     line_legend,
     looks,
     new_figure,
@@ -21,6 +23,8 @@ from collapse_lm.report.style import (
     shown,
 )
 
+Levels = Mapping[str, Sequence[Measured]]
+_RATE = "learning rate"
 _BANDS = {
     "": "",
     "range": "the band is the range of the runs (fewer than five)",
@@ -30,17 +34,19 @@ _BANDS = {
 
 def figure_2(runs: Sequence[Measured], folder: Path) -> str:
     """Draw the paper's Figure 2 from runs at several learning rates; return its caption."""
-    corpora = _corpora(runs)[:1]
-    return _draw(runs, corpora, folder, "figure2") if corpora else ""
+    return draw_curves(_by_rate(runs), _RATE, corpora_of(runs)[:1], folder, "figure2")
 
 
 def figure_4(runs: Sequence[Measured], folder: Path) -> str:
     """Draw the paper's Figure 4, a row per further corpus; return its caption.
 
-    Nothing is drawn, and the caption is empty, where there is one corpus only.
+    Raises:
+        NotDrawnError: where there is one corpus only.
     """
-    corpora = _corpora(runs)[1:]
-    return _draw(runs, corpora, folder, "figure4") if corpora else ""
+    corpora = corpora_of(runs)[1:]
+    if not corpora:
+        raise NotDrawnError("it shows further corpora, and the runs were evaluated on one only")
+    return draw_curves(_by_rate(runs), _RATE, corpora, folder, "figure4")
 
 
 def draw_level(axes: Any, series: Sequence[dict[int, float]], look: dict[str, Any]) -> str:
@@ -62,8 +68,22 @@ def band_words(bands: Sequence[str]) -> str:
     return f"; {'; or '.join(known)}" if known else ""
 
 
-def _draw(runs: Sequence[Measured], corpora: Sequence[str], folder: Path, name: str) -> str:
-    levels = sort_by(runs, rate)
+def draw_curves(levels: Levels, title: str, corpora: Sequence[str], folder: Path, name: str) -> str:
+    """Draw the losses of runs at several levels, a row per corpus; return the caption.
+
+    Args:
+        levels: what runs have in common, in words -> these runs.
+        title: what the levels are values of.
+        corpora: validation corpora.
+        folder: of the figure.
+        name: of its files, without a suffix.
+
+    Raises:
+        NotDrawnError: without a corpus, and for more levels than there are looks of lines.
+    """
+    check_lines(levels, title)
+    if not corpora:
+        raise NotDrawnError("no run was evaluated on a corpus")
     with paper_look():
         figure = new_figure(WIDTH, 0.5 + 1.9 * len(corpora))
         rows = figure.subplots(len(corpora), 2, sharex=True, squeeze=False)
@@ -74,34 +94,50 @@ def _draw(runs: Sequence[Measured], corpora: Sequence[str], folder: Path, name: 
         ]
         for axes in rows[-1]:
             axes.set_xlabel("updates")
-        line_legend(figure, [name_rate(level) for level in levels], "learning rate")
+        line_legend(figure, [shown(level) for level in levels], shown(title))
         save_figure(figure, folder, name)
-    return _caption(runs, corpora, bands)
+    return _caption(levels, title, corpora, bands)
 
 
-def _panels(
-    validation: Any, train: Any, levels: dict[float, list[Measured]], corpus: str
-) -> list[str]:
+def check_lines(levels: Levels, title: str) -> None:
+    """Raise NotDrawnError where lines of so many levels could not be told apart."""
+    if len(levels) > LINES:
+        raise NotDrawnError(f"{len(levels)} values of {title}, and lines differ up to {LINES}")
+
+
+def _panels(validation: Any, train: Any, levels: Levels, corpus: str) -> list[str]:
     bands = []
     for look, runs in zip(looks(len(levels)), levels.values(), strict=True):
         bands.append(draw_level(validation, [r.validation_loss(corpus) for r in runs], look))
         bands.append(draw_level(train, [r.train_loss() for r in runs], look))
     validation.set_title(f"validation: {shown(corpus)}")
     validation.set_ylabel("loss (nats per token)")
-    train.set_title("train: own samples")
+    train.set_title(f"train: {_batch(levels)}")
     train.set_ylim(bottom=-0.03 * train.get_ylim()[1])  # a loss of 0 stays visible
     return bands
 
 
-def _caption(runs: Sequence[Measured], corpora: Sequence[str], bands: Sequence[str]) -> str:
-    names = ", ".join(shown(corpus) for corpus in corpora)
+def _batch(levels: Levels) -> str:
+    """What the train loss is of."""
+    is_own = all(run.config.source.is_own for runs in levels.values() for run in runs)
+    return "own samples" if is_own else "batch"
+
+
+def _caption(levels: Levels, title: str, corpora: Sequence[str], bands: Sequence[str]) -> str:
+    names, count = ", ".join(shown(corpus) for corpus in corpora), sum(map(len, levels.values()))
+    texts = "the model's own samples" if _batch(levels) == "own samples" else "the batch"
     return (
-        f"Loss against updates by learning rate: validation on {names}, and train loss on the "
-        f"model's own samples. Thin lines: the {len(runs)} runs. Thick: mean over the runs of a "
-        "learning rate that are still running, while these are at least half; it may step where a "
+        f"Loss against updates by {shown(title)}: validation on {names}, and train loss on "
+        f"{texts}. Thin lines: the {count} runs. Thick: mean over the runs of a level that are "
+        "still running, while these are at least half; it may step where a "
         f"run ends{band_words(bands)}."
     )
 
 
-def _corpora(runs: Sequence[Measured]) -> list[str]:
+def _by_rate(runs: Sequence[Measured]) -> Levels:
+    return {name_rate(level): found for level, found in sort_by(runs, rate).items()}
+
+
+def corpora_of(runs: Sequence[Measured]) -> list[str]:
+    """Every validation corpus, in the order of first appearance."""
     return list(dict.fromkeys(corpus for run in runs for corpus in run.outcome.corpora))

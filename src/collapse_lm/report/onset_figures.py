@@ -1,4 +1,4 @@
-"""When runs collapse: by model size (the paper's Figure 3), and as survival curves by rate."""
+"""When runs collapse: by model size (the paper's Figure 3), and as survival curves."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,11 @@ import numpy as np
 from collapse_lm.analysis.levels import name_parameters, name_rate, rate, size, sort_by
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.stats.survival import KaplanMeier, kaplan_meier
-from collapse_lm.report.curve_figures import band_words, draw_level
+from collapse_lm.report.curve_figures import Levels as NamedLevels
+from collapse_lm.report.curve_figures import band_words, check_lines, draw_level
 from collapse_lm.report.style import (
     WIDTH,
+    NotDrawnError,
     line_legend,
     looks,
     new_figure,
@@ -25,14 +27,15 @@ Levels = dict[Any, list[Measured]]  # by (parameters, model)
 _BESIDE = 0.035  # of the axis: how far the median stands to the right of its runs
 
 
-def figure_3(runs: Sequence[Measured], folder: Path) -> str:
+def figure_3(runs: Sequence[Measured], folder: Path, name: str = "figure3") -> str:
     """Draw size against the onset of collapse, and loss curves by size; return the caption.
 
-    Nothing is drawn, and the caption is empty, where no size is known.
+    Raises:
+        NotDrawnError: where no size is known.
     """
     sized = [run for run in runs if run.outcome.parameters]
     if not sized:
-        return ""
+        raise NotDrawnError("no run tells the number of parameters of its model")
     levels = sort_by(sized, size)
     corpus = next((run.outcome.corpora[0] for run in sized if run.outcome.corpora), "")
     with paper_look():
@@ -41,7 +44,7 @@ def figure_3(runs: Sequence[Measured], folder: Path) -> str:
         _onset_panel(onset, levels)
         bands = _loss_panel(losses, levels, corpus)
         line_legend(figure, _size_labels(levels), "parameters")
-        save_figure(figure, folder, "figure3")
+        save_figure(figure, folder, name)
     return (
         f"Left: update of the collapse by number of parameters, {len(sized)} runs; an open "
         "triangle is a run that had not collapsed at that update. Black: Kaplan-Meier median, no "
@@ -54,7 +57,13 @@ def figure_3(runs: Sequence[Measured], folder: Path) -> str:
 
 def survival_figure(runs: Sequence[Measured], folder: Path) -> str:
     """Draw the Kaplan-Meier curve of each learning rate; return the caption."""
-    levels = sort_by(runs, rate)
+    levels = {name_rate(level): found for level, found in sort_by(runs, rate).items()}
+    return draw_survival(levels, "learning rate", folder, "survival")
+
+
+def draw_survival(levels: NamedLevels, title: str, folder: Path, name: str) -> str:
+    """Draw the Kaplan-Meier curve of runs at several levels (see `draw_curves`)."""
+    check_lines(levels, title)
     with paper_look():
         figure = new_figure(WIDTH, 2.8)
         axes = figure.subplots()
@@ -64,11 +73,12 @@ def survival_figure(runs: Sequence[Measured], folder: Path) -> str:
         axes.set_ylim(-0.02, 1.05)
         axes.set_xlabel("updates")
         axes.set_ylabel("share of runs not collapsed")
-        labels = [f"{name_rate(level)} ({len(found)})" for level, found in levels.items()]
-        line_legend(figure, labels, "learning rate (runs)")
-        save_figure(figure, folder, "survival")
+        labels = [f"{shown(level)} ({len(found)})" for level, found in levels.items()]
+        line_legend(figure, labels, f"{shown(title)} (runs)")
+        save_figure(figure, folder, name)
+    count = sum(map(len, levels.values()))
     return (
-        f"Share of runs that have not collapsed, by learning rate (Kaplan-Meier, {len(runs)} "
+        f"Share of runs that have not collapsed, by {shown(title)} (Kaplan-Meier, {count} "
         "runs); bands are pointwise 95 % intervals (log-log), undefined where the share is 1 or 0; "
         "a tick marks a run that ended without a collapse."
     )

@@ -1,10 +1,11 @@
-"""What a reproduction or a sweep leaves behind: figures, tables, Table 1 and the claims.
+"""What a reproduction leaves behind: figures, tables, Table 1 and the claims.
 
 Reads finished runs only. Equal runs give equal files.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from collapse_lm._util.files import write_atomically, writing
@@ -14,57 +15,43 @@ from collapse_lm.analysis.levels import LEARNING_RATE, PHASE, SIZE, Groups
 from collapse_lm.analysis.outcomes import LeftOut, Measured, common_folder, measure_runs
 from collapse_lm.analysis.tables import runs_table, survival_table, updates_table
 from collapse_lm.errors import UserError
-from collapse_lm.report.claims_page import claims_markdown
+from collapse_lm.report.claims_page import write_claims
 from collapse_lm.report.curve_figures import figure_2, figure_4
+from collapse_lm.report.gallery import Draw, write_figures
 from collapse_lm.report.onset_figures import figure_3, survival_figure
 from collapse_lm.report.phase_figure import phase_figure
+from collapse_lm.report.style import NotDrawnError
 from collapse_lm.report.table1 import choose_run, table1_markdown, table1_text
 from collapse_lm.rundir import RunReader
 
-_FIGURES = (
+_FIGURES: tuple[tuple[str, str, Callable[[Sequence[Measured], Path], str]], ...] = (
     ("figure2", LEARNING_RATE, figure_2),
     ("figure3", SIZE, figure_3),
     ("figure4", LEARNING_RATE, figure_4),
     ("survival", LEARNING_RATE, survival_figure),
     ("phase", PHASE, phase_figure),
 )
+_KEYS = {LEARNING_RATE: "training.learning_rate", SIZE: "model"}
 
-_OTHER = "sweep"  # runs that differ in something that no figure of ours shows
 
+@dataclass(frozen=True)
+class ReproductionReport:
+    """What was written: the claims, and by figure why it is not there."""
 
-def write_sweep(group: str | None, runs: Sequence[RunReader], out: Path, planned: int) -> None:
-    """Write what finished runs of a sweep show.
-
-    Args:
-        group: "learning rate", "size" or "phase", whose runs give what
-            `write_reproduction` writes; None gives tables of the runs and their updates.
-        runs: run directories.
-        out: made where it does not exist.
-        planned: number of runs of the sweep.
-
-    Raises:
-        MachineError: where the disk does not take a file.
-    """
-    if group is not None:
-        write_reproduction({group: runs}, out, {group: planned})
-        return
-    found, left_out = _measure({_OTHER: runs})
-    with writing(out):
-        (out / "tables").mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "tables" / "runs.csv", runs_table(found, left_out))
-    write_atomically(out / "tables" / "updates.csv", updates_table(found))
+    claims: tuple[Claim, ...]
+    not_drawn: Mapping[str, str]
 
 
 def write_reproduction(
     groups: Mapping[str, Sequence[RunReader]],
     out: Path,
     planned: Mapping[str, int] | None = None,
-) -> list[Claim]:
+) -> ReproductionReport:
     """Analyse finished runs and write all results into a folder.
 
-    figures/ (each as .svg, .pdf and .png, with captions.md), tables/ (runs.csv,
-    updates.csv, survival.csv), table1.txt, table1.md, claims.json, claims.md. A figure
-    whose runs are missing is not drawn; files of an earlier call are replaced.
+    figures/ (each as .svg, .pdf and .png, with captions.md, which also says what is not
+    drawn and why), tables/ (runs.csv, updates.csv, survival.csv), table1.txt, table1.md,
+    claims.json, claims.md. Files of an earlier call are replaced.
 
     Args:
         groups: "learning rate", "size" and "phase" -> run directories; any may be missing.
@@ -82,17 +69,14 @@ def write_reproduction(
     found, left_out = _measure(groups)
     with writing(out):
         (out / "tables").mkdir(parents=True, exist_ok=True)
-        (out / "figures").mkdir(exist_ok=True)
     _write_tables(found, left_out, out / "tables")
-    _write_figures(found, out / "figures")
+    not_drawn = write_figures(_figures(found, out / "figures"), out / "figures")
     _write_table1(found, out)
     wanted = {group: len(readers) for group, readers in groups.items()} | dict(planned or {})
     claims = judge_claims(found, {g: n - len(found.get(g, ())) for g, n in wanted.items()})
-    rows = [claim.row() for claim in claims]
-    write_atomically(out / "claims.json", json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     without = [run for runs in left_out.values() for run in runs]
-    write_atomically(out / "claims.md", claims_markdown(claims, list(dict.fromkeys(without))))
-    return claims
+    write_claims(claims, list(dict.fromkeys(without)), out)
+    return ReproductionReport(tuple(claims), not_drawn)
 
 
 def _measure(
@@ -105,26 +89,30 @@ def _measure(
 
 
 def _write_tables(groups: Groups, left_out: Mapping[str, Sequence[LeftOut]], folder: Path) -> None:
-    write_atomically(folder / "runs.csv", runs_table(groups, left_out))
-    write_atomically(folder / "updates.csv", updates_table(groups))
+    keys = [key for group, key in _KEYS.items() if group in groups]
+    write_atomically(folder / "runs.csv", runs_table(groups, left_out, keys))
+    write_atomically(folder / "updates.csv", updates_table(groups, keys))
     write_atomically(folder / "survival.csv", survival_table(groups))
 
 
-def _write_figures(groups: Groups, folder: Path) -> None:
-    parts = ["# Figures"]
-    for name, group, draw in _FIGURES:
-        caption = draw(groups[group], folder) if groups.get(group) else ""
-        if caption:
-            parts.append(f"## {name}\n\n{caption}")
-        else:
-            _remove(folder, name)
-    write_atomically(folder / "captions.md", "\n\n".join(parts) + "\n")
+def _figures(groups: Groups, folder: Path) -> dict[str, Draw]:
+    """The figures of the groups that there are; the phase diagram only where it is asked for."""
+    return {
+        name: partial(_draw, draw, group, groups.get(group, ()), folder)
+        for name, group, draw in _FIGURES
+        if group != PHASE or group in groups
+    }
 
 
-def _remove(folder: Path, name: str) -> None:
-    """Leave no figure of an earlier call beside captions that do not know it."""
-    for suffix in ("svg", "pdf", "png"):
-        (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+def _draw(
+    draw: Callable[[Sequence[Measured], Path], str],
+    group: str,
+    runs: Sequence[Measured],
+    folder: Path,
+) -> str:
+    if not runs:
+        raise NotDrawnError(f"no run of the group {group} has ended")
+    return draw(runs, folder)
 
 
 def _write_table1(groups: Groups, out: Path) -> None:

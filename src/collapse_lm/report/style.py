@@ -14,9 +14,10 @@ from collapse_lm._util.printable import printable
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
+LINES = len(COLOURS) * len(_DASHES)  # that differ
 WIDTH = 5.5  # inches: the text width of the paper's format
 # Dates are left out, and ids in an svg come from a fixed salt: equal runs give equal files.
-_FORMATS: dict[str, dict[str, None]] = {
+FORMATS: dict[str, dict[str, None]] = {
     "svg": {"Date": None},
     "png": {},
     "pdf": {"CreationDate": None},
@@ -45,6 +46,10 @@ _LOOK: Any = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
 }
+
+
+class NotDrawnError(Exception):
+    """A figure that the runs at hand do not give; the message says why."""
 
 
 @contextmanager
@@ -79,12 +84,12 @@ def save_figure(figure: Any, folder: Path, name: str, dpi: int = 160) -> None:
     """Write folder/name.svg, .png and .pdf."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for suffix, metadata in _FORMATS.items():
+        for suffix, metadata in FORMATS.items():
             figure.savefig(folder / f"{name}.{suffix}", dpi=dpi, metadata=metadata)
 
 
 def looks(number: int) -> list[dict[str, Any]]:
-    """Return a colour and dash for each of a number of lines; all differ up to 28."""
+    """Return a colour and dash for each of a number of lines; all differ up to `LINES`."""
     return [
         {"color": COLOURS[i % len(COLOURS)], "linestyle": _DASHES[i // len(COLOURS) % len(_DASHES)]}
         for i in range(number)

@@ -103,7 +103,7 @@ def _do(
         if not is_stopped:
             sweeps[group] = do_job(sweep, engine, should_stop, on_end)
             is_stopped = sweeps[group].was_stopped
-    claims = () if is_stopped else tuple(job.write_report())
+    claims = () if is_stopped else job.write_report().claims
     runs = [run for result in sweeps.values() for run in result.runs]
     call.note(sum(run.status in {"failed", "busy"} for run in runs))
     return ReproductionResult(job.out, sweeps, claims)

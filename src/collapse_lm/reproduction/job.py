@@ -19,7 +19,7 @@ from collapse_lm.sweeps.groups import SIZE
 from collapse_lm.sweeps.job import SweepJob
 
 if TYPE_CHECKING:
-    from collapse_lm.analysis.claims.verdicts import Claim
+    from collapse_lm.report.reproduction import ReproductionReport
 
 Kind = TypeVar("Kind", Target, Scale)
 
@@ -74,7 +74,7 @@ class ReproductionJob:
         """How many runs are left to do."""
         return sum(len(job.tasks(job.progress())) for job in self.sweeps.values())
 
-    def write_report(self) -> "list[Claim]":
+    def write_report(self) -> "ReproductionReport":
         """Draw, tabulate and judge what this call and earlier ones measured.
 
         Raises:

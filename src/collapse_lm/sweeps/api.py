@@ -32,9 +32,8 @@ def sweep(
 
     The same call again finishes only what is missing. A run that fails does not stop the rest.
 
-        result = collapse_lm.sweep(
-            {"base": "quickstart", "grid": {"training.learning_rate": [1e-5, 1e-4]}, "seeds": 3}
-        )
+        grid = {"training.learning_rate": [1e-5, 1e-4]}
+        result = collapse_lm.sweep({"base": "quickstart", "grid": grid, "seeds": 3})
         print([run.summary["collapse_update"] for run in result.runs])
 
     Args:
@@ -54,9 +53,8 @@ def sweep(
         The folder, and for every run its path, status and summary.
 
     Raises:
-        UserError: for a bad sweep or option, a folder of something else, or a model or text
-            that no run can do without, before anything was created; where Ray is not
-            installed or does not answer.
+        UserError: before anything is created, for a bad sweep or option, a folder of something
+            else, a missing model or text; where Ray is not installed or does not answer.
         MachineError: where the disk does not take the tables.
     """
     choice = EngineChoice(engine, jobs, threads, address, gpus)

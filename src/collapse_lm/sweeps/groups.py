@@ -1,4 +1,4 @@
-"""Which sweeps the analysis knows figures and claims for, by what their runs vary."""
+"""Which sweeps vary what the paper varies, or what the phase diagram shows."""
 
 from collections.abc import Collection
 
@@ -14,5 +14,5 @@ _VARIES = {
 
 
 def group_of(varied: Collection[str]) -> str | None:
-    """The group of runs that differ in these keys; None where no figure of ours shows them."""
+    """The group of runs that differ in these keys; None for any other."""
     return next((name for name, keys in _VARIES.items() if keys.issuperset(varied)), None)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from collapse_lm.rundir import RecordError, RunReader
 from collapse_lm.sweeps.engines.base import Ended, Status, Task
@@ -13,6 +13,9 @@ from collapse_lm.sweeps.groups import group_of
 from collapse_lm.sweeps.plan import Plan, PlannedRun, check_size, plan_sweep
 from collapse_lm.sweeps.progress import RunProgress
 from collapse_lm.sweeps.spec import SweepSpec, name_of, read_sweep, with_overrides
+
+if TYPE_CHECKING:
+    from collapse_lm.report.sweep import SweepReport
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class SweepResult:
     """What a call did.
 
     Attributes:
-        folder: of the sweep, with `runs`, `tables` and, where its runs vary something that
-            a figure of ours shows, `figures` and `claims.json`.
+        folder: of the sweep, with `runs`, `tables`, `figures`, `effects.json` and, where its
+            runs have what the paper's sentences speak of, `claims.json`.
         runs: every run of the sweep, in its order.
         done_before: how many of them there was nothing left to do for.
     """
@@ -127,20 +130,18 @@ class SweepJob:
         summary = _summary(path) if status == "done" else None
         return SweptRun(run.name, path, run.values, run.config.seed, status, told, summary)
 
-    def write_report(self) -> bool:
-        """Write tables of what has ended, and figures and claims where the runs allow it.
-
-        Returns:
-            True where there is more than tables.
+    def write_report(self) -> "SweepReport":
+        """Write tables, figures and effects of what has ended; claims where runs allow it.
 
         Raises:
             MachineError: where the disk does not take a file.
         """
-        from collapse_lm.report.reproduction import write_sweep
+        from collapse_lm.report.sweep import write_sweep
 
-        group, runs = group_of(self.plan.varied), self.folder.readers(self.plan)
-        write_sweep(group, runs, self.folder.path, len(self.plan.runs))
-        return group is not None
+        plan, runs = self.plan, self.folder.readers(self.plan)
+        varied = plan.varied
+        group = group_of(varied) if varied else None
+        return write_sweep(plan.keys, group, runs, self.folder.path, len(plan.runs))
 
     def longest_seconds(self, engine: EngineChoice) -> tuple[int, float]:
         """Runs left to do, and how long they take here at most, from a measurement now."""

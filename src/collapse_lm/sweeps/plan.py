@@ -39,6 +39,11 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
     @property
+    def keys(self) -> list[str]:
+        """Dotted keys that the sweep is over, the seed aside, in the order of its file."""
+        return list(dict.fromkeys(key for run in self.runs for key in run.values))
+
+    @property
     def varied(self) -> set[str]:
         """Dotted keys, the seed aside, in which runs differ."""
         keys = {key for run in self.runs for key in run.values}

@@ -191,9 +191,7 @@ def _judge(found: Covariate, p: float, seeds: int) -> tuple[Verdict, str]:
         return "undecided", found.note
     if seeds < FEWEST_SEEDS:
         return "undecided", few_seeds(seeds)
-    ends = (_told(found.estimate), _told(found.profile_lower), _told(found.profile_upper))
-    interval = "hazard ratio {} per tenfold increase ({} to {})".format(*ends)
-    interval += f", permutation p = {p:.3g}"
+    interval = f"{_told(found)} per tenfold increase, permutation p = {p:.3g}"
     if p <= SIGNIFICANT and found.profile_lower > 0:
         return "supported", interval
     if p <= SIGNIFICANT and found.profile_upper < 0:
@@ -214,9 +212,15 @@ def _hazard_ratio(group: str, found: Covariate) -> Effect:
     )
 
 
-def _told(log_ratio: float) -> str:
-    ratio = _exp(log_ratio)
-    return "infinite" if math.isinf(ratio) else f"{ratio:.3g}"
+def _told(found: Covariate) -> str:
+    """The hazard ratio with its interval, or the limit that there is."""
+    value, *limits = map(_exp, (found.estimate, found.profile_lower, found.profile_upper))
+    if math.isinf(value):
+        return f"hazard ratio above {limits[0]:.3g} (95 %; the runs are separated)"
+    if found.separated and found.estimate < 0:
+        return f"hazard ratio below {limits[1]:.3g} (95 %; the runs are separated)"
+    low, high = (f"{limit:.3g}" if math.isfinite(limit) else "no limit" for limit in limits)
+    return f"hazard ratio {value:.3g} ({low} to {high})"
 
 
 def _exp(value: float) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from collapse_lm._util.printable import printable
+from collapse_lm.analysis.claims.scope import PENN_TREEBANK
 from collapse_lm.analysis.claims.units import UNIT, Units, units_of
 from collapse_lm.analysis.claims.verdicts import (
     CONFIDENCE,
@@ -77,13 +78,12 @@ ALIKE = Statement(
     supports="within a run, the losses on two corpora rise and fall together",
     test=(
         "rank correlation (Spearman) over the updates of a run between the losses on the first "
-        "corpus and on Penn Treebank (the second corpus where that is not among them), mean over "
-        "runs with a bootstrap interval over units; share of runs whose slopes on both have one "
-        f"sign, interval of Clopper and Pearson; {UNIT}"
+        "other corpus and on Penn Treebank, mean over runs with a bootstrap interval over units; "
+        f"share of runs whose slopes on both have one sign, interval of Clopper and Pearson; {UNIT}"
     ),
     rule=(
         f"supported if the intervals of both lie above {HALF}, not supported if either lies below; "
-        f"{_FEW}; not tested with one corpus"
+        f"{_FEW}; not tested without Penn Treebank and another corpus"
     ),
     limits=(
         f"{_PER_RUN} Two series that both rise correlate whatever their causes; levels of loss are "
@@ -152,9 +152,9 @@ def trend_claim(group: str, runs: Sequence[Measured]) -> Claim:
 
 def alike_claim(group: str, runs: Sequence[Measured]) -> Claim:
     """Judge "the Penn Treebank dataset yields a similar pattern"."""
-    first, second = _first_corpus(runs), _second_corpus(runs)
-    if not second:
-        reason = "the runs were evaluated on one corpus only" if runs else "no finished run"
+    first, second = _other_corpus(runs), PENN_TREEBANK
+    reason = _why_not_alike(runs)
+    if reason:
         return Claim(ALIKE, Finding("not tested", reason, group=group, runs=len(runs)))
     pairs = [(run, run.validation_loss(first), run.validation_loss(second)) for run in runs]
     related = [(run, c) for run, a, b in pairs if not math.isnan(c := _correlation(a, b))]
@@ -207,11 +207,18 @@ def _first_corpus(runs: Sequence[Measured]) -> str:
     return next((run.outcome.corpora[0] for run in runs if run.outcome.corpora), "")
 
 
-def _second_corpus(runs: Sequence[Measured]) -> str:
-    """Penn Treebank if it is there, else the corpus after the first."""
-    names = dict.fromkeys(name for run in runs for name in run.outcome.corpora)
-    others = [name for name in names if name != _first_corpus(runs)]
-    return "ptb" if "ptb" in others else (others[0] if others else "")
+def _other_corpus(runs: Sequence[Measured]) -> str:
+    """The first corpus that is not Penn Treebank."""
+    names = (name for run in runs for name in run.outcome.corpora)
+    return next((name for name in names if name != PENN_TREEBANK), "")
+
+
+def _why_not_alike(runs: Sequence[Measured]) -> str:
+    if not runs:
+        return "no finished run"
+    if not any(PENN_TREEBANK in run.outcome.corpora for run in runs):
+        return "no run was evaluated on Penn Treebank (ptb)"
+    return "" if _other_corpus(runs) else "the runs were evaluated on one corpus only"
 
 
 def _correlation(a: dict[int, float], b: dict[int, float]) -> float:

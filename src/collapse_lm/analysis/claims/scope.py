@@ -1,0 +1,27 @@
+"""Which sweeps have what the paper's sentences speak of, `reproduce` aside."""
+
+from collections.abc import Sequence
+
+from collapse_lm.analysis.levels import LEARNING_RATE, SIZE
+from collapse_lm.analysis.outcomes import Measured
+
+CORPORA = ("wikitext2", "ptb")  # of the paper
+PENN_TREEBANK = "ptb"
+# Parameters of GPT-2, small to XL, tied ones counted once.
+SIZES = (124_439_808, 354_823_168, 774_030_080, 1_557_611_200)
+
+
+def why_not_judged(group: str | None, runs: Sequence[Measured]) -> str:
+    """Say why a sweep is no test of the paper's sentences; empty if it is one.
+
+    Args:
+        group: what the runs vary, where the paper varies that.
+        runs: those that have ended.
+    """
+    if group not in (LEARNING_RATE, SIZE):
+        return "they compare learning rates or models, and this sweep varies something else"
+    if any(run.outcome.parameters not in SIZES for run in runs):
+        return "they speak of GPT-2, from 124M to 1.5B parameters, and not every model is one"
+    if any(not set(run.outcome.corpora) & set(CORPORA) for run in runs):
+        return f"they speak of {' and '.join(CORPORA)}, and runs were evaluated on other texts"
+    return "" if runs else "no run has ended"

@@ -1,0 +1,109 @@
+"""What the keys of a sweep do to the time to collapse, as a page and as lines."""
+
+import math
+from collections.abc import Sequence
+
+from collapse_lm.analysis.effects import Effect, LevelEffect
+from collapse_lm.analysis.outcomes import LeftOut
+from collapse_lm.analysis.stats.time_ratio import TimeRatio
+from collapse_lm.report.claims_page import cell, left_out_section
+
+_ABOUT = """\
+A time ratio is how many times as long runs take to collapse, other settings equal: .5 is half \
+as long, 2 twice as long. From the lowest value to the highest it takes the logarithm of the time \
+to change evenly with that of the value (with the value itself, where 0 is among them). It is \
+Gehan's estimate of an accelerated failure time, which counts a run that ended without a collapse \
+as one that would have collapsed later; its 95 % interval is that of the jackknife over seeds, \
+with Student's t. Where runs collapsed at one end only, there is a bound instead. The p-value is \
+that of the log-rank test for trend, over permutations of the values within each seed (of whole \
+models where models differ, as seeds of one model are no second model). It says whether there is \
+an order, not how much; there is none for more than two values without an order. Seeds repeat a \
+run on the same model and texts: of other models and texts nothing is said."""
+_HEAD = (
+    "| value | runs | seeds | collapsed | median update (95 %) | time ratio (95 %) |\n"
+    "| --- | --- | --- | --- | --- | --- |"
+)
+
+
+def effects_markdown(
+    effects: Sequence[Effect],
+    left_out: Sequence[LeftOut],
+    *,
+    missing: int,
+    unjudged: str,
+) -> str:
+    """Return effects.md.
+
+    Args:
+        effects: of each key that runs differ in.
+        left_out: runs without an outcome; listed at the end.
+        missing: how many runs of the sweep have not ended.
+        unjudged: why the paper's sentences were not judged; empty if they were.
+    """
+    parts = ["# Effects on the time to collapse", _ABOUT]
+    if missing:
+        parts.append(f"**{missing} runs have not ended; those that did are no fair choice.**")
+    parts += [_section(effect) for effect in effects]
+    if not effects:
+        parts.append("No two runs that ended differ in a setting, so nothing is compared.")
+    if unjudged:
+        parts.append(f"The paper's sentences are not judged on these runs: {unjudged}.")
+    return "\n\n".join([*parts, *left_out_section(left_out)]) + "\n"
+
+
+def effect_lines(effects: Sequence[Effect]) -> list[str]:
+    """A line per key for the terminal."""
+    return [f"{effect.key}: {_told(effect)}" for effect in effects]
+
+
+def _section(effect: Effect) -> str:
+    rows = [_row(level, is_first=place == 0) for place, level in enumerate(effect.levels)]
+    notes = [f"- Test: {_design(effect)}"] if not math.isnan(effect.test.p_value) else []
+    lines = [f"## {cell(effect.key)}", "", f"{cell(_told(effect))}.", "", _HEAD, *rows]
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def _told(effect: Effect) -> str:
+    first, last = effect.levels[0].name, effect.levels[-1].name
+    if effect.scale == "words" and len(effect.levels) > 2:
+        return f"{len(effect.levels)} values without an order, each against {first}"
+    said = f"{first} to {last}: time to collapse {_ratio(effect.ratio)}"
+    p = effect.test.p_value
+    return said if math.isnan(p) else f"{said}, p = {p:.3g}"
+
+
+def _ratio(found: TimeRatio) -> str:
+    if math.isnan(found.value):
+        return f"not compared ({found.note})"
+    value = f"{found.bound} {found.value:.3g}".strip()
+    if found.bound:
+        return f"x {value}"
+    if math.isnan(found.lower):
+        return f"x {value} ({found.note})"
+    return f"x {value} ({found.lower:.3g} to {found.upper:.3g})"
+
+
+def _row(level: LevelEffect, *, is_first: bool) -> str:
+    cells = (
+        *(cell(level.name), str(level.runs), str(level.seeds), str(level.collapses)),
+        _median(level),
+        "1 (compared with)" if is_first else _ratio(level.ratio),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _median(level: LevelEffect) -> str:
+    if level.median is None:
+        return "not reached"
+    limits = (level.median_lower, level.median_upper)
+    low, high = ("no limit" if limit is None else f"{limit:g}" for limit in limits)
+    return f"{level.median:g} ({low} to {high})"
+
+
+def _design(effect: Effect) -> str:
+    test, how = effect.test, "all distinct" if effect.test.exact else "random"
+    return (
+        f"{test.assignments:,} {how} assignments, which cannot show a p-value below "
+        f"{test.smallest:.3g}; the run with more of it collapsed first in "
+        f"{effect.concordance:.0%} of the pairs of which that is known"
+    )

@@ -1,0 +1,155 @@
+"""What a sweep leaves behind: tables, figures and effects of whatever keys its runs differ in.
+
+Reads finished runs only. Equal runs give equal files.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from collapse_lm._util.files import write_atomically, writing
+from collapse_lm.analysis.claims.judge import judge_claims
+from collapse_lm.analysis.claims.scope import why_not_judged
+from collapse_lm.analysis.claims.verdicts import Claim
+from collapse_lm.analysis.effects import Effect, effects_of
+from collapse_lm.analysis.levels import PHASE
+from collapse_lm.analysis.outcomes import LeftOut, Measured, measure_runs
+from collapse_lm.analysis.settings import MODEL, levels_of, short_keys
+from collapse_lm.analysis.tables import runs_table, survival_of_levels, updates_table
+from collapse_lm.report.claims_page import write_claims
+from collapse_lm.report.curve_figures import corpora_of, draw_curves
+from collapse_lm.report.effects_page import effects_markdown
+from collapse_lm.report.gallery import Draw, write_figures
+from collapse_lm.report.onset_figures import draw_survival, figure_3
+from collapse_lm.report.phase_figure import phase_figure
+from collapse_lm.report.style import NotDrawnError
+from collapse_lm.rundir import RunReader
+
+_TOGETHER = 12  # combinations of several keys that one figure shows
+_OF_A_REPRODUCTION = ("claims.json", "claims.md", "table1.txt", "table1.md")
+_GROUP = "sweep"  # in the column `group` of tables
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What was written.
+
+    Attributes:
+        effects: of each key that finished runs differ in.
+        claims: the paper's sentences; empty where the runs are no test of them.
+        unjudged: why they are not, or empty.
+        not_drawn: by figure, why it is not there.
+    """
+
+    effects: tuple[Effect, ...]
+    claims: tuple[Claim, ...]
+    unjudged: str
+    not_drawn: Mapping[str, str]
+
+
+def write_sweep(
+    keys: Sequence[str],
+    group: str | None,
+    runs: Sequence[RunReader],
+    out: Path,
+    planned: int,
+) -> SweepReport:
+    """Write what finished runs of a sweep show.
+
+    tables/ (runs.csv, updates.csv, survival.csv, with a column per key), figures/ (with
+    captions.md, which also says what is not drawn and why), effects.json, effects.md; and
+    claims.json, claims.md where the runs have what the paper's sentences speak of.
+
+    Args:
+        keys: dotted, that the sweep was over.
+        group: "learning rate", "size" or "phase" where the runs vary that.
+        runs: run directories.
+        out: made where it does not exist.
+        planned: number of runs of the sweep.
+
+    Raises:
+        MachineError: where the disk does not take a file.
+    """
+    found, left_out = measure_runs(runs)
+    with writing(out):
+        (out / "tables").mkdir(parents=True, exist_ok=True)
+    _write_tables(keys, group or _GROUP, found, left_out, out / "tables")
+    not_drawn = write_figures(_figures(keys, group, found, out / "figures"), out / "figures")
+    effects, missing = effects_of(keys, found), planned - len(found)
+    rows = [effect.row() for effect in effects]
+    text = json.dumps(rows, indent=2, ensure_ascii=False)
+    write_atomically(out / "effects.json", f"{text}\n")
+    unjudged, claims = why_not_judged(group, found), list[Claim]()
+    if not unjudged and group is not None:
+        claims = judge_claims({group: found}, {group: missing})
+        write_claims(claims, left_out, out)
+    page = effects_markdown(effects, left_out, missing=missing, unjudged=unjudged)
+    write_atomically(out / "effects.md", page)
+    _remove_others(out, claims)
+    return SweepReport(tuple(effects), tuple(claims), unjudged, not_drawn)
+
+
+def _write_tables(
+    keys: Sequence[str],
+    group: str,
+    found: Sequence[Measured],
+    left_out: Sequence[LeftOut],
+    folder: Path,
+) -> None:
+    write_atomically(folder / "runs.csv", runs_table({group: found}, {group: left_out}, keys))
+    write_atomically(folder / "updates.csv", updates_table({group: found}, keys))
+    levels = levels_of(keys, found)
+    write_atomically(folder / "survival.csv", survival_of_levels(group, keys, levels))
+
+
+def _figures(
+    keys: Sequence[str], group: str | None, found: Sequence[Measured], folder: Path
+) -> dict[str, Draw]:
+    varied = [key for key in keys if len(levels_of([key], found)) > 1]
+    figures: dict[str, Draw] = {}
+    for suffix, chosen in _splits(varied, found).items():
+        for kind, draw in (("curves", _draw_curves), ("survival", _draw_survival)):
+            figures[kind + suffix] = partial(draw, chosen, found, folder, kind + suffix)
+    if varied == [MODEL]:
+        figures["onset"] = partial(figure_3, found, folder, "onset")
+    if group == PHASE and len(varied) > 1:
+        figures["phase"] = partial(phase_figure, found, folder)
+    return figures
+
+
+def _splits(varied: Sequence[str], found: Sequence[Measured]) -> dict[str, list[str]]:
+    """Suffix of a figure -> keys whose values it tells apart; others are pooled."""
+    if len(varied) < 2 or len(levels_of(varied, found)) <= _TOGETHER:
+        return {"": list(varied)}
+    return {f"-{short}": [key] for short, key in zip(short_keys(varied), varied, strict=True)}
+
+
+def _draw_curves(keys: Sequence[str], found: Sequence[Measured], folder: Path, name: str) -> str:
+    levels = {level.name: level.runs for level in levels_of(keys, _some(found))}
+    return draw_curves(levels, _title(keys), corpora_of(found), folder, name)
+
+
+def _draw_survival(keys: Sequence[str], found: Sequence[Measured], folder: Path, name: str) -> str:
+    levels = {level.name: level.runs for level in levels_of(keys, _some(found))}
+    return draw_survival(levels, _title(keys), folder, name)
+
+
+def _some(found: Sequence[Measured]) -> Sequence[Measured]:
+    if not found:
+        raise NotDrawnError("no run has ended")
+    return found
+
+
+def _title(keys: Sequence[str]) -> str:
+    return ", ".join(keys) if len(keys) < 2 else ", ".join(short_keys(keys))
+
+
+def _remove_others(out: Path, claims: Sequence[Claim]) -> None:
+    """Leave nothing of an earlier release, which judged and showed more sweeps than it should."""
+    kept = _OF_A_REPRODUCTION[:2] if claims else ()
+    with writing(out):
+        for name in _OF_A_REPRODUCTION:
+            if name not in kept:
+                (out / name).unlink(missing_ok=True)
