@@ -20,6 +20,7 @@ import pytest
 from collapse_lm._util.extras import install
 from collapse_lm._util.printable import printable
 from collapse_lm.config import preset_names
+from collapse_lm.machine.processor import processor
 from collapse_lm.models import packaged
 from collapse_lm.rundir import RunReader
 
@@ -169,6 +170,7 @@ def test_doctor_measures_and_names_what_is_missing(tiny_overrides):
     assert done.returncode == 0, done.stderr
     assert re.search(r"update +about [\d.]+ s: sample [\d.]+", done.stdout)
     assert "precision    float32" in done.stdout
+    assert f"processor    {processor()}" in done.stdout
     assert "ptb.valid.txt in the folder named by COLLAPSE_LM_DATA" in done.stdout
 
 

@@ -11,7 +11,7 @@ from collapse_lm.cli import options
 from collapse_lm.cli.options import Engine
 from collapse_lm.cli.pretrain import train_and_show
 from collapse_lm.cli.stopping import StopRequest
-from collapse_lm.cli.sweep import follow, show_not_drawn, show_plan
+from collapse_lm.cli.sweep import follow, show_estimate, show_not_drawn, show_plan
 from collapse_lm.reproduction.calls import Call
 from collapse_lm.reproduction.job import ReproductionJob, plan_reproduction
 from collapse_lm.reproduction.plan import Scale, Target
@@ -46,8 +46,7 @@ def reproduce(
     )
     choice = EngineChoice(engine, jobs, threads, address, gpus)
     if dry_run:
-        for group, sweep in job.sweeps.items():
-            show_plan(sweep, choice, may_measure=group != SIZE or not job.lacks_models())
+        _show_plans(job, choice)
         return
     job.require_inputs(choice)
     job.open()
@@ -55,6 +54,19 @@ def reproduce(
     if job.ladder is not None:
         train_and_show(job.recipe(), job.ladder)
     _do(job, choice, call)
+
+
+def _show_plans(job: ReproductionJob, choice: EngineChoice) -> None:
+    """Print what is to be done and how long it takes: models that come first, then the runs."""
+    lacks_models = job.lacks_models()
+    if lacks_models and job.ladder is not None:
+        from collapse_lm.pretraining.estimate import sizes_to_make, training_time
+
+        sizes = sizes_to_make(job.recipe(), job.ladder)
+        names = ", ".join(map(str, sizes))
+        show_estimate(f"{len(sizes)} models first ({names}):", training_time(job.recipe(), sizes))
+    for group, sweep in job.sweeps.items():
+        show_plan(sweep, choice, may_measure=group != SIZE or not lacks_models)
 
 
 def _do(job: ReproductionJob, choice: EngineChoice, call: Call) -> None:

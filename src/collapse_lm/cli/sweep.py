@@ -25,6 +25,7 @@ from collapse_lm.sweeps.plan import MANY
 from collapse_lm.sweeps.watch import Watch
 
 if TYPE_CHECKING:
+    from collapse_lm.machine.processor import Estimate
     from collapse_lm.sweeps.engines import Ended
 
 _ROWS = 20  # runs that the live table shows
@@ -125,14 +126,27 @@ def board(watch: Watch) -> Table:
 
 
 def show_plan(job: SweepJob, engine: EngineChoice, *, may_measure: bool = True) -> None:
-    """Print every run with its state, and how long what is missing takes here at most."""
+    """Print every run with its state, and how long what is missing takes here at most.
+
+    Args:
+        job: the sweep.
+        engine: that would do the runs.
+        may_measure: false where their models are yet to be made.
+    """
     for run, found in job.progress():
         print(f"{printable(run.name)}  {found.state}  {found.update} updates")
     count = len(job.plan.runs)
     if not may_measure:
-        print(f"{count} runs; their models are made first (`collapse-lm pretrain`)")
+        print(f"{count} runs, measured once their models are made")
         return
-    left, seconds = job.longest_seconds(engine)
-    hours, rest = divmod(round(seconds / 60), 60)
-    print(f"{count} runs, {left} to do: at most about {hours} h {rest:02} min")
-    print("(measured here now, for one run alone; one that collapses ends before run.max_updates)")
+    left, estimate = job.longest(engine)
+    show_estimate(f"{count} runs, {left} to do: at most", estimate)
+    print("(measured for one run alone; one that collapses ends before run.max_updates)")
+
+
+def show_estimate(what: str, found: "Estimate") -> None:
+    """Print how long something takes, on which processor, and what the number suffers from."""
+    hours, rest = divmod(round(found.seconds / 60), 60)
+    print(f"{what} about {hours} h {rest:02} min, measured now on {printable(found.processor)}")
+    if found.warning:
+        print(f"warning: {found.warning}")

@@ -5,8 +5,7 @@ the configured model on this machine.
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -22,10 +21,11 @@ from collapse_lm.experiment.learner import train_step
 from collapse_lm.experiment.segments import Segment
 from collapse_lm.machine.compute import choose_compute
 from collapse_lm.machine.doctor_lines import DoctorLine
+from collapse_lm.machine.processor import OtherWork, processor, seconds_of, told_if_busy
 from collapse_lm.measures.validation import evaluate
 from collapse_lm.models import packaged
 from collapse_lm.rundir.manifest import device_name
-from collapse_lm.sampling import Filters, sample
+from collapse_lm.sampling import sample
 
 _PROBE_TOKENS = 24
 
@@ -40,13 +40,17 @@ def examine(config: Config) -> Iterator[DoctorLine]:
         for problem in error.problems:
             yield DoctorLine(problem.where, f"got {problem.got}", problem.fix or problem.expected)
         return
+    work = OtherWork()
     yield DoctorLine("update", str(measure_update(config, parts)))
+    if told := told_if_busy(work.cores()):
+        yield DoctorLine("quiet", told, "measure again once the other work has ended")
 
 
 def _hardware(config: Config) -> Iterator[DoctorLine]:
     compute = choose_compute(config.precision)
     memory = psutil.virtual_memory()
     yield DoctorLine("device", f"{device_name(compute.device)}, {torch.get_num_threads()} threads")
+    yield DoctorLine("processor", processor())
     yield DoctorLine("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")
     yield DoctorLine("precision", f"{compute.precision} (precision: {config.precision})")
 
@@ -97,30 +101,22 @@ def measure_update(config: Config, parts: Parts) -> UpdateCost:
     is_sliding = sampling.context == "sliding"
     block_size = sampling.block_size if is_sliding else None
     prompt = [parts.model.start_token] * (block_size or 1)
-    filters = Filters(sampling.temperature, sampling.top_k, sampling.top_p)
-    sample_s = _seconds(lambda: sample(network, prompt, numbers, filters, block_size=block_size))
+    filters = parts.context.sampling().filters
+    sample_s = seconds_of(lambda: sample(network, prompt, numbers, filters, block_size=block_size))
     sample_s *= sampling.max_new_tokens / _PROBE_TOKENS
     length = config.training.window or sampling.max_new_tokens
     segments = [Segment((prompt[0],), (prompt[0],) * length)] * sampling.batch_size
     optimizer = torch.optim.AdamW(parts.state.models.trained.parameters(), lr=0.0, fused=True)
-    train_s = _seconds(
+    train_s = seconds_of(
         lambda: train_step(parts.state.models.trained, optimizer, segments, parts.compute, None)
     )
     evaluate_s = 0.0
     for data in parts.evaluation:
         small = replace(data, windows=data.windows[:4])
         share = sum(w.inputs for w in data.windows) / sum(w.inputs for w in small.windows)
-        evaluate_s += share * _seconds(lambda small=small: evaluate(network, small))  # type: ignore[misc]
+        evaluate_s += share * seconds_of(lambda small=small: evaluate(network, small))  # type: ignore[misc]
     steps = config.training.steps_per_update
     return UpdateCost(sample_s, steps * train_s, evaluate_s, config.evaluation.every)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    """Time of a second call; the first warms up."""
-    work()
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def _rounded(value: float) -> str:

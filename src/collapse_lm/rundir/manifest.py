@@ -19,6 +19,7 @@ from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.experiment.build import Parts
 from collapse_lm.machine.compute import Compute
+from collapse_lm.machine.processor import processor
 from collapse_lm.rundir.layout import MANIFEST
 from collapse_lm.rundir.resume import Resumable, damage
 from collapse_lm.rundir.rows import FORMAT_VERSION
@@ -44,6 +45,8 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
         "prompts_sha256": parts.context.prompts.sha256,
         "corpora": [describe_corpus(data) for data in parts.evaluation],
         "precision": parts.compute.precision,
+        "inference": dict(parts.state.models.sampler.describe()),
+        "step_precision": parts.experiment.learner.compute.precision,
         **environment(parts.compute.device),
         "git_commit": git_commit(),
         "process": os.getpid(),
@@ -55,6 +58,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "device": device_name(device),
         "device_type": device.type,
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -15,6 +15,7 @@ from collapse_lm.sweeps.progress import RunProgress
 from collapse_lm.sweeps.spec import SweepSpec, name_of, read_sweep, with_overrides
 
 if TYPE_CHECKING:
+    from collapse_lm.machine.processor import Estimate
     from collapse_lm.report.sweep import SweepReport
 
 
@@ -143,16 +144,16 @@ class SweepJob:
         group = group_of(varied) if varied else None
         return write_sweep(plan.keys, group, runs, self.folder.path, len(plan.runs))
 
-    def longest_seconds(self, engine: EngineChoice) -> tuple[int, float]:
+    def longest(self, engine: EngineChoice) -> tuple[int, "Estimate"]:
         """Runs left to do, and how long they take here at most, from a measurement now."""
         from collapse_lm.sweeps.engines.base import use_threads
-        from collapse_lm.sweeps.engines.estimate import longest_seconds
+        from collapse_lm.sweeps.engines.estimate import longest
         from collapse_lm.sweeps.engines.share import share_machine
 
         left = [(r.config, found.update) for r, found in self.progress() if found.state != "done"]
         share = share_machine(engine.jobs)
         use_threads(engine.threads or share.threads)
-        return len(left), longest_seconds(left) / min(share.jobs, len(left) or 1)
+        return len(left), longest(left, min(share.jobs, len(left) or 1))
 
 
 def plan_job(
