@@ -18,6 +18,7 @@ from collapse_lm.experiment.optimizer import OptimizerMemory, make_optimizer
 from collapse_lm.experiment.probe import Probe
 from collapse_lm.experiment.prompts import Prompts, make_prompts
 from collapse_lm.experiment.sources.own import OwnSamples, Sampling
+from collapse_lm.experiment.trial import compute_of_steps
 from collapse_lm.inference import Network, inference_network
 from collapse_lm.loop import Experiment, RunState
 from collapse_lm.machine.allocator import keep_freed_memory
@@ -225,7 +226,7 @@ def _learner(context: Context) -> Learner:
         objective=context.config.objective.build(context),
         tokenizer=context.model.tokenizer,
         max_positions=context.model.max_positions,
-        compute=context.compute,
+        compute=compute_of_steps(context.model, context.compute),
         seed=context.seed,
     )
 
