@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from collapse_lm.models.own_code import is_out_of_memory
+
 
 class Forward:
     """Token ids in, last hidden states out; or logits, where these are more than a head of them.
@@ -73,8 +75,13 @@ def _try_head(network: Any) -> bool:
     if not isinstance(head, torch.nn.Linear):
         return False
     ids = torch.arange(4, device=network.device)[None]
-    output = network.base_model(input_ids=ids, use_cache=False)
     wanted = network(input_ids=ids, use_cache=False).logits
+    try:
+        output = network.base_model(input_ids=ids, use_cache=False)
+    except Exception as error:  # of some, the body alone is not meant to be called
+        if is_out_of_memory(error):
+            raise
+        return False
     state: Tensor | None = getattr(output, "last_hidden_state", None)
     if state is None or state.shape[-1] != head.in_features:
         return False

@@ -16,16 +16,18 @@ import torch
 from torch import Tensor
 
 from collapse_lm.inference.forward import Forward
-from collapse_lm.inference.reading import Paths, Reader, dynamic_cache
+from collapse_lm.inference.reading import GenericCache, Paths, Reader
 from collapse_lm.models.own_code import is_out_of_memory, told
 from collapse_lm.models.trial import probe_ids
 
-# Largest distance of a position's state from that of a plain pass, as a share of its norm.
-# Over the families of transformers float32 rounds by at most 2e-6; positions or masks that
-# are wrong differ by 1e-2 and more.
-_SLACK = 1e-4
-_TOKENS, _ROWS = 16, 2
-_PAST = 6  # tokens past the edge of a window
+# What passes for rounding: so many times what the length of a plain pass changes by itself,
+# within bounds, as a share of the norm of a position's state. Over the families of
+# transformers float32 rounds by 6e-6 at most; positions, masks or states that are wrong
+# differ by 1e-4 and more.
+_TIMES, _LEAST, _MOST = 30, 3e-5, 1e-3
+_TOKENS, _ROWS = 12, 2
+_ALONE = 5  # tokens that are fed one by one
+_PAST = 3  # tokens past the edge of a window
 _NEAR = 256  # a longer window is not gone past: that would take as long as a run
 _WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size")
 
@@ -40,15 +42,18 @@ def find_paths(forward: Forward) -> Paths:
         return Paths()
     ids_BS = _probe(forward)
     plain_BSD = forward(ids_BS)
-    told_so = [True, False] if _takes_positions(forward, ids_BS, plain_BSD) else [False]
-    for positions in told_so:
-        reader = Reader(forward, Paths(cache=True, positions=positions))
-        is_right = [
-            float(_deviations(way, reader, ids_BS, plain_BSD).max()) < _SLACK
-            for way in (_by_one, _after_many, _after_a_drop)[: 3 if _drops_tokens(forward) else 2]
-        ]
+    slack = _rounding(forward, ids_BS, plain_BSD)
+
+    def is_near(way: Way, paths: Paths) -> bool:
+        found = _deviations(way, Reader(forward, paths), ids_BS, plain_BSD)
+        return float(found.max()) < slack
+
+    can_be_told = forward.takes_positions and is_near(_told_positions, Paths())
+    for positions in (True, False) if can_be_told else (False,):
+        tried = Paths(cache=True, positions=positions)
+        is_right = [is_near(way, tried) for way in (_by_one, _after_many, _after_a_drop)]
         if all(is_right[:2]):
-            return Paths(cache=True, positions=positions, rewind=all(is_right[2:] or [False]))
+            return Paths(cache=True, positions=positions, rewind=is_right[2])
     return Paths()
 
 
@@ -82,7 +87,8 @@ def _deviations(way: Way, reader: Reader, ids_BS: Tensor, plain_BSD: Tensor) -> 
         _LOG.debug("%s: %s", reader.forward.network.config.model_type, told(error))
         return torch.tensor([math.inf])
     count = found_BTD.shape[1]
-    wanted_BTD = (plain_BSD[:, :count] if way is _by_one else plain_BSD[:, -count:]).double()
+    is_end = way in (_after_many, _after_a_drop)
+    wanted_BTD = (plain_BSD[:, -count:] if is_end else plain_BSD[:, :count]).double()
     if found_BTD.shape != wanted_BTD.shape:
         return torch.tensor([math.inf])
     shares_BT = (found_BTD - wanted_BTD).norm(dim=-1) / wanted_BTD.norm(dim=-1)
@@ -90,23 +96,32 @@ def _deviations(way: Way, reader: Reader, ids_BS: Tensor, plain_BSD: Tensor) -> 
 
 
 def _by_one(reader: Reader, ids_BS: Tensor) -> Tensor:
-    """From the first token on, each alone."""
-    cache = reader.new_cache(ids_BS.shape[1])
-    alone = torch.split(ids_BS[:, :_PAST], 1, dim=1)
-    return torch.cat([reader.read(ids_B1, cache) for ids_B1 in alone], 1)
+    """From the first token on, each alone; others are read meanwhile, with a cache and without.
+
+    Some models keep part of their state in their modules, where it would be disturbed.
+    """
+    cache, other = (reader.new_cache(ids_BS.shape[1]) for _ in range(2))
+    states = []
+    for ids_B1 in torch.split(ids_BS[:, :_ALONE], 1, dim=1):
+        states.append(reader.read(ids_B1, cache))
+        reader.read(ids_B1.flip(0), other)
+    reader.read(ids_BS.flip(1), None)
+    return torch.cat([*states, reader.read(ids_BS[:, _ALONE : _ALONE + 1], cache)], dim=1)
 
 
 def _after_many(reader: Reader, ids_BS: Tensor) -> Tensor:
     """Many tokens at once, then each alone."""
-    cache, many = reader.new_cache(ids_BS.shape[1]), max(1, ids_BS.shape[1] - 2 * _PAST)
+    cache, many = reader.new_cache(ids_BS.shape[1]), max(1, ids_BS.shape[1] - _ALONE)
     parts = [ids_BS[:, :many], *torch.split(ids_BS[:, many:], 1, dim=1)]
     return torch.cat([reader.read(part, cache) for part in parts if part.numel()], 1)
 
 
 def _after_a_drop(reader: Reader, ids_BS: Tensor) -> Tensor:
     """Several tokens after many, some of them dropped, and again."""
-    (batch, length), many = ids_BS.shape, max(1, ids_BS.shape[1] - _PAST)
-    cache = reader.new_cache(length + _PAST)
+    (batch, length), many = ids_BS.shape, max(1, ids_BS.shape[1] - _ALONE)
+    cache = reader.new_cache(length + _ALONE)
+    if not _holds_tokens(cache):
+        raise NotImplementedError("layers whose cache is more than keys and values")
     first = reader.read(ids_BS[:, :many], cache)
     reader.read(ids_BS[:, : length - many].flip(1), cache)  # other tokens
     cache.rewind([many] * batch)
@@ -117,22 +132,26 @@ def _after_a_drop(reader: Reader, ids_BS: Tensor) -> Tensor:
     return again if kept < length else first
 
 
-def _takes_positions(forward: Forward, ids_BS: Tensor, plain_BSD: Tensor) -> bool:
-    """True where the model can be told positions, and counts them from 0 as we do."""
-
-    def told_all(reader: Reader, ids_BS: Tensor) -> Tensor:
-        return reader.forward(ids_BS, start=0)
-
-    reader = Reader(forward, Paths())
-    found = _deviations(told_all, reader, ids_BS, plain_BSD) if forward.takes_positions else None
-    return found is not None and float(found.max()) < _SLACK
+def _told_positions(reader: Reader, ids_BS: Tensor) -> Tensor:
+    """All tokens at once, counted from 0."""
+    return reader.forward(ids_BS, start=0)
 
 
-def _drops_tokens(forward: Forward) -> bool:
+def _rounding(forward: Forward, ids_BS: Tensor, plain_BSD: Tensor) -> float:
+    """Distance up to which two passes over the same tokens count as equal."""
+
+    def shorter(reader: Reader, ids_BS: Tensor) -> Tensor:
+        return reader.forward(ids_BS[:, : max(1, ids_BS.shape[1] - 1)])
+
+    found = float(_deviations(shorter, Reader(forward, Paths()), ids_BS, plain_BSD).max())
+    return min(max(_LEAST, _TIMES * found), _MOST)
+
+
+def _holds_tokens(cache: GenericCache) -> bool:
     """True where every layer's cache simply holds all tokens."""
     from transformers.cache_utils import DynamicLayer
 
-    layers = dynamic_cache(forward.network.config).layers
+    layers = cache.cache.layers if cache.cache is not None else ()
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 

@@ -43,17 +43,19 @@ def probe_ids(network: Any, batch: int, tokens: int = _TOKENS) -> Tensor:
 
 
 def try_once(reference: str, network: Any) -> None:
-    """Feed two texts that differ in their last token.
+    """Feed two texts that differ in their last token, and the beginning of one of them.
 
     Raises:
-        UserError: for a model whose code fails, whose weights the pass changes, or that
-            lets a later token change what it predicted before.
+        UserError: for a model whose code fails, whose weights the pass changes, or where
+            what follows changes what it predicted before.
     """
     ids_2S = probe_ids(network, 1).repeat(2, 1)
     ids_2S[1, -1] = ids_2S[1, 0]
+    shorter = max(1, ids_2S.shape[1] - 3)
     before = _sums(network)
     with own_code(reference, "reading tokens"), torch.inference_mode():
-        logits_2SV = network(input_ids=ids_2S, use_cache=False).logits[:, :-1].double()
+        whole, other = network(input_ids=ids_2S, use_cache=False).logits[:, :-1].double()
+        (alone,) = network(input_ids=ids_2S[:1, :shorter], use_cache=False).logits.double()
     changed = [name for name, value in _sums(network).items() if value != before[name]]
     if changed:
         raise UserError.single(
@@ -61,13 +63,19 @@ def try_once(reference: str, network: Any) -> None:
             f"evaluation changes {len(changed)} of its weights ({', '.join(changed[:3])})",
             "weights that only training changes",
         )
-    seen, other = logits_2SV
-    if not bool((seen - other).norm() <= _SLACK * seen.norm()) and bool(seen.isfinite().all()):
+    _require_causal(reference, whole, other)
+    _require_causal(reference, whole[:shorter], alone[: len(whole)])
+
+
+def _require_causal(reference: str, one_SV: Tensor, other_SV: Tensor) -> None:
+    """Refuse a model that predicts otherwise where only what comes later is another."""
+    is_near = bool((one_SV - other_SV).norm() <= _SLACK * one_SV.norm())
+    if not is_near and bool(one_SV.isfinite().all()):
         raise UserError.single(
             f"model {reference}",
-            "no causal language model: a later token changes what it predicts before",
+            "no causal language model: what follows a token changes what it predicted before",
             "a model in which a token sees only those before it",
-            "where it has such a mode, set is_decoder to true in its config.json",
+            'for a BERT that was trained so: "is_decoder": true in its config.json',
         )
 
 
