@@ -97,18 +97,20 @@ class UpdateCost:
 def measure_update(config: Config, parts: Parts) -> UpdateCost:
     """Measure the three phases of an update on a small piece of each."""
     network, sampling = parts.state.models.sampler, config.sampling
-    numbers = rng.uniforms(rng.stream(0, "sample"), sampling.batch_size, _PROBE_TOKENS)
+    tokens = min(_PROBE_TOKENS, sampling.max_new_tokens)  # the model may have positions for these
+    numbers = rng.uniforms(rng.stream(0, "sample"), sampling.batch_size, tokens)
     is_sliding = sampling.context == "sliding"
     block_size = sampling.block_size if is_sliding else None
     prompt = [parts.model.start_token] * (block_size or 1)
     filters = parts.context.sampling().filters
     sample_s = seconds_of(lambda: sample(network, prompt, numbers, filters, block_size=block_size))
-    sample_s *= sampling.max_new_tokens / _PROBE_TOKENS
+    sample_s *= sampling.max_new_tokens / tokens
     length = config.training.window or sampling.max_new_tokens
     segments = [Segment((prompt[0],), (prompt[0],) * length)] * sampling.batch_size
     optimizer = torch.optim.AdamW(parts.state.models.trained.parameters(), lr=0.0, fused=True)
+    compute = parts.experiment.learner.compute
     train_s = seconds_of(
-        lambda: train_step(parts.state.models.trained, optimizer, segments, parts.compute, None)
+        lambda: train_step(parts.state.models.trained, optimizer, segments, compute, None)
     )
     evaluate_s = 0.0
     for data in parts.evaluation:

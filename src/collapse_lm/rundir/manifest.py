@@ -109,7 +109,8 @@ def check_same_inputs(run: Resumable, parts: Parts) -> None:
     problems += other_prompts(run, parts)
     if problems:
         raise UserError(problems)
-    for name, value in environment(parts.compute.device).items():
+    told = {"inference": now["inference"], **environment(parts.compute.device)}
+    for name, value in told.items():
         if name in then and then[name] != value:
             message = "%s was %s and is %s: what follows may differ in the last digits"
             _LOG.warning(message, name, then[name], value)
