@@ -32,6 +32,15 @@ def require_hub(
         UserError: when the hub cannot be reached or holds no such repository.
     """
     from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_TIMEOUT_S)
+    except Exception as error:  # every transport library has its own tree of network errors
+        raise _refused(where, repository, kind, fix, error) from None
+    return str(info.sha)
+
+
+def _refused(where: str, repository: str, kind: str, fix: str, error: Exception) -> UserError:
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -39,31 +48,25 @@ def require_hub(
         RepositoryNotFoundError,
     )
 
-    try:
-        info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_TIMEOUT_S)
-    except HFValidationError:
-        raise UserError.single(where, repository, f"the name of a {kind} on the hub", fix) from None
-    except GatedRepoError:
-        raise UserError.single(
-            where, f"{repository} is gated", "access to it", "ask for access, then hf auth login"
-        ) from None
-    except RepositoryNotFoundError:
-        raise UserError.single(
-            where, f"{repository}, which the hub does not have", f"an existing {kind}", fix
-        ) from None
-    except OfflineModeIsEnabled:
-        raise UserError.single(
-            where, f"{repository} is not on this machine, and HF_HUB_OFFLINE is set", "a hub", fix
-        ) from None
-    except PermissionError as error:
-        raise UserError.single(
-            where,
-            f"{error.filename}: {error.strerror}",
-            "a folder of the hub's library that can be read",
-            "name another in HF_HOME",
-        ) from None
-    except Exception as error:  # every transport library has its own tree of network errors
-        got = f"is not on this machine, and the hub does not answer ({type(error).__name__})"
-        expected = f"a local {kind}, or a network"
-        raise UserError.single(where, f"{repository} {got}", expected, fix) from None
-    return str(info.sha)
+    expected = f"a local {kind}, or a network"
+    match error:
+        case HFValidationError():
+            got, expected = repository, f"the name of a {kind} on the hub"
+        case GatedRepoError():
+            got, expected = f"{repository} is gated", "access to it"
+            fix = "ask for access, then hf auth login"
+        case RepositoryNotFoundError():
+            got, expected = f"{repository}, which the hub does not have", f"an existing {kind}"
+        case OfflineModeIsEnabled():
+            got = f"{repository} is not on this machine, and HF_HUB_OFFLINE is set"
+            expected = "a hub"
+        case PermissionError():
+            got = f"{error.filename}: {error.strerror}"
+            expected = "a folder of the hub's library that can be read"
+            fix = "name another in HF_HOME"
+        case _:
+            got = (
+                f"{repository} is not on this machine, and the hub does not answer "
+                f"({type(error).__name__})"
+            )
+    return UserError.single(where, got, expected, fix)
