@@ -378,6 +378,8 @@ def test_the_numbers_behind_a_separated_rate(tmp_path):
         "median_lower": 15,
         "median_upper": None,
     }
+    ratio = row["details"]["time_ratio_highest_to_lowest"]
+    assert 0 < ratio["lower"] < 11 / 26 < ratio["upper"] < 1
     # (3!)^3 assignments within seeds; the rates are a factor of 2 apart, so a reverse counts too.
     assert row["p_value"] == 2 / 216
     permutation = row["details"]["permutation"]
@@ -398,6 +400,7 @@ def test_the_numbers_behind_a_separated_rate(tmp_path):
     assert "the opposite was found: hazard ratio below 0.00427" in slower[RATE].finding.reason
     for claims, told in ((judged(tmp_path / "c", FASTER), "above 234"), (slower, "below 0.00427")):
         page = claims_markdown(claims)
+        assert "- Time to collapse at the highest, of that at the lowest: x " in page
         assert f"hazard ratio of collapse per tenfold learning rate: {told} (no estimate)" in page
         assert not {"∞", "infinite"} & {*page.split()}
 

@@ -122,6 +122,8 @@ def test_the_claims_are_written_as_they_are_returned(written, tmp_path):
     rows = json.loads((tmp_path / "out" / "claims.json").read_text())
     assert rows == [claim.row() for claim in claims]
     page = (tmp_path / "out" / "claims.md").read_text()
+    assert "Judged on smollm2-135m, " in page
+    assert "sotu (not the paper's models, not only its texts)." in page
     for claim in claims:
         assert f"## {claim.id}: {claim.verdict}" in page
     table = [line for line in page.splitlines() if line.startswith("| ")]

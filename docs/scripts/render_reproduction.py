@@ -16,6 +16,7 @@ import argparse
 import csv
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from typing import Any
 from collapse_lm.analysis.claims.verdicts import SEED, SURELY, fewest_above, share_of
 from collapse_lm.analysis.stats.ordered import trend_test
 from collapse_lm.analysis.stats.permutation import PermutationTest
+from collapse_lm.analysis.stats.time_ratio import time_ratio
 from collapse_lm.rundir import find_runs
 
 DOCS = Path(__file__).parents[1]
@@ -207,7 +209,7 @@ def onset(claims: Sequence[Row]) -> str:
             "{collapsed_and_repetitive_at_the_end} of {collapsed}".format(**claim["details"]),
         ]
         for claim in chosen
-        for absent in ["∞" if claim["details"]["separated"] else "undefined"]
+        for absent in ["none (separated)" if claim["details"]["separated"] else "undefined"]
     ]
     more = ("Cox, all runs", "value", "from", "to (95 %)", "Firth's estimate", "permutation p")
     last = ("concordance", "medians never rise", "collapses still repetitive at the end")
@@ -242,7 +244,11 @@ def restated(claims: Sequence[Row], runs: Sequence[Row]) -> list[str]:
         "without order that stood here fed no verdict and are gone. Intervals over the runs of "
         f"several sizes now take the model as their unit: {models} models are fewer than a "
         "verdict asks for, so `validation-loss-rises-every-update` stays undecided; its interval "
-        "over models cannot be had from runs.csv. `collapse-is-consistent` could not have been "
+        "over models cannot be had from runs.csv. As time ratios, which stay finite where the runs "
+        "are separated: at the highest learning rate a collapse takes "
+        f"{ratio(runs, 'learning rate', 'learning_rate')} as long as at the lowest, in the "
+        f"largest model {ratio(runs, 'size', 'parameters')} as long as in the smallest (Gehan's "
+        "estimate, jackknife over seeds). `collapse-is-consistent` could not have been "
         f"supported: the lower limit of {count} of {count} is {share_of(count, count).lower:.3f}, "
         f"and at least {fewest_above(SURELY)} runs are needed to lie above {SURELY}. No verdict "
         "changes."
@@ -263,6 +269,21 @@ def permuted(
         units=[tuple(run[name] for name in unit) for run in chosen],
         blocks=[run.get(block) for run in chosen],
     )
+
+
+def ratio(runs: Sequence[Row], group: str, amount: str) -> str:
+    """The time ratio from the lowest amount to the highest, from runs.csv."""
+    chosen = [run for run in runs if run["group"] == group]
+    decades = [math.log10(float(run[amount])) for run in chosen]
+    low, high = min(decades), max(decades)
+    found = time_ratio(
+        [float(run["time"]) for run in chosen],
+        [run["observed"] == "True" for run in chosen],
+        [(x - low) / (high - low) for x in decades],
+        [(run["temperature"], run["sample_length"]) for run in chosen],
+        [run["seed"] for run in chosen],
+    )
+    return f"{number(found.value)} times ({number(found.lower)} to {number(found.upper)})"
 
 
 def told(test: PermutationTest) -> str:
@@ -304,8 +325,11 @@ def phase(data: Path) -> list[str]:
 
 
 def claims_of(data: Path) -> str:
-    """The page of the claims, its headings one level lower."""
+    """The page of the claims, its headings one level lower, separated runs in today's words."""
     text = (data / "claims.md").read_text("utf-8").partition("\n")[2].strip()
+    text = re.sub(r"∞ \((\S+) to ∞\)", r"above \1 (no estimate)", text)
+    former = r"hazard ratio infinite per tenfold increase \((\S+) to infinite\)"
+    text = re.sub(former, r"hazard ratio above \1 (95 %; separated) per tenfold increase", text)
     return text.replace("\n## ", "\n### ")
 
 

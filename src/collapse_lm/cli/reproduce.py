@@ -89,7 +89,8 @@ def _do(job: ReproductionJob, choice: EngineChoice, call: Call) -> None:
 
 def _write(job: ReproductionJob) -> None:
     report, out = job.write_report(), job.out
-    for claim in report.claims:
+    print(report.judged_on or "no run has ended, so nothing is judged")
+    for claim in report.claims if report.judged_on else ():
         print(printable(f"{claim.verdict:>13}  {claim.statement.sentence}"))
     show_not_drawn(report.not_drawn)
     print(printable(f"figures {out / 'figures'}  tables {out / 'tables'}  {out / 'claims.md'}"))

@@ -9,12 +9,15 @@ from collapse_lm._util.files import write_atomically
 from collapse_lm._util.printable import printable
 from collapse_lm.analysis.claims.verdicts import Claim, Effect
 from collapse_lm.analysis.outcomes import LeftOut
+from collapse_lm.analysis.stats.time_ratio import TimeRatio
 from collapse_lm.report.samples import as_code
 
 _HEAD = "| claim | verdict | effect (95 % interval) | p | runs |\n| --- | --- | --- | --- | --- |"
 
 
-def write_claims(claims: Sequence[Claim], left_out: Sequence[LeftOut], out: Path) -> None:
+def write_claims(
+    claims: Sequence[Claim], left_out: Sequence[LeftOut], out: Path, judged_on: str = ""
+) -> None:
     """Write claims.json and claims.md.
 
     Raises:
@@ -22,15 +25,21 @@ def write_claims(claims: Sequence[Claim], left_out: Sequence[LeftOut], out: Path
     """
     rows = [claim.row() for claim in claims]
     write_atomically(out / "claims.json", json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
-    write_atomically(out / "claims.md", claims_markdown(claims, left_out))
+    write_atomically(out / "claims.md", claims_markdown(claims, left_out, judged_on))
 
 
-def claims_markdown(claims: Sequence[Claim], left_out: Sequence[LeftOut] = ()) -> str:
-    """Return claims.md; runs without an outcome are listed at its end."""
+def claims_markdown(
+    claims: Sequence[Claim], left_out: Sequence[LeftOut] = (), judged_on: str = ""
+) -> str:
+    """Return claims.md, with the models and texts that were judged on first.
+
+    Runs without an outcome are listed at its end.
+    """
     rows = [_row(claim) for claim in claims]
     sections = [_section(claim) for claim in claims]
     sections += left_out_section(left_out)
-    return "\n\n".join(["# Claims of the paper", "\n".join([_HEAD, *rows]), *sections]) + "\n"
+    head = ["# Claims of the paper", *([f"{cell(judged_on)}."] if judged_on else [])]
+    return "\n\n".join([*head, "\n".join([_HEAD, *rows]), *sections]) + "\n"
 
 
 def left_out_section(left_out: Sequence[LeftOut]) -> list[str]:
@@ -66,6 +75,9 @@ def _section(claim: Claim) -> str:
         f"- Rule: {stated.rule}",
         f"- Limits: {claim.limits}",
     ]
+    if "time_ratio_highest_to_lowest" in found.details:
+        ratio = ratio_words(TimeRatio(**found.details["time_ratio_highest_to_lowest"]))
+        lines.append(f"- Time to collapse at the highest, of that at the lowest: {ratio}")
     if "unit" in found.details:
         lines.append("- Unit: {unit} ({units} of them)".format(**found.details))
     if levels:
@@ -73,6 +85,18 @@ def _section(claim: Claim) -> str:
     if found.effect and found.effect.note:
         lines.append(f"- Note: {found.effect.note}")
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def ratio_words(found: TimeRatio) -> str:
+    """A time ratio with its interval, or the bound that there is, or why there is none."""
+    if math.isnan(found.value):
+        return f"not compared ({found.note})"
+    value = f"{found.bound} {found.value:.3g}".strip()
+    if found.bound:
+        return f"x {value}"
+    if math.isnan(found.lower):
+        return f"x {value} ({found.note})"
+    return f"x {value} ({found.lower:.3g} to {found.upper:.3g})"
 
 
 def _effect(effect: Effect | None) -> str:

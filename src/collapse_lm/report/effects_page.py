@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from collapse_lm.analysis.effects import Effect, LevelEffect
 from collapse_lm.analysis.outcomes import LeftOut
-from collapse_lm.analysis.stats.time_ratio import TimeRatio
-from collapse_lm.report.claims_page import cell, left_out_section
+from collapse_lm.report.claims_page import cell, left_out_section, ratio_words
 
 _ABOUT = """\
 A time ratio is how many times as long runs take to collapse, other settings equal: .5 is half \
@@ -67,27 +66,16 @@ def _told(effect: Effect) -> str:
     first, last = effect.levels[0].name, effect.levels[-1].name
     if effect.scale == "words" and len(effect.levels) > 2:
         return f"{len(effect.levels)} values without an order, each against {first}"
-    said = f"{first} to {last}: time to collapse {_ratio(effect.ratio)}"
+    said = f"{first} to {last}: time to collapse {ratio_words(effect.ratio)}"
     p = effect.test.p_value
     return said if math.isnan(p) else f"{said}, p = {p:.3g}"
-
-
-def _ratio(found: TimeRatio) -> str:
-    if math.isnan(found.value):
-        return f"not compared ({found.note})"
-    value = f"{found.bound} {found.value:.3g}".strip()
-    if found.bound:
-        return f"x {value}"
-    if math.isnan(found.lower):
-        return f"x {value} ({found.note})"
-    return f"x {value} ({found.lower:.3g} to {found.upper:.3g})"
 
 
 def _row(level: LevelEffect, *, is_first: bool) -> str:
     cells = (
         *(cell(level.name), str(level.runs), str(level.seeds), str(level.collapses)),
         _median(level),
-        "1 (compared with)" if is_first else _ratio(level.ratio),
+        "1 (compared with)" if is_first else ratio_words(level.ratio),
     )
     return f"| {' | '.join(cells)} |"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from collapse_lm._util.files import write_atomically, writing
 from collapse_lm.analysis.claims.judge import judge_claims, main_runs
+from collapse_lm.analysis.claims.scope import judged_on
 from collapse_lm.analysis.claims.verdicts import Claim
 from collapse_lm.analysis.levels import LEARNING_RATE, PHASE, SIZE, Groups
 from collapse_lm.analysis.outcomes import LeftOut, Measured, common_folder, measure_runs
@@ -36,9 +37,10 @@ _KEYS = {LEARNING_RATE: "training.learning_rate", SIZE: "model"}
 
 @dataclass(frozen=True)
 class ReproductionReport:
-    """What was written: the claims, and by figure why it is not there."""
+    """What was written: the claims, what they were judged on, and why a figure is not there."""
 
     claims: tuple[Claim, ...]
+    judged_on: str
     not_drawn: Mapping[str, str]
 
 
@@ -75,8 +77,9 @@ def write_reproduction(
     wanted = {group: len(readers) for group, readers in groups.items()} | dict(planned or {})
     claims = judge_claims(found, {g: n - len(found.get(g, ())) for g, n in wanted.items()})
     without = [run for runs in left_out.values() for run in runs]
-    write_claims(claims, list(dict.fromkeys(without)), out)
-    return ReproductionReport(tuple(claims), not_drawn)
+    words = judged_on([run for runs in found.values() for run in runs])
+    write_claims(claims, list(dict.fromkeys(without)), out, words)
+    return ReproductionReport(tuple(claims), words, not_drawn)
 
 
 def _measure(

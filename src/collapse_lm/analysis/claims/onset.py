@@ -24,6 +24,7 @@ from collapse_lm.analysis.outcomes import Measured, Outcome
 from collapse_lm.analysis.stats.cox import Covariate, cox
 from collapse_lm.analysis.stats.ordered import concordance, trend_test
 from collapse_lm.analysis.stats.permutation import PermutationTest
+from collapse_lm.analysis.stats.time_ratio import TimeRatio, time_ratio
 
 _AMOUNT = {LEARNING_RATE: "learning rate", SIZE: "number of parameters"}
 _RULE = (
@@ -142,6 +143,7 @@ def _onset(design: _Design, runs: Sequence[Measured]) -> Finding:
     test = _permute(design, outcomes, decades, strata)
     units, levels = units_of(group, runs), describe_levels(group, runs)
     verdict, reason = _judge(found, test.p_value, units.seeds)
+    ratio = _time_ratio(outcomes, decades, strata)
     return Finding(
         verdict,
         reason,
@@ -156,6 +158,7 @@ def _onset(design: _Design, runs: Sequence[Measured]) -> Finding:
             "likelihood_ratio_p": found.p_value,
             "firth_hazard_ratio": _exp(found.firth),
             "separated": found.separated,
+            "time_ratio_highest_to_lowest": vars(ratio),
             "concordance": concordance(times, observed, decades, strata),
             "medians_never_rise": _never_rise(levels),
             "strata": len(set(strata)),
@@ -183,6 +186,21 @@ def _permute(
         seed=SEED,
         units=[design.dealt(o) for o in outcomes],
         blocks=[design.block(o) for o in outcomes],
+    )
+
+
+def _time_ratio(
+    outcomes: Sequence[Outcome], decades: Sequence[float], strata: Sequence[Hashable]
+) -> TimeRatio:
+    """Times at the largest amount over those at the smallest; finite for separated runs too."""
+    low, high = min(decades), max(decades)
+    return time_ratio(
+        [o.time for o in outcomes],
+        [o.observed for o in outcomes],
+        [(x - low) / (high - low) for x in decades],
+        strata,
+        [o.seed for o in outcomes],
+        CONFIDENCE,
     )
 
 

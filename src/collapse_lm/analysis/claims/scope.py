@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from collapse_lm._util.printable import printable
 from collapse_lm.analysis.levels import LEARNING_RATE, SIZE
 from collapse_lm.analysis.outcomes import Measured
 
@@ -9,6 +10,20 @@ CORPORA = ("wikitext2", "ptb")  # of the paper
 PENN_TREEBANK = "ptb"
 # Parameters of GPT-2, small to XL, tied ones counted once.
 SIZES = (124_439_808, 354_823_168, 774_030_080, 1_557_611_200)
+
+
+def judged_on(runs: Sequence[Measured]) -> str:
+    """Say on which models and texts, and whether these are the paper's; empty without runs."""
+    if not runs:
+        return ""
+    outcomes = [run.outcome for run in runs]
+    models = ", ".join(printable(name) for name in dict.fromkeys(o.label for o in outcomes))
+    texts = ", ".join(printable(c) for c in dict.fromkeys(c for o in outcomes for c in o.corpora))
+    others = [
+        *(["not the paper's models"] if any(o.parameters not in SIZES for o in outcomes) else []),
+        *(["not only its texts"] if any(set(o.corpora) - set(CORPORA) for o in outcomes) else []),
+    ]
+    return f"Judged on {models}; {texts}" + (f" ({', '.join(others)})" if others else "")
 
 
 def why_not_judged(group: str | None, runs: Sequence[Measured]) -> str:
