@@ -13,7 +13,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from collapse_lm import rng
 from collapse_lm.inference import inference_network
-from collapse_lm.inference.cpu import openmp, passes, requirements
+from collapse_lm.inference.cpu import openmp, passes, requirements, tile
+from collapse_lm.inference.cpu.layout import AVX2, AVX512, layout_for
 from collapse_lm.inference.cpu.network import CompiledNetwork
 from collapse_lm.inference.cpu.rows import exponential, gelu_of, silu_of
 from collapse_lm.inference.written_out import FastNetwork
@@ -60,6 +61,38 @@ def test_a_product_is_that_of_float64_and_each_row_stands_alone(outputs, inputs,
     torch.testing.assert_close(found.double(), x.double() @ weight.double().T, rtol=0, atol=1e-5)
     for rows in (1, 2, 3, 4, 5, 9):
         assert torch.equal(passes.matrix_product(x[-rows:], weight), found[-rows:])
+
+
+@pytest.mark.parametrize("layout", [AVX512, AVX2], ids=["16 lanes", "8 lanes"])
+@pytest.mark.parametrize(("outputs", "inputs"), [(1, 32), (7, 64), (9, 1536)])
+def test_each_layout_is_right_and_a_row_stands_alone_in_it(layout, outputs, inputs):
+    """Vectors wider than the processor's are several of its own: slower, and as right."""
+    multiply = tile.product_in(layout)
+    x, weight = normal(11, inputs), normal(outputs, inputs, seed=1).bfloat16()
+
+    def product(x):
+        rows = len(x)
+        split = x.view(rows, inputs // 2, 2).transpose(1, 2).contiguous()
+        out = torch.full((rows, outputs), torch.nan)
+        multiply(
+            *(weight.data_ptr(), split.data_ptr(), inputs, rows, 0, outputs),
+            *(out.data_ptr(), outputs),
+        )
+        return out
+
+    found, wanted = product(x), x.double() @ weight.double().T
+    # Each of the sums takes inputs / lanes steps, and each step rounds once, by 2^-24.
+    bound = (inputs / layout.lanes + 8) * 2**-24 * (x.double().abs() @ weight.double().abs().T)
+    assert bool(((found.double() - wanted).abs() <= bound).all())
+    for rows in range(1, 10):
+        assert torch.equal(product(x[-rows:]), found[-rows:])
+
+
+def test_the_layout_follows_from_the_processor():
+    assert layout_for(frozenset({"avx2", "fma", "avx512f"})) == AVX512
+    assert layout_for(frozenset({"avx2", "fma", "sse2"})) == AVX2
+    assert layout_for(frozenset({"sse2"})) is None
+    assert layout_for(frozenset({"neon"})) is None
 
 
 def test_exponential_is_within_two_units_in_the_last_place():

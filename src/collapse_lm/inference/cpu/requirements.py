@@ -13,8 +13,9 @@ from torch import Tensor
 
 from collapse_lm.inference.architectures import Architecture
 from collapse_lm.inference.cpu import openmp
+from collapse_lm.inference.cpu.layout import AVX512, Layout, layout_for
 
-LANES = 16  # float32 numbers of one vector
+LANES = 16  # float32 numbers that rows and caches are padded to: a vector of the widest
 MULTIPLE = 2 * LANES  # what the number of inputs of a product must be a multiple of
 
 _LOG = logging.getLogger(__name__)
@@ -41,8 +42,26 @@ def can_multiply(weight_OK: Tensor) -> bool:
 
 
 def can_compile() -> bool:
-    """True where torch's threads can be asked for, and numba is installed."""
-    return openmp.functions() is not None and _has_numba()
+    """True with AVX2 or more, torch's threads, and numba."""
+    return openmp.functions() is not None and _has_numba() and bool(layout_for(_features()))
+
+
+def layout_here() -> Layout:
+    """The layout of the innermost product on this processor (any, where it would not run)."""
+    return layout_for(_features()) or AVX512
+
+
+@functools.cache
+def _features() -> frozenset[str]:
+    """The features that code is compiled for: this processor's, or those numba is told."""
+    import llvmlite.binding
+    from numba import config
+
+    if config.CPU_FEATURES is not None:
+        told = config.CPU_FEATURES.split(",")
+        return frozenset(name[1:] for name in told if name.startswith("+"))
+    found = llvmlite.binding.get_host_cpu_features()
+    return frozenset(name for name, is_there in found.items() if is_there)
 
 
 @functools.cache

@@ -16,14 +16,12 @@ from numba.extending import intrinsic
 
 from collapse_lm._util.paths import cache_folder
 from collapse_lm.errors import UserError
-from collapse_lm.inference.cpu.requirements import LANES
+from collapse_lm.inference.cpu.layout import PANEL, Layout
+from collapse_lm.inference.cpu.requirements import layout_here
 
-_PANEL = 4  # outputs of one tile
-_ROWS = 4  # rows of one tile
 _AHEAD = 512  # 32-bit words between the weights that are read and those that are asked for
 
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
-_INTS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
 
 
 def compiled(function: Any) -> Any:
@@ -52,8 +50,8 @@ def _code_folder() -> str:
     return str(cache_folder() / "kernels" / state[:16])
 
 
-def _tiles_of(outputs: int) -> Any:
-    """Build the innermost product: up to 4 split rows times `outputs` rows of weights."""
+def _tiles_of(layout: Layout, outputs: int) -> Any:
+    """Build the innermost product: a few split rows times `outputs` rows of weights."""
 
     @intrinsic
     def tiles(
@@ -67,14 +65,14 @@ def _tiles_of(outputs: int) -> Any:
             w = b.inttoptr(w, _I32.as_pointer())
             x = b.inttoptr(x, _F32.as_pointer())
             out = b.inttoptr(out, _F32.as_pointer())
-            sizes = range(1, _ROWS + 1)
+            sizes = range(1, layout.rows + 1)
             blocks = [b.append_basic_block(f"rows{size}") for size in sizes]
             end = b.append_basic_block("end")
             switch = b.switch(rows, blocks[-1])
             for size, block in zip(sizes, blocks, strict=True):
                 switch.add_case(_I64(size), block)
                 b.position_at_end(block)
-                _emit_tile(b, size, outputs, w, gap, x, half, out, out_stride)
+                _Tile(b, layout, size, outputs).emit(w, gap, x, half, out, out_stride)
                 b.branch(end)
             b.position_at_end(end)
             return context.get_dummy_value()
@@ -84,64 +82,81 @@ def _tiles_of(outputs: int) -> Any:
     return tiles
 
 
-def _emit_tile(
-    b: ir.IRBuilder,
-    rows: int,
-    outputs: int,
-    w: Any,
-    gap: Any,
-    x: Any,
-    half: Any,
-    out: Any,
-    out_stride: Any,
-) -> None:
-    """Write the vector code of one tile."""
-    before = b.block
-    loop, after = b.append_basic_block("inputs"), b.append_basic_block("sums")
-    b.branch(loop)
+class _Tile:
+    """The vector code of one tile."""
 
-    b.position_at_end(loop)
-    k = b.phi(_I64)
-    k.add_incoming(_I64(0), before)
-    sums = [[b.phi(_FLOATS) for _ in range(outputs)] for _ in range(rows)]
-    pairs = []
-    for o in range(outputs):
-        here = b.gep(w, [b.add(b.mul(b.mul(half, gap), _I64(o)), k)])
-        _prefetch(b, b.gep(here, [_I64(_AHEAD)]))
-        word = _load(b, here, _INTS)
-        even = b.shl(word, _INTS([16] * LANES))
-        odd = b.and_(word, _INTS([0xFFFF0000] * LANES))
-        pairs.append((b.bitcast(even, _FLOATS), b.bitcast(odd, _FLOATS)))
-    for r in range(rows):
-        start = b.add(b.mul(half, _I64(2 * r)), k)
-        x_even = _load(b, b.gep(x, [start]), _FLOATS)
-        x_odd = _load(b, b.gep(x, [b.add(start, half)]), _FLOATS)
-        for o, (even, odd) in enumerate(pairs):
-            sums[r][o].add_incoming(_FLOATS([0.0] * LANES), before)
-            partial = _fma(b, even, x_even, sums[r][o])
-            sums[r][o].add_incoming(_fma(b, odd, x_odd, partial), loop)
-    following = b.add(k, _I64(LANES))
-    k.add_incoming(following, loop)
-    b.cbranch(b.icmp_signed("<", following, half), loop, after)
+    def __init__(self, b: ir.IRBuilder, layout: Layout, rows: int, outputs: int) -> None:
+        self._b, self._layout, self._rows, self._outputs = b, layout, rows, outputs
+        self._ints = ir.VectorType(_I32, layout.lanes)
+        self._floats = ir.VectorType(_F32, layout.lanes)
 
-    b.position_at_end(after)
-    for r in range(rows):
-        for o in range(outputs):
-            total = _sum_of_lanes(b, sums[r][o].incomings[1][0])
+    def emit(self, w: Any, gap: Any, x: Any, half: Any, out: Any, out_stride: Any) -> None:
+        """Write a loop over the inputs, and what stores its sums."""
+        b, before = self._b, self._b.block
+        loop, after = b.append_basic_block("inputs"), b.append_basic_block("sums")
+        b.branch(loop)
+
+        b.position_at_end(loop)
+        k = b.phi(_I64)
+        k.add_incoming(_I64(0), before)
+        places = [(r, o) for r in range(self._rows) for o in range(self._outputs)]
+        begun = {place: b.phi(self._floats) for place in places}
+        sums = dict(begun)
+        for step in range(self._layout.steps):
+            self._add(sums, b.add(k, _I64(step * self._layout.lanes)), step, w, gap, x, half)
+        for place in places:
+            begun[place].add_incoming(self._floats([0.0] * self._layout.lanes), before)
+            begun[place].add_incoming(sums[place], loop)
+        following = b.add(k, _I64(self._layout.steps * self._layout.lanes))
+        k.add_incoming(following, loop)
+        b.cbranch(b.icmp_signed("<", following, half), loop, after)
+
+        b.position_at_end(after)
+        for r, o in places:
             place = b.add(b.mul(out_stride, _I64(r)), b.mul(gap, _I64(o)))
-            b.store(total, b.gep(out, [place]))
+            b.store(self._sum_of_lanes(sums[r, o]), b.gep(out, [place]))
 
+    def _add(self, sums: Any, k: Any, step: int, w: Any, gap: Any, x: Any, half: Any) -> None:
+        """Add the products of one register of words per output to the sums."""
+        b, lanes = self._b, self._layout.lanes
+        pairs = []
+        for o in range(self._outputs):
+            here = b.gep(w, [b.add(b.mul(b.mul(half, gap), _I64(o)), k)])
+            if step == 0:
+                _prefetch(b, b.gep(here, [_I64(_AHEAD)]))
+            word = self._load(here, self._ints)
+            even = b.shl(word, self._ints([16] * lanes))
+            odd = b.and_(word, self._ints([0xFFFF0000] * lanes))
+            pairs.append((b.bitcast(even, self._floats), b.bitcast(odd, self._floats)))
+        for r in range(self._rows):
+            start = b.add(b.mul(half, _I64(2 * r)), k)
+            x_even = self._load(b.gep(x, [start]), self._floats)
+            x_odd = self._load(b.gep(x, [b.add(start, half)]), self._floats)
+            for o, (even, odd) in enumerate(pairs):
+                partial = self._fma(even, x_even, sums[r, o])
+                sums[r, o] = self._fma(odd, x_odd, partial)
 
-def _load(b: ir.IRBuilder, pointer: Any, kind: ir.VectorType) -> Any:
-    value = b.load(b.bitcast(pointer, kind.as_pointer()))
-    value.align = 4
-    return value
+    def _load(self, pointer: Any, kind: ir.VectorType) -> Any:
+        value = self._b.load(self._b.bitcast(pointer, kind.as_pointer()))
+        value.align = 4
+        return value
 
+    def _fma(self, x: Any, y: Any, z: Any) -> Any:
+        name = f"llvm.fma.v{self._layout.lanes}f32"
+        kind, module = ir.FunctionType(self._floats, [self._floats] * 3), self._b.module
+        return self._b.call(module.globals.get(name) or ir.Function(module, kind, name), [x, y, z])
 
-def _fma(b: ir.IRBuilder, x: Any, y: Any, z: Any) -> Any:
-    name = f"llvm.fma.v{LANES}f32"
-    kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
-    return b.call(b.module.globals.get(name) or ir.Function(b.module, kind, name), [x, y, z])
+    def _sum_of_lanes(self, vector: Any) -> Any:
+        """Add up the lanes, halves to halves."""
+        width = self._layout.lanes
+        while width > 1:
+            width //= 2
+            low, high = (
+                self._b.shuffle_vector(vector, vector, _indices(range(start, start + width)))
+                for start in (0, width)
+            )
+            vector = self._b.fadd(low, high)
+        return self._b.extract_element(vector, _I32(0))
 
 
 def _prefetch(b: ir.IRBuilder, pointer: Any) -> None:
@@ -153,43 +168,36 @@ def _prefetch(b: ir.IRBuilder, pointer: Any) -> None:
     b.call(function, [b.bitcast(pointer, byte), _I32(0), _I32(2), _I32(1)])
 
 
-def _sum_of_lanes(b: ir.IRBuilder, vector: Any) -> Any:
-    """Add up the lanes, halves to halves."""
-    width = LANES
-    while width > 1:
-        width //= 2
-        low, high = (
-            b.shuffle_vector(vector, vector, _indices(range(start, start + width)))
-            for start in (0, width)
-        )
-        vector = b.fadd(low, high)
-    return b.extract_element(vector, _I32(0))
-
-
 def _indices(values: range) -> Any:
     return ir.VectorType(_I32, len(values))([_I32(value) for value in values])
 
 
-_one_output, _panel = _tiles_of(1), _tiles_of(_PANEL)
+def product_in(layout: Layout) -> Any:
+    """The product in a layout, as a compiled function.
 
-
-@compiled
-def product(
-    w: Any, x: Any, inputs: Any, rows: Any, first: Any, last: Any, out: Any, stride: Any
-) -> None:
-    """Multiply split rows at address x by the outputs first..last of the weights at w.
-
-    The outputs of a tile lie far apart, so that each is a stream of its own that the
-    processor reads ahead of: one stream alone does not keep the memory busy.
+    It multiplies split rows at address x by the outputs first..last of the weights at w. The
+    outputs of a tile lie far apart, so that each is a stream of its own that the processor
+    reads ahead of: one stream alone does not keep the memory busy.
     """
-    half, gap = inputs // 2, (last - first) // _PANEL
-    for o in range(first, first + gap):
-        weights = w + o * inputs * 2
-        for r in range(0, rows, _ROWS):
-            source, target = x + r * inputs * 4, out + (r * stride + o) * 4
-            _panel(weights, gap, source, half, target, stride, min(rows - r, _ROWS))
-    for o in range(first + _PANEL * gap, last):
-        weights = w + o * inputs * 2
-        for r in range(0, rows, _ROWS):
-            source, target = x + r * inputs * 4, out + (r * stride + o) * 4
-            _one_output(weights, gap, source, half, target, stride, min(rows - r, _ROWS))
+    one_output, panel, rows_at_once = _tiles_of(layout, 1), _tiles_of(layout, PANEL), layout.rows
+
+    def multiply(
+        w: Any, x: Any, inputs: Any, rows: Any, first: Any, last: Any, out: Any, stride: Any
+    ) -> None:
+        half, gap = inputs // 2, (last - first) // PANEL
+        for o in range(first, first + gap):
+            weights = w + o * inputs * 2
+            for r in range(0, rows, rows_at_once):
+                source, target = x + r * inputs * 4, out + (r * stride + o) * 4
+                panel(weights, gap, source, half, target, stride, min(rows - r, rows_at_once))
+        for o in range(first + PANEL * gap, last):
+            weights = w + o * inputs * 2
+            for r in range(0, rows, rows_at_once):
+                source, target = x + r * inputs * 4, out + (r * stride + o) * 4
+                one_output(weights, gap, source, half, target, stride, min(rows - r, rows_at_once))
+
+    multiply.__qualname__ = f"multiply_{layout.lanes}"  # numba keeps machine code by this name
+    return compiled(multiply)
+
+
+product = product_in(layout_here())
