@@ -196,6 +196,14 @@ def test_few_combinations_share_a_figure_and_many_have_one_per_key(tmp_path):
     assert figures(out) == both | {"curves-weight_decay", "survival-weight_decay"}
 
 
+def test_a_sweep_over_seeds_alone_has_one_level(tmp_path):
+    runs = [write_run(tmp_path / str(seed), seed=seed, collapse=5 + seed) for seed in range(3)]
+    report = write_sweep([], None, runs, tmp_path / "out", 3)
+    assert report.effects == ()
+    assert figures(tmp_path / "out") == {"curves", "survival"}
+    assert "nothing is compared" in (tmp_path / "out" / "effects.md").read_text()
+
+
 def test_where_no_figure_is_drawn_the_reason_is_told(tmp_path):
     out = tmp_path / "out"
     failed = [write_run(tmp_path / "f", status="failed")]

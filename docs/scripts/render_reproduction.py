@@ -297,6 +297,8 @@ def figures(data: Path) -> list[str]:
     """Every figure with its caption."""
     found: list[str] = []
     for name, caption in captions(data / "captions.md").items():
+        if name not in TITLES:  # what is not drawn
+            continue
         found += [f"## {TITLES[name]}", f"![{TITLES[name]}](reproduction/{name}.svg)", caption]
     return found
 

@@ -143,7 +143,7 @@ def _some(found: Sequence[Measured]) -> Sequence[Measured]:
 
 
 def _title(keys: Sequence[str]) -> str:
-    return ", ".join(keys) if len(keys) < 2 else ", ".join(short_keys(keys))
+    return ", ".join(keys if len(keys) < 2 else short_keys(keys)) or "setting"
 
 
 def _remove_others(out: Path, claims: Sequence[Claim]) -> None:
