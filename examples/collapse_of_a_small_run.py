@@ -15,7 +15,7 @@ class Printing:
         print("watching", run.directory)
 
     def update(self, record):
-        row = record.row  # the entropy is that of what was drawn from, so that the two compare
+        row = record.row  # the loss is, in expectation, this entropy and more (docs/run-format.md)
         print(record.update, row.get("train.loss"), row.get("probe.sampling_entropy"))
 
     def end(self, summary):
