@@ -92,6 +92,19 @@ def test_what_is_read_bit_by_bit_is_what_is_read_at_once(family, has_cache):
             network.hidden(ids)
 
 
+def test_positions_that_are_a_little_wrong_are_told():
+    """Attention that counts for little hides wrong positions, and every sample is off by them."""
+    master = tiny_model("bamba")
+    with torch.no_grad():
+        for name, parameter in master.named_parameters():
+            parameter.mul_(0.1 if "self_attn.o_proj" in name else 1)
+    network = inference_network(master, "float32")
+    ids = torch.randint(1, 250, (1, 24), generator=rng.stream(0, "init"))
+    cache = network.new_cache(1, 24)
+    found = [network.logits(network.hidden(part, cache)[:, -1]) for part in ids.split(1, dim=1)]
+    assert far(torch.cat(found), uncached(master, ids)[0]) < 3e-5  # .03, where none are told
+
+
 def test_tokens_are_dropped_only_where_the_cache_holds_them():
     speculates = {
         family: GenericNetwork(tiny_model(family), torch.float32).can_rewind
