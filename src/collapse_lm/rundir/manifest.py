@@ -23,7 +23,6 @@ from collapse_lm.machine.processor import processor
 from collapse_lm.rundir.layout import MANIFEST
 from collapse_lm.rundir.resume import Resumable, damage
 from collapse_lm.rundir.rows import FORMAT_VERSION
-from collapse_lm.rundir.same_prompts import other_prompts
 
 _LOG = logging.getLogger(__name__)
 _SAME = "restore it, or resume where the run began, or start a new run"
@@ -106,7 +105,6 @@ def check_same_inputs(run: Resumable, parts: Parts) -> None:
         for where, before, given in pairs
         if before != given
     ]
-    problems += other_prompts(run, parts)
     if problems:
         raise UserError(problems)
     told = {"inference": now["inference"], **environment(parts.compute.device)}

@@ -3,37 +3,40 @@
 The rows are the witness: they hold the ids of every prompt, whichever version wrote them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from collapse_lm.config.parts import Own
-from collapse_lm.errors import Problem
-from collapse_lm.experiment.build import Parts
-from collapse_lm.rundir.resume import Resumable
+from collapse_lm.errors import UserError
+from collapse_lm.experiment.build import Context
+from collapse_lm.rundir.rows import SampleRow
 
 _Ids = tuple[int, ...]
 _SHOWN = 12  # ids of a prompt in a message
 
 
-def other_prompts(run: Resumable, parts: Parts) -> list[Problem]:
-    """Return a problem where a recorded sample has another prompt than it would get now."""
-    for update, recorded in _recorded(run, is_own=isinstance(run.config.source, Own)):
-        now = parts.context.prompts.of(update, len(recorded))
+def check_same_prompts(rows: Iterable[SampleRow], context: Context) -> None:
+    """Refuse to go on where a recorded sample has another prompt than it would get now.
+
+    Raises:
+        UserError: naming the first two that differ.
+    """
+    for update, recorded in _recorded(rows, is_own=isinstance(context.config.source, Own)):
+        now = context.prompts.of(update, len(recorded))
         for before, prompt in zip(recorded, now, strict=True):
             if before and before != prompt:
-                return [_problem(before, prompt)]
-    return []
+                raise _refused(before, prompt)
 
 
-def _recorded(run: Resumable, *, is_own: bool) -> Iterator[tuple[int, list[_Ids]]]:
+def _recorded(rows: Iterable[SampleRow], *, is_own: bool) -> Iterator[tuple[int, list[_Ids]]]:
     """The prompts of what the current model drew, by update."""
-    for row in run.snapshot.samples:
+    for row in rows:
         yield row.update, [text.prompt for text in row.probe]
         if is_own:
             yield row.update, [text.prompt for text in row.texts]
 
 
-def _problem(before: _Ids, now: _Ids) -> Problem:
-    return Problem(
+def _refused(before: _Ids, now: _Ids) -> UserError:
+    return UserError.single(
         "prompts",
         f"the ids {_told(now)}",
         f"{_told(before)}, as the run began",

@@ -26,6 +26,7 @@ from collapse_lm.config.handing import (
 )
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.build import Parts, prepare
+from collapse_lm.measures.base import KnowsBase
 from collapse_lm.observers.base import Observer
 from collapse_lm.observers.guard import built
 from collapse_lm.rundir import checkpoints
@@ -45,6 +46,7 @@ from collapse_lm.rundir.reader import RunReader
 from collapse_lm.rundir.recorder import Recorder, empty
 from collapse_lm.rundir.resume import Resumable, damage, read_run
 from collapse_lm.rundir.rows import FORMAT_VERSION
+from collapse_lm.rundir.same_prompts import check_same_prompts
 from collapse_lm.rundir.summary import Summing, sum_up
 
 _LOG = logging.getLogger(__name__)
@@ -211,10 +213,14 @@ def _continue(
     directory, checkpoint = RunDirectory(found.path), _checkpoint(found)
     with damage(found.path):
         snapshot = found.snapshot.cut(checkpoint.rows if checkpoint else None)
+        check_same_prompts(snapshot.samples or found.snapshot.samples, parts.context)
         for row in snapshot.samples:
             parts.experiment.source.replay(row.texts)
             parts.experiment.probe.replay(row.probe)
         if checkpoint is not None:
+            for measure in parts.experiment.measures:
+                if isinstance(measure, KnowsBase):
+                    measure.see_base(parts.state.models.sampler)  # θ_0 as yet
             checkpoints.restore(checkpoint, parts.state)
         summing = sum_up(snapshot.rows, found.config.collapse)
         directory.clean()
