@@ -1,10 +1,11 @@
 """The one interface of all measures."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from collapse_lm.experiment.batch import Batch
 from collapse_lm.experiment.models import Moment
+from collapse_lm.inference import Network
 from collapse_lm.measures.names import Number
 
 
@@ -32,6 +33,15 @@ class Measure(Protocol):
             probe: what it is judged by, drawn before the step; empty at update 0 and
                 where the update has none.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsBase(Protocol):
+    """A measure that compares with the base model, which it is shown when a run is resumed."""
+
+    def see_base(self, network: Network) -> None:
+        """Take note of θ_0; in a new run row 0 shows it."""
         ...
 
 

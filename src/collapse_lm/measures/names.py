@@ -125,6 +125,19 @@ NAMES: dict[str, Name] = {
     "validation.bits_per_byte": Name("number", "bits/byte", f"-log2 p per UTF-8 byte{_CORPUS}"),
     "validation.word_perplexity": Name("number", "", f"exp of -log p per word{_CORPUS}"),
     "validation.tokens": Name("count", "tokens", f"tokens scored{_CORPUS}"),
+    "validation.change": Name(
+        "number",
+        "nats/token",
+        f"validation loss minus that of the base model on the same tokens{_CORPUS}",
+        since=2,
+    ),
+    "validation.change_se": Name(
+        "number",
+        "nats/token",
+        "standard error of the change about that on the full split, from blocks of at most 64 "
+        f"tokens; 0 where all is scored, NaN with fewer than 30 blocks{_CORPUS}",
+        since=2,
+    ),
     "overlap": Name(
         "number",
         "",

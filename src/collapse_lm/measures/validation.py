@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 
 import torch
+from torch import Tensor
 
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.corpora.windows import Window
 from collapse_lm.experiment.batch import Batch
 from collapse_lm.experiment.models import Moment
 from collapse_lm.inference import Network
+from collapse_lm.measures.change import Change, block_sizes, change
 from collapse_lm.measures.names import Number, label
 
 _BATCH_TOKENS = 2048  # tokens of one forward pass
@@ -40,20 +42,31 @@ class CorpusLoss:
 
 
 class ValidationLosses:
-    """The losses on every evaluation set, as a measure of each run."""
+    """The losses on every evaluation set, and how far each is from the base model's."""
 
     def __init__(self, sets: Sequence[EvaluationSet], every: int) -> None:
         self.every = every
         self._sets = sets
+        self._base: dict[str, Tensor] = {}  # losses of the base model, by corpus
+
+    def see_base(self, network: Network) -> None:
+        """Take note of the base model's losses."""
+        self._base = {data.corpus.name: score(network, data)[1] for data in self._sets}
 
     def __call__(self, at: Moment, batch: Batch, probe: Batch) -> dict[str, Number]:
         """Score the current model on every corpus."""
-        losses = evaluate_all(at.models.sampler, self._sets)
-        return {
-            label(f"validation.{name}", corpus): value
-            for corpus, loss in losses.items()
-            for name, value in asdict(loss).items()
-        }
+        found: dict[str, Number] = {}
+        for data in self._sets:
+            name = data.corpus.name
+            loss, blocks = score(at.models.sampler, data)
+            found |= {label(f"validation.{n}", name): v for n, v in asdict(loss).items()}
+            if at.update == 0:
+                self._base[name] = blocks
+                continue
+            moved = _change(data, self._base[name], blocks)
+            found[label("validation.change", name)] = moved.mean
+            found[label("validation.change_se", name)] = moved.error
+        return found
 
 
 def evaluate_all(network: Network, sets: Sequence[EvaluationSet]) -> dict[str, CorpusLoss]:
@@ -63,7 +76,18 @@ def evaluate_all(network: Network, sets: Sequence[EvaluationSet]) -> dict[str, C
 
 def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:
     """Score every window of an evaluation set."""
-    total = sum(_batch_nll(network, data, batch) for batch in _batches(data.windows))
+    return score(network, data)[0]
+
+
+def score(network: Network, data: EvaluationSet) -> tuple[CorpusLoss, Tensor]:
+    """Score every window; return the loss, and sums (nats, float64) over blocks of tokens."""
+    total, sums = 0.0, list[Tensor]()
+    blocks = iter(_blocks(data))
+    for batch in _batches(data.windows):
+        nll_N = _batch_nll(network, data, batch)
+        total += float(nll_N.sum())
+        sizes = [size for _ in batch for size in next(blocks)]
+        sums += [part.sum() for part in torch.split(nll_N.cpu(), sizes)]
     loss = total / data.tokens
     return CorpusLoss(
         loss=loss,
@@ -71,18 +95,27 @@ def evaluate(network: Network, data: EvaluationSet) -> CorpusLoss:
         bits_per_byte=total / math.log(2) / data.scored_bytes if data.scored_bytes else math.nan,
         word_perplexity=_exp(total / data.scored_words) if data.scored_words else math.nan,
         tokens=data.tokens,
-    )
+    ), torch.stack(sums)
+
+
+def _blocks(data: EvaluationSet) -> list[list[int]]:
+    """Sizes of the blocks of each window."""
+    return block_sizes([window.targets for window in data.windows])
+
+
+def _change(data: EvaluationSet, before: Tensor, after: Tensor) -> Change:
+    sizes = [size for window in _blocks(data) for size in window]
+    return change(before.numpy(), after.numpy(), sizes, data.split_tokens)
 
 
 @torch.inference_mode()
-def _batch_nll(network: Network, data: EvaluationSet, batch: Sequence[Window]) -> float:
-    """Total -log p over the targets of windows of one shape."""
+def _batch_nll(network: Network, data: EvaluationSet, batch: Sequence[Window]) -> Tensor:
+    """-log p (N,), in float64, of the targets of windows of one shape."""
     inputs_BC = torch.stack([data.inputs_of(window) for window in batch]).to(network.device)
     targets_BC = torch.stack([data.targets_of(window) for window in batch])
     hidden_BCD = network.hidden(inputs_BC)[:, -batch[0].targets :]
     hidden_ND = hidden_BCD.reshape(-1, hidden_BCD.shape[-1])
-    targets_N = targets_BC.reshape(-1).to(network.device)
-    return float(network.nll(hidden_ND, targets_N).sum())
+    return network.nll(hidden_ND, targets_BC.reshape(-1).to(network.device))
 
 
 def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
