@@ -1,17 +1,18 @@
-# make demo | test | test-all | check | bench | install: each sets up .venv by itself. PYTHON=... picks the interpreter.
+# make demo | test | test-all | check | bench | models-page | install: each sets up .venv by itself. PYTHON=... picks the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PLUGIN := $(VENV)/.plugin
 
-.PHONY: help install demo test test-all check bench format clean
+.PHONY: help install demo test test-all check bench models-page format clean
 help:
 	@echo "make demo     watch a real 135M-parameter model collapse (installs on first use)"
 	@echo "make test     run the test suite"
 	@echo "make test-all the same with every seed and setting"
 	@echo "make check    format, lint and types"
 	@echo "make bench    time whole runs against transformers (ARGS=... see benchmarks/whole_run.py)"
+	@echo "make models-page  try every family of models and write docs/models.md"
 	@echo "make install  only set up $(VENV)"
 
 $(READY): pyproject.toml constraints.txt
@@ -45,6 +46,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/whole_run.py $(ARGS)
+
+models-page: $(PLUGIN)
+	$(BIN)/python docs/scripts/render_models.py
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -46,8 +46,9 @@ class GenericNetwork:
         self._reader, self._weights = exact, _name(next(master.parameters()).dtype)
         if dtype != next(master.parameters()).dtype:
             self._reader, self._weights = _in_half(exact, dtype) or (exact, self._weights)
-        is_copy = self._reader.forward.network is not master
-        self._product = product if is_copy else None
+        head = self._reader.forward.network.get_output_embeddings()
+        is_half = isinstance(head, torch.nn.Linear) and head.weight.dtype == torch.bfloat16
+        self._product = product if is_half else None  # a model may keep its head in float32
         self._head_is_plain = self._reader.forward.head_is_plain
         self.can_rewind = exact.paths.rewind or not exact.paths.cache
         _tell(master.config.model_type, exact)
