@@ -47,7 +47,7 @@ def test_a_sweep_is_done_once_and_told_run_by_run(tree, tmp_path):
         assert run.summary == json.loads((run.path / "summary.json").read_text())
         assert run.told == run.summary["reason"] == "censored: reached run.max_updates"
     assert (result.folder / "tables" / "runs.csv").is_file()
-    assert (result.folder / "figures" / "figure2.svg").is_file()
+    assert (result.folder / "figures" / "curves.svg").is_file()
     alone = collapse_lm.run(load_config(result.runs[0].path / "config.yaml"), tmp_path / "alone")
     assert alone.summary == result.runs[0].summary
 
