@@ -20,7 +20,7 @@ from collapse_lm.config import load_config
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.experiment.build import prepare
 from collapse_lm.observers import pictures
-from collapse_lm.rundir import RunReader, checkpoints, has_writer, only_writer, session
+from collapse_lm.rundir import RunReader, checkpoints, has_writer, only_writer, process
 from collapse_lm.rundir.keeper import Schedule
 
 from commands import command, settings
@@ -460,7 +460,7 @@ def test_a_collapsed_run_whose_export_fails_goes_on_from_its_checkpoint(
         raise MachineError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(session, "export_model", full_disk)
+        patch.setattr(process, "export_model", full_disk)
         with pytest.raises(MachineError):
             do(tiny_overrides, tmp_path / "r", *certain)
     assert list((tmp_path / "r" / "checkpoints").glob("u*"))
