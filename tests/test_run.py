@@ -78,6 +78,7 @@ def test_rows_hold_what_the_design_says(finished, prose_file):
     text = {f"text.{field.name}" for field in fields(TextMetrics)} - {"text.loop_period"}
     assert first.values.keys() - {"text.loop_period"} == {
         *evaluated,
+        *(f"validation.{name}[text:{prose_file}]" for name in ("change", "change_se")),
         *text,
         *(f"train.{name}" for name in ("loss", "grad_norm", "lr", "tokens", "steps")),
         *("draw.entropy", "draw.forward_passes", "probe.loss", "probe.entropy"),
