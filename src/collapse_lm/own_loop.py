@@ -35,6 +35,8 @@ from collapse_lm.measures import validation
 from collapse_lm.measures.names import Row
 from collapse_lm.measures.validation import CorpusLoss
 from collapse_lm.models.load import LanguageModel
+from collapse_lm.models.own_code import own_code
+from collapse_lm.models.trial import try_once
 
 AnyModel = LanguageModel | str | Path
 AnyPrecision = Literal["auto", "float32", "bfloat16"]
@@ -189,7 +191,10 @@ def _working(model: LanguageModel, precision: Precision, parameter: Any) -> Netw
     if place in kept:
         kept[place].refresh()
     else:
-        kept[place] = inference_network(model.network, precision)
+        name = model.provenance.reference
+        try_once(name, model.network)  # one that the caller made was not tried yet
+        with own_code(name, "its first passes"):
+            kept[place] = inference_network(model.network, precision)
     return kept[place]
 
 

@@ -18,13 +18,14 @@ from torch import Tensor
 from collapse_lm.inference.forward import Forward
 from collapse_lm.inference.reading import GenericCache, Paths, Reader
 from collapse_lm.models.own_code import is_out_of_memory, told
-from collapse_lm.models.trial import probe_ids
+from collapse_lm.models.trial import is_half, probe_ids
 
 # What passes for rounding: so many times what the length of a plain pass changes by itself,
 # within bounds, as a share of the norm of a position's state. Over the families of
 # transformers float32 rounds by 6e-6 at most; positions, masks or states that are wrong
 # differ by 1e-4 and more.
 _TIMES, _LEAST, _MOST = 30, 3e-5, 1e-3
+_COARSER = 300  # times so much for a network that its caller holds in bfloat16
 _TOKENS, _ROWS = 12, 2
 _ALONE = 5  # tokens that are fed one by one
 _PAST = 3  # tokens past the edge of a window
@@ -144,7 +145,8 @@ def _rounding(forward: Forward, ids_BS: Tensor, plain_BSD: Tensor) -> float:
         return reader.forward(ids_BS[:, : max(1, ids_BS.shape[1] - 1)])
 
     found = float(_deviations(shorter, Reader(forward, Paths()), ids_BS, plain_BSD).max())
-    return min(max(_LEAST, _TIMES * found), _MOST)
+    coarser = _COARSER if is_half(forward.network) else 1
+    return min(max(coarser * _LEAST, _TIMES * found), coarser * _MOST)
 
 
 def _holds_tokens(cache: GenericCache) -> bool:

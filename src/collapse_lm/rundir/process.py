@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from collapse_lm.config import Config
 from collapse_lm.errors import MachineError
 from collapse_lm.experiment.build import Parts
 from collapse_lm.loop import self_train
 from collapse_lm.measures.rule import last_update
+from collapse_lm.models.own_code import is_out_of_memory
 from collapse_lm.observers.base import Observer, RunFacts
 from collapse_lm.observers.guard import Guarded
 from collapse_lm.rundir.export import export_model
@@ -125,9 +124,7 @@ def enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        words = str(error)
-        is_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not is_memory and "can't allocate memory" not in words and "bad_alloc" not in words:
+        if not is_out_of_memory(error):
             raise
         raise MachineError(
             "out of memory\n"
