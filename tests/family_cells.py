@@ -148,7 +148,7 @@ class _Family:
         is_near = abs(found - exact) <= 3 * abs(rounded - exact) + 0.01
         (text,) = RunReader(run).samples()[0].texts
         drawn = -sum(text.log_probs) / len(text.log_probs)  # as the sampler saw it, with a cache
-        is_drawn = abs(drawn - plain_loss(self._plain(), [START, *text.ids])) <= 0.05
+        is_drawn = abs(drawn - plain_loss(self._plain(), [START, *text.ids])) <= 0.1
         if is_near and is_drawn and math.isfinite(self._loss(run, 1)):
             return ""
         return f"{found:.4f}; transformers {rounded:.4f}; float32 {exact:.4f}; drawn {drawn:.4f}"
