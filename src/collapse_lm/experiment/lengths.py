@@ -67,7 +67,7 @@ def _try(model: LanguageModel, lengths: Mapping[str, int]) -> None:
     ids = torch.full((1, max(1, longest)), model.start_token, device=model.network.device)
     doing = f"{longest} positions ({key})"
     with own_code(model.provenance.reference, doing), torch.inference_mode():
-        model.network(input_ids=ids, use_cache=False)
+        model.network(input_ids=ids, use_cache=False, logits_to_keep=1)
 
 
 def _smaller(key: str, limit: int) -> str:
