@@ -272,7 +272,7 @@ def plain_step(network: Any, ids: Sequence[int]) -> tuple[float, float]:
             if p.grad is not None:
                 decay = DECAY * p if p.dim() >= 2 else 0
                 p -= RATE * (p.grad * min(1.0, CLIP / (norm + 1e-6)) + decay)
-    return float(loss), norm
+    return float(loss.detach()), norm
 
 
 def total(tensors: Any) -> float:
