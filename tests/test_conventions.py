@@ -114,7 +114,7 @@ def drawn(model, *more):
     words = [f"model={model}", "precision=float32", "sampling.max_new_tokens=60", *settings, *more]
     config = load_config("quickstart", words)
     ready = ready_model(config)
-    return own_samples(config, ready).sample(ready.working, 1).samples
+    return own_samples(config, ready).sample(ready.sampler, 1).samples
 
 
 def test_rows_of_a_padded_vocabulary_are_drawn_unless_only_tokens_are_asked_for(padded_dir):

@@ -78,7 +78,7 @@ def test_a_sweep_of_format_1_finds_its_three_runs_done(format1):
     )
     assert "3 runs, 3 done before" in told
     assert len(list((format1 / "sweep" / "runs").iterdir())) == 3
-    assert (format1 / "sweep" / "figures" / "figure2.svg").is_file()
+    assert (format1 / "sweep" / "figures" / "survival.svg").is_file()
 
 
 @pytest.mark.parametrize("word", ["run.checkpoint_every=5", "run.export_model=true"])

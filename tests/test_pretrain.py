@@ -22,7 +22,7 @@ from collapse_lm.corpora.corpus import load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.inference import inference_network
-from collapse_lm.machine.compute import choose_compute
+from collapse_lm.machine.compute import choose_device, choose_precision
 from collapse_lm.measures.validation import evaluate
 from collapse_lm.models.load import load_model
 from collapse_lm.pretraining import Recipe, Size
@@ -37,7 +37,7 @@ from collapse_lm.pretraining.train import batch_loss, draw_windows, pretrain, ra
 from commands import call, command
 from hostile import call as call_here
 
-COMPUTE = choose_compute("float32")
+COMPUTE = choose_precision("float32", choose_device("cpu"))
 
 
 def text_of_a_grammar(sentences=1500):

@@ -32,7 +32,7 @@ from collapse_lm import rng
 from collapse_lm.config import CollapseRule
 from collapse_lm.corpora.corpus import DATA_VARIABLE, load_corpus
 from collapse_lm.inference import Network, inference_network
-from collapse_lm.machine.compute import choose_compute
+from collapse_lm.machine.compute import choose_device, choose_precision
 from collapse_lm.measures.rule import Observation, reasons
 from collapse_lm.measures.text import find_loop, seq_rep
 from collapse_lm.models.load import LanguageModel, load_model
@@ -96,7 +96,7 @@ def main() -> None:
     options = parse_options()
     started = time.monotonic()
     torch.set_num_threads(options.threads)
-    compute = choose_compute("auto")
+    compute = choose_precision("auto", choose_device())
     model = load_model(MODEL)
     model.network.to(compute.device)
     network = inference_network(model.network, compute.precision)

@@ -16,6 +16,7 @@ from typing import Any, Literal, overload
 from weakref import WeakKeyDictionary
 
 from collapse_lm.config import Config, resolve
+from collapse_lm.config.precision import PHASES
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.experiment.batch import Batch
 from collapse_lm.experiment.build import (
@@ -29,8 +30,8 @@ from collapse_lm.experiment.build import (
 from collapse_lm.experiment.facts import mean_loss, spelled, text_metrics
 from collapse_lm.experiment.lengths import check_positions, default_context, evaluation_lengths
 from collapse_lm.experiment.sources.own import as_batch
-from collapse_lm.inference import Network, inference_network
-from collapse_lm.machine.compute import Compute, Precision, has_bfloat16
+from collapse_lm.inference import Network, inference_network, reads_compiled
+from collapse_lm.machine.compute import Precision, choose_phases
 from collapse_lm.measures import validation
 from collapse_lm.measures.names import Row
 from collapse_lm.measures.validation import CorpusLoss
@@ -74,7 +75,7 @@ def sample(
     sampling = {"prompt": prompt, "batch_size": samples, **settings}
     config = _config(model, precision, seed=seed, sampling=sampling)
     with _ready(model, config) as ready:
-        drawn = as_batch(own_samples(config, ready).sample(ready.working, update), "own")
+        drawn = as_batch(own_samples(config, ready).sample(ready.sampler, update), "own")
         return spelled(drawn, lambda texts: [decode(ready.model, ids) for ids in texts])
 
 
@@ -115,7 +116,7 @@ def evaluate(
             data if isinstance(data, EvaluationSet) else _tokenized(ready.model, data, settings)
             for data in wanted
         ]
-        losses = validation.evaluate_all(ready.working, sets)
+        losses = validation.evaluate_all(ready.evaluator, sets)
     return next(iter(losses.values())) if is_one else losses
 
 
@@ -172,14 +173,16 @@ def _ready(model: AnyModel, config: Config) -> Iterator[ReadyModel]:
         yield ready_model(config)
         return
     parameter = next(model.network.parameters())
-    precision = config.precision
-    if precision == "auto":
-        precision = "bfloat16" if has_bfloat16(parameter.device) else "float32"
-    compute = Compute(parameter.device, precision)
+    network, device = model.network, parameter.device
+    words = {phase: getattr(config.precision, phase) for phase in PHASES}
+    phases = choose_phases(words, device, reads_compiled=reads_compiled(network))
     training = [module for module in model.network.modules() if module.training]
     model.network.eval()
     try:
-        yield ReadyModel(model, compute, _working(model, precision, parameter))
+        working = [
+            _working(model, word, parameter) for word in (phases.sampling, phases.evaluation)
+        ]
+        yield ReadyModel(model, phases, *working)
     finally:
         for module in training:
             module.training = True

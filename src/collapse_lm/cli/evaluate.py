@@ -68,10 +68,10 @@ def _scores(model: str, evaluation: dict[str, Any]) -> dict[str, Any]:
         config = resolve({"model": model, "evaluation": wide})
     check_positions(ready.model, evaluation_lengths(config))
     sets = evaluation_sets(config, ready.model, corpora)
-    losses = evaluate_all(ready.working, sets)
+    losses = evaluate_all(ready.evaluator, sets)
     return {
         "model": asdict(ready.model.provenance),
-        "precision": ready.compute.precision,
+        "precision": ready.phases.evaluation,
         "corpora": [describe_corpus(data) for data in sets],
         "validation": {name: asdict(loss) for name, loss in losses.items()},
     }

@@ -174,7 +174,7 @@ def sample(
     from collapse_lm.experiment.build import decode, own_samples, ready_model
 
     ready = ready_model(config)
-    draw = own_samples(config, ready).sample(ready.working, update)
+    draw = own_samples(config, ready).sample(ready.sampler, update)
     for ids in draw.samples:
         print(printable(decode(ready.model, ids), keep_newlines=True))
 

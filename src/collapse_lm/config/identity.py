@@ -86,7 +86,7 @@ def decisive(section: BaseModel, prefix: str = "") -> dict[str, Any]:
         value, default = getattr(section, name), field.get_default(call_default_factory=True)
         if not decides_numbers(field):
             continue
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) and isinstance(plain[name], Mapping):
             if isinstance(value, Part) and type(value) is not type(default):
                 found[f"{prefix}{name}.kind"] = value.kind
             found |= decisive(value, f"{prefix}{name}.")

@@ -7,9 +7,9 @@ that decide no number of a run are marked `OBSERVES`. Within an identity version
 line (see `load`).
 """
 
-from typing import Literal, Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from collapse_lm.config.fields import OBSERVES, Float, Int, Section
@@ -24,6 +24,7 @@ from collapse_lm.config.parts import (
     Own,
     Pictures,
 )
+from collapse_lm.config.precision import PrecisionConfig, by_phase
 from collapse_lm.config.sections import (
     CollapseConfig,
     EvaluationConfig,
@@ -62,8 +63,12 @@ class Config(Section):
     """Seed of every random stream of the run."""
     model: str = Field(default="smollm2-135m", min_length=1)
     """smollm2-135m (packaged), a name on the Hugging Face hub, or a local folder in its layout."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """bfloat16 keeps float32 master weights; auto takes it where the hardware has it."""
+    precision: Annotated[PrecisionConfig, BeforeValidator(by_phase)] = PrecisionConfig()
+    """Number formats by phase: sampling, training, evaluation; one word stands for all three."""
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$", json_schema_extra=OBSERVES
+    )
+    """auto (CUDA where there is a device, else the CPU), cpu, cuda, or cuda:N."""
     source: AnySource = Own()
     """Where the text of an update comes from. own: samples of the current model."""
     sampling: SamplingConfig = SamplingConfig()

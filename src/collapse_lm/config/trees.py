@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from collapse_lm.config.identity import MOVED
 from collapse_lm.config.keys import slots_by_key, value_at
+from collapse_lm.config.precision import by_phase
 from collapse_lm.config.slots import kind_of
 
 Tree = dict[str, Any]
@@ -52,6 +53,8 @@ def spelled_out(tree: Tree) -> Tree:
         if isinstance(inner, Mapping) and key in inner:
             rest = {name: value for name, value in inner.items() if name != key}
             tree = merge(nested(new, inner[key]), {**tree, section: rest})
+    if "precision" in tree:
+        tree = {**tree, "precision": by_phase(tree["precision"])}
     for key in slots_by_key():
         kind = value_at(tree, key.split("."))
         if isinstance(kind, str):

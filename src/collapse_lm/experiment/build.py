@@ -4,11 +4,13 @@ Loads and checks everything that a run needs and creates nothing. Knows nothing 
 the run directory.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from collapse_lm.config import Config
+from collapse_lm.config.precision import PHASES
 from collapse_lm.corpora.corpus import Corpus, load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.experiment.learner import Learner
@@ -19,10 +21,10 @@ from collapse_lm.experiment.probe import Probe
 from collapse_lm.experiment.prompts import Prompts, make_prompts
 from collapse_lm.experiment.sources.own import OwnSamples, Sampling
 from collapse_lm.experiment.trial import compute_of_steps
-from collapse_lm.inference import Network, inference_network
+from collapse_lm.inference import Network, inference_network, reads_compiled
 from collapse_lm.loop import Experiment, RunState
 from collapse_lm.machine.allocator import keep_freed_memory
-from collapse_lm.machine.compute import Compute, choose_compute
+from collapse_lm.machine.compute import Phases, choose_device, choose_phases, is_emulated
 from collapse_lm.measures.base import Measure
 from collapse_lm.measures.validation import ValidationLosses
 from collapse_lm.models.embeddings import check_ids
@@ -32,6 +34,8 @@ from collapse_lm.models.tokens import own_start, start_token, unknown_ids
 from collapse_lm.observers.base import Observer
 from collapse_lm.observers.guard import build_all
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Context:
@@ -40,13 +44,13 @@ class Context:
     Attributes:
         config: of the run.
         model: network, tokenizer and provenance.
-        compute: device and precision.
+        phases: device and precision.
         prompts: what stands before each sample.
     """
 
     config: Config
     model: LanguageModel
-    compute: Compute
+    phases: Phases
     prompts: Prompts
 
     @property
@@ -103,29 +107,48 @@ class Parts:
         return self.context.model
 
     @property
-    def compute(self) -> Compute:
+    def phases(self) -> Phases:
         """Device and precision."""
-        return self.context.compute
+        return self.context.phases
 
 
 @dataclass(frozen=True)
 class ReadyModel:
-    """A model on its device, with the weights that sample and are evaluated."""
+    """A model on its device.
+
+    Attributes:
+        model: network, tokenizer and provenance.
+        phases: device and precision.
+        sampler: the weights that sample.
+        evaluator: the weights that are measured; the sampler, in the same precision.
+    """
 
     model: LanguageModel
-    compute: Compute
-    working: Network
+    phases: Phases
+    sampler: Network
+    evaluator: Network
 
 
-def ready_model(config: Config, compute: Compute | None = None) -> ReadyModel:
+def ready_model(config: Config, phases: Phases | None = None) -> ReadyModel:
     """Load the model of a configuration in its precision, or in the one given."""
     keep_freed_memory()
-    compute = compute or choose_compute(config.precision)
+    device = phases.device if phases else choose_device(config.device)
     model = load_model(config.model)
     with own_code(config.model, "its first passes"):
-        model.network.to(compute.device)
-        working = inference_network(model.network, compute.precision)
-    return ReadyModel(model, compute, working)
+        network = model.network.to(device)
+        words = {phase: getattr(config.precision, phase) for phase in PHASES}
+        phases = phases or choose_phases(words, device, reads_compiled=reads_compiled(network))
+        _tell_emulated(phases)
+        sampler = inference_network(network, phases.sampling)
+        is_same = phases.evaluation == phases.sampling
+        evaluator = sampler if is_same else inference_network(network, phases.evaluation)
+    return ReadyModel(model, phases, sampler, evaluator)
+
+
+def _tell_emulated(phases: Phases) -> None:
+    for phase, reason in phases.reasons.items():
+        if is_emulated(reason):
+            _LOG.warning("precision.%s is bfloat16 %s", phase, reason)
 
 
 def load_corpora(config: Config) -> tuple[Corpus, ...]:
@@ -152,7 +175,7 @@ def evaluation_sets(
 
 def context_of(config: Config, ready: ReadyModel) -> Context:
     """Make the context that parts are built in; reads the prompts."""
-    bare = Context(config, ready.model, ready.compute, Prompts(((0,),), config.seed))
+    bare = Context(config, ready.model, ready.phases, Prompts(((0,),), config.seed))
     prompts = make_prompts(
         config.sampling, config.seed, bare.encode, bare.start_token, bare.start_of
     )
@@ -168,23 +191,24 @@ def own_samples(config: Config, ready: ReadyModel) -> OwnSamples:
     return OwnSamples(context.sampling())
 
 
-def prepare(config: Config, compute: Compute | None = None) -> Parts:
+def prepare(config: Config, phases: Phases | None = None) -> Parts:
     """Load and check everything that a run needs; create nothing.
 
     Args:
         config: of the run.
-        compute: device and precision, where they are known already (a resume).
+        phases: device and precision, where they are known already (a resume).
 
     Raises:
         UserError: for a model or corpus that cannot be had, or that does not fit.
     """
     corpora = load_corpora(config)  # a missing file is told before a model is loaded
-    ready = ready_model(config, compute)
+    ready = ready_model(config, phases)
     context = context_of(config, ready)
     lengths = {**sample_lengths(config, context.prompts), **evaluation_lengths(config)}
     check_positions(ready.model, lengths)
     evaluation = evaluation_sets(config, ready.model, corpora)
-    models = Models(ready.model.network, ready.working, _base_loader(config, ready.compute))
+    base = _base_loader(config, ready.phases)
+    models = Models(ready.model.network, ready.sampler, base, ready.evaluator)
     experiment = _experiment(context, evaluation)
     return Parts(
         context=context,
@@ -195,8 +219,9 @@ def prepare(config: Config, compute: Compute | None = None) -> Parts:
     )
 
 
-def _base_loader(config: Config, compute: Compute) -> Callable[[], Network]:
-    return lambda: ready_model(config, compute).working
+def _base_loader(config: Config, phases: Phases) -> Callable[[], Network]:
+    as_measured = replace(phases, sampling=phases.evaluation)
+    return lambda: ready_model(config, as_measured).evaluator
 
 
 def _experiment(context: Context, evaluation: Sequence[EvaluationSet]) -> Experiment:
@@ -226,7 +251,7 @@ def _learner(context: Context) -> Learner:
         objective=context.config.objective.build(context),
         tokenizer=context.model.tokenizer,
         max_positions=context.model.max_positions,
-        compute=compute_of_steps(context.model, context.compute),
+        compute=compute_of_steps(context.model, context.phases.steps),
         seed=context.seed,
     )
 

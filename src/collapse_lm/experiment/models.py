@@ -38,15 +38,20 @@ class Models:
 
     Attributes:
         trained: what the optimizer changes, θ; float32.
-        sampler: the effective weights in the precision of the run, for drawing and
-            measuring.
+        sampler: the effective weights in the precision of sampling, for drawing.
         load_base: makes θ_0, frozen; called at the first use of `base`.
+        evaluator: the effective weights in the precision of evaluation, for measuring; by
+            default the sampler.
     """
 
     trained: Any
     sampler: Network
     load_base: Callable[[], Network]
+    evaluator: Network = None  # type: ignore[assignment]
     _base: Network | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.evaluator = self.evaluator or self.sampler
 
     def base(self) -> Network:
         """The frozen base model θ_0, loaded on demand."""
@@ -55,8 +60,10 @@ class Models:
         return self._base
 
     def refresh(self) -> None:
-        """Let the sampler take over the trained weights; call it after every step."""
+        """Let sampler and evaluator take over the trained weights, after every step."""
         self.sampler.refresh()
+        if self.evaluator is not self.sampler:
+            self.evaluator.refresh()
 
     def state(self) -> Saved:
         """The parameters by name, a tied one once (buffers never change: evaluation mode)."""

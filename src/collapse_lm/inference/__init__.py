@@ -7,7 +7,14 @@ knows which; numba is imported only where it chooses machine code.
 """
 
 from collapse_lm.inference.base import Cache, Network
-from collapse_lm.inference.choose import inference_network, is_written_out
+from collapse_lm.inference.choose import inference_network, is_written_out, reads_compiled
 from collapse_lm.inference.forward import head_is_plain
 
-__all__ = ["Cache", "Network", "head_is_plain", "inference_network", "is_written_out"]
+__all__ = [
+    "Cache",
+    "Network",
+    "head_is_plain",
+    "inference_network",
+    "is_written_out",
+    "reads_compiled",
+]

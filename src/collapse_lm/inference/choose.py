@@ -23,6 +23,13 @@ def is_written_out(config: Any) -> bool:
     return any(family.fits(config) for family in _FAMILIES)
 
 
+def reads_compiled(master: Any) -> bool:
+    """True where samples would be drawn on compiled passes over bfloat16 weights."""
+    own = next(master.parameters()).dtype
+    fitting = (family(master, own, Linear) for family in _FAMILIES if family.fits(master.config))
+    return any(requirements.could_run(architecture) for architecture in fitting)
+
+
 def inference_network(master: Any, precision: Precision) -> Network:
     """Return the network that samples and is evaluated in place of the master.
 

@@ -1,21 +1,25 @@
-"""Which device and number format the work runs in, decided once at the start of a run.
+"""Which device and number formats the work runs in, decided once at the start of a run.
 
-The master weights are float32 in either precision. In bfloat16, sampling and evaluation
-run on a bfloat16 copy (see `inference`) and the training step under autocast.
+The master weights are float32 in any case. In bfloat16, samples are drawn and losses
+measured from a copy of the matrices (see `inference`), and a step runs under autocast.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+
+from collapse_lm.config.precision import PHASES
+from collapse_lm.errors import UserError
 
 Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and the precision of sampling, evaluation and the forward of a step."""
+    """A device and the precision of the forward pass of a step."""
 
     device: torch.device
     precision: Precision
@@ -27,12 +31,101 @@ class Compute:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
-def choose_compute(precision: Literal["auto", "float32", "bfloat16"]) -> Compute:
-    """Take the GPU if there is one; under auto take bfloat16 where the hardware has it."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if precision == "auto":
-        precision = "bfloat16" if has_bfloat16(device) else "float32"
-    return Compute(device, precision)
+@dataclass(frozen=True)
+class Phases:
+    """A device, and the number format of each phase of an update.
+
+    Attributes:
+        device: that does the work.
+        sampling: of the weights that samples are drawn from.
+        training: of a step's products.
+        evaluation: of validation losses.
+        reasons: why, by phase.
+    """
+
+    device: torch.device
+    sampling: Precision
+    training: Precision
+    evaluation: Precision
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> Compute:
+        """Device and precision of a step."""
+        return Compute(self.device, self.training)
+
+    @property
+    def words(self) -> dict[str, Precision]:
+        """The number formats by phase."""
+        return {
+            "sampling": self.sampling,
+            "training": self.training,
+            "evaluation": self.evaluation,
+        }
+
+
+def choose_device(word: str = "auto") -> torch.device:
+    """The device that a word names; auto takes CUDA where there is some.
+
+    Raises:
+        UserError: for a CUDA device that is not there.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if word == "auto":
+        word = "cuda" if count else "cpu"
+    index = int(word.partition(":")[2] or 0)
+    if word.startswith("cuda") and index >= count:
+        got = f"{word}, and {count} CUDA devices here"
+        raise UserError.single("device", got, "a device that there is", "device=auto or device=cpu")
+    return torch.device(word)
+
+
+def choose_phases(
+    wanted: Mapping[str, str], device: torch.device, *, reads_compiled: bool = False
+) -> Phases:
+    """Decide the number format of each phase.
+
+    Args:
+        wanted: auto, float32 or bfloat16 by phase.
+        device: that does the work.
+        reads_compiled: samples can be drawn on compiled passes, which widen bfloat16
+            weights and need no instruction for it.
+    """
+    multiplies = has_bfloat16(device)
+    words: dict[str, Precision] = {}
+    reasons = {}
+    for phase in PHASES:
+        is_easy = phase == "sampling" and reads_compiled
+        if wanted[phase] != "auto":
+            words[phase] = "float32" if wanted[phase] == "float32" else "bfloat16"
+            reasons[phase] = "as asked for"
+        elif multiplies:
+            words[phase], reasons[phase] = "bfloat16", "the hardware multiplies it"
+        elif is_easy:
+            words[phase] = "bfloat16"
+            reasons[phase] = "compiled passes widen stored weights as they read them"
+        else:
+            words[phase] = "float32"
+            reasons[phase] = "the hardware has no instruction for products of bfloat16"
+        if words[phase] == "bfloat16" and not multiplies and not is_easy:
+            reasons[phase] += _EMULATED
+    return Phases(device, **words, reasons=reasons)
+
+
+_EMULATED = (
+    ", though the hardware has no instruction for it and emulates its products, "
+    "some ten to hundreds of times slower than in float32"
+)
+
+
+def is_emulated(reason: str) -> bool:
+    """True for the reason of a format that the hardware emulates."""
+    return reason.endswith(_EMULATED)
+
+
+def choose_precision(word: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Compute:
+    """Device and precision of steps alone: bfloat16 under auto where the hardware has it."""
+    return choose_phases(dict.fromkeys(PHASES, word), device).steps
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:

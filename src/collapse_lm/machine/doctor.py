@@ -19,7 +19,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.experiment.build import Parts, prepare
 from collapse_lm.experiment.learner import train_step
 from collapse_lm.experiment.segments import Segment
-from collapse_lm.machine.compute import choose_compute
+from collapse_lm.machine.compute import choose_device
 from collapse_lm.machine.doctor_lines import DoctorLine
 from collapse_lm.machine.processor import OtherWork, processor, seconds_of, told_if_busy
 from collapse_lm.measures.validation import evaluate
@@ -40,6 +40,8 @@ def examine(config: Config) -> Iterator[DoctorLine]:
         for problem in error.problems:
             yield DoctorLine(problem.where, f"got {problem.got}", problem.fix or problem.expected)
         return
+    for phase, word in parts.phases.words.items():
+        yield DoctorLine(phase, f"in {word}: {parts.phases.reasons[phase]}")
     work = OtherWork()
     yield DoctorLine("update", str(measure_update(config, parts)))
     if told := told_if_busy(work.cores()):
@@ -47,12 +49,11 @@ def examine(config: Config) -> Iterator[DoctorLine]:
 
 
 def _hardware(config: Config) -> Iterator[DoctorLine]:
-    compute = choose_compute(config.precision)
+    device = choose_device(config.device)
     memory = psutil.virtual_memory()
-    yield DoctorLine("device", f"{device_name(compute.device)}, {torch.get_num_threads()} threads")
+    yield DoctorLine("device", f"{device_name(device)}, {torch.get_num_threads()} threads")
     yield DoctorLine("processor", processor())
     yield DoctorLine("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")
-    yield DoctorLine("precision", f"{compute.precision} (precision: {config.precision})")
 
 
 def _parts() -> Iterator[DoctorLine]:

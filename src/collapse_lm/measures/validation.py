@@ -58,7 +58,7 @@ class ValidationLosses:
         found: dict[str, Number] = {}
         for data in self._sets:
             name = data.corpus.name
-            loss, blocks = score(at.models.sampler, data)
+            loss, blocks = score(at.models.evaluator, data)
             found |= {label(f"validation.{n}", name): v for n, v in asdict(loss).items()}
             if at.update == 0:
                 self._base[name] = blocks

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from collapse_lm.machine.compute import choose_compute
+from collapse_lm.machine.compute import choose_device, choose_precision
 from collapse_lm.machine.processor import Estimate, OtherWork, seconds_of
 from collapse_lm.pretraining.network import make_network
 from collapse_lm.pretraining.recipe import Recipe, Size
@@ -25,7 +25,7 @@ def training_time(recipe: Recipe, sizes: list[Size]) -> Estimate:
 
 def _step(size: Size, recipe: Recipe) -> float:
     """Seconds of an optimizer step."""
-    compute = choose_compute(recipe.precision)
+    compute = choose_precision(recipe.precision, choose_device())
     network = make_network(size, recipe, recipe.vocabulary, 0).to(compute.device)
     ids_N = torch.arange(2 * recipe.context) % recipe.vocabulary
     few = recipe.model_copy(update={"tokens": 3 * recipe.batch * recipe.context})

@@ -20,7 +20,7 @@ from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import UserError
 from collapse_lm.inference import inference_network
 from collapse_lm.machine.allocator import keep_freed_memory
-from collapse_lm.machine.compute import Compute, choose_compute
+from collapse_lm.machine.compute import Compute, choose_device, choose_precision
 from collapse_lm.measures.validation import evaluate
 from collapse_lm.pretraining.folder import (
     find_conflict,
@@ -136,7 +136,9 @@ def prepare_materials(recipe: Recipe, texts: Texts) -> Materials:
     tokenizer = train_tokenizer(learned.text, recipe.vocabulary, context)
     ids_N = encode_corpus(tokenizer, learned.name, learned.text, context)
     held_out = EvaluationSet.build(texts.held_out, tokenizer, tokenizer.bos_token_id, context)
-    return Materials(tokenizer, ids_N, held_out, choose_compute(recipe.precision))
+    return Materials(
+        tokenizer, ids_N, held_out, choose_precision(recipe.precision, choose_device())
+    )
 
 
 def train_model(

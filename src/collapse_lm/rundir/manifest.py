@@ -15,10 +15,11 @@ import torch
 
 from collapse_lm._util.paths import current_folder
 from collapse_lm.config import IDENTITY_VERSION, Config, identity
+from collapse_lm.config.precision import PHASES, by_phase, together
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.experiment.build import Parts
-from collapse_lm.machine.compute import Compute
+from collapse_lm.machine.compute import Phases, choose_device
 from collapse_lm.machine.processor import processor
 from collapse_lm.rundir.layout import MANIFEST
 from collapse_lm.rundir.resume import Resumable, damage
@@ -43,10 +44,12 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
         "start_token": parts.context.start_token,
         "prompts_sha256": parts.context.prompts.sha256,
         "corpora": [describe_corpus(data) for data in parts.evaluation],
-        "precision": parts.compute.precision,
+        "precision": together(parts.phases.words),
+        "precision_reasons": dict(parts.phases.reasons),
         "inference": dict(parts.state.models.sampler.describe()),
+        "evaluation_inference": dict(parts.state.models.evaluator.describe()),
         "step_precision": parts.experiment.learner.compute.precision,
-        **environment(parts.compute.device),
+        **environment(parts.phases.device),
         "git_commit": git_commit(),
         "process": os.getpid(),
     }
@@ -65,8 +68,12 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def compute_of(manifest: Mapping[str, Any]) -> Compute:
-    """The precision and device that a run began with, whatever `auto` would choose today.
+def phases_of(manifest: Mapping[str, Any], device: str = "auto") -> Phases:
+    """The precision and kind of device that a run began with, whatever `auto` is today.
+
+    Args:
+        manifest: of the run.
+        device: which one of that kind, as a configuration names it.
 
     Raises:
         UserError: where this machine does not have that kind of device.
@@ -80,7 +87,9 @@ def compute_of(manifest: Mapping[str, Any]) -> Compute:
             f"{name}, as the run began",
             "resume it on such a machine",
         )
-    return Compute(torch.device(kind), manifest["precision"])
+    word = device if device.partition(":")[0] == kind else kind
+    reasons = dict.fromkeys(PHASES, "as the run began")
+    return Phases(choose_device(word), **by_phase(manifest["precision"]), reasons=reasons)
 
 
 def check_same_inputs(run: Resumable, parts: Parts) -> None:
@@ -107,7 +116,7 @@ def check_same_inputs(run: Resumable, parts: Parts) -> None:
     ]
     if problems:
         raise UserError(problems)
-    told = {"inference": now["inference"], **environment(parts.compute.device)}
+    told = {"inference": now["inference"], **environment(parts.phases.device)}
     for name, value in told.items():
         if name in then and then[name] != value:
             message = "%s was %s and is %s: what follows may differ in the last digits"

@@ -23,6 +23,7 @@ from collapse_lm.config import (
     identity_1,
     load_config,
 )
+from collapse_lm.config.precision import PHASES, by_phase
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.measures.rule import last_update
 from collapse_lm.rundir.layout import CONFIG, MANIFEST, ROW_FILES, SUMMARY, holds_run
@@ -63,7 +64,8 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
         manifest = RunReader(path).manifest()
         status, digest = manifest["status"], manifest["config_sha256"]
     before = load_recorded(path)
-    if before.precision not in ("auto", manifest["precision"]):
+    recorded = by_phase(manifest["precision"])
+    if any(getattr(before.precision, phase) not in ("auto", recorded[phase]) for phase in PHASES):
         raise _damaged(path / MANIFEST, "another precision than the configuration's")
     known = identity_1(before) if manifest["format_version"] == 1 else identity(before)
     if known != digest or before.seed != manifest["seed"]:

@@ -40,7 +40,7 @@ from collapse_lm.rundir.layout import (
     make_directory,
 )
 from collapse_lm.rundir.lock import only_writer
-from collapse_lm.rundir.manifest import check_same_inputs, compute_of, describe
+from collapse_lm.rundir.manifest import check_same_inputs, describe, phases_of
 from collapse_lm.rundir.process import Process, RunResult, enough_memory
 from collapse_lm.rundir.reader import RunReader
 from collapse_lm.rundir.recorder import Recorder, empty
@@ -153,7 +153,7 @@ def resume(
     if found.is_over:
         return _ended(found)
     with damage(found.path / MANIFEST):
-        compute = compute_of(found.manifest)
+        phases = phases_of(found.manifest, found.config.device)
     with as_begun_in(found.manifest.get("folder")), _threads_of(found), only_writer(found.path):
         found = _again_if_changed(found, overrides)
         if found.is_over:
@@ -162,7 +162,7 @@ def resume(
         found = replace(found, config=hand_again(found.config, handed))
         observing = built(observers)
         with enough_memory():
-            parts = prepare(found.config, compute)
+            parts = prepare(found.config, phases)
         check_same_inputs(found, parts)
         if found.manifest["status"] == "running":
             _LOG.info("process %s ended without a word; taking over", found.manifest.get("process"))
@@ -220,7 +220,7 @@ def _continue(
         if checkpoint is not None:
             for measure in parts.experiment.measures:
                 if isinstance(measure, KnowsBase):
-                    measure.see_base(parts.state.models.sampler)  # θ_0 as yet
+                    measure.see_base(parts.state.models.evaluator)  # θ_0 as yet
             checkpoints.restore(checkpoint, parts.state)
         summing = sum_up(snapshot.rows, found.config.collapse)
         directory.clean()

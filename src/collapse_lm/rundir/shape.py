@@ -126,6 +126,17 @@ class _Corpus(_Shape):
     sha256: str
 
 
+_Format = Literal["float32", "bfloat16"]
+
+
+class _Formats(_Shape):
+    """Number formats by phase."""
+
+    sampling: _Format
+    training: _Format
+    evaluation: _Format
+
+
 class ManifestShape(_Shape):
     """manifest.json."""
 
@@ -135,7 +146,7 @@ class ManifestShape(_Shape):
     config_sha256: str | None = None
     model: _Model
     corpora: list[_Corpus]
-    precision: Literal["float32", "bfloat16"]
+    precision: _Format | _Formats
     device_type: Literal["cpu", "cuda"] | None = None
     threads: Annotated[int, Field(ge=1, le=_MOST_THREADS)] | None = None
     seconds: Annotated[float, Field(ge=0)] = 0.0

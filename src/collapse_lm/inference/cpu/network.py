@@ -1,7 +1,8 @@
 """Decoding passes of GPT-2 and Llama in one call of machine code each.
 
-Passes without a cache (evaluation, a sliding context) and losses are those of
-`FastNetwork`, whose bfloat16 copy of the weights is read here in place.
+Where the hardware multiplies bfloat16, passes without a cache (evaluation, a sliding
+context) and losses are those of `FastNetwork`, whose bfloat16 copy of the weights is read
+here in place; elsewhere they run here too.
 
 Shapes: B sequences, R new tokens, N = B x R rows, D width, V vocabulary.
 """
@@ -19,8 +20,9 @@ from collapse_lm.inference.cpu import arguments as at
 from collapse_lm.inference.cpu import whole_pass
 from collapse_lm.inference.cpu.passes import NUMBERS, matrix_product, run_pass
 from collapse_lm.inference.cpu.requirements import LANES
-from collapse_lm.inference.linear import CopyLinear
+from collapse_lm.inference.linear import CopyLinear, chunked_nll
 from collapse_lm.inference.written_out import FastNetwork
+from collapse_lm.machine.compute import has_bfloat16
 
 
 class PassCache:
@@ -50,6 +52,7 @@ class CompiledNetwork:
         self._head_VD = architecture.head.weight_OK
         self._eager = FastNetwork(architecture)
         self._spare: PassCache | None = None
+        self._is_eager = has_bfloat16(self.device)  # without a cache
         self._scratch = torch.empty(0, **NUMBERS)
         self._eps = torch.tensor([architecture.norm_f.eps], **NUMBERS)
         addresses = [_addresses(part) for part in architecture.blocks]
@@ -66,24 +69,28 @@ class CompiledNetwork:
 
     def new_cache(self, batch: int, capacity: int) -> Cache:
         """Return an empty cache; the last one is used again where it is large enough."""
-        spare, arch = self._spare, self._arch
+        spare = self._spare
         if spare is None or spare.batch != batch or spare.capacity < capacity:
-            size = (len(arch.blocks), arch.kv_heads, arch.head_width)
-            spare = self._spare = PassCache(batch, capacity, *size)
+            spare = self._spare = self._fresh_cache(batch, capacity)
         spare.rewind([0] * batch)
         return spare
+
+    def _fresh_cache(self, batch: int, capacity: int) -> PassCache:
+        arch = self._arch
+        return PassCache(batch, capacity, len(arch.blocks), arch.kv_heads, arch.head_width)
 
     @torch.inference_mode()
     def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
         """Feed tokens; return the last hidden states (B, R, D).
 
-        They are float32 with a cache, bfloat16 without.
+        They are float32 with a cache; without one they may be bfloat16.
 
         Raises:
             IndexError: where a token would stand past the capacity of the cache.
         """
-        if cache is None:
+        if cache is None and self._is_eager:
             return self._eager.hidden(ids_BR)
+        cache = self._fresh_cache(*ids_BR.shape) if cache is None else cache
         assert isinstance(cache, PassCache)
         batch, new = ids_BR.shape
         positions = Positions(cache.lengths, new, ids_BR.device)
@@ -143,7 +150,9 @@ class CompiledNetwork:
 
     def nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """Return -log p (N,) of the targets in float64."""
-        return self._eager.nll(hidden_ND.bfloat16(), targets_N)
+        if self._is_eager:
+            return self._eager.nll(hidden_ND.bfloat16(), targets_N)
+        return chunked_nll(self.logits, hidden_ND, targets_N)
 
     def refresh(self) -> None:
         """Take over the master's weights, in place."""

@@ -26,13 +26,17 @@ def can_run(architecture: Architecture) -> bool:
 
     Its copy is bfloat16 and its master float32, both on the CPU; its widths fill vectors.
     """
+    return architecture.example.dtype == torch.bfloat16 and could_run(architecture)
+
+
+def could_run(architecture: Architecture) -> bool:
+    """True where whole passes of a model would run as machine code on a bfloat16 copy."""
     part, master = architecture.blocks[0], architecture.norm_f.masters[0]
     inputs = [part.qkv.inputs, part.out.inputs, part.down.inputs]
-    is_copy = architecture.example.dtype == torch.bfloat16 and master.dtype == torch.float32
     has_sizes = not any(n % MULTIPLE for n in inputs)
     has_shape = architecture.head_width % 2 == 0 and 2 * part.down.inputs >= part.qkv.inputs
-    is_here = master.device.type == "cpu"
-    return is_here and is_copy and has_sizes and has_shape and can_compile()
+    is_here = master.device.type == "cpu" and master.dtype == torch.float32
+    return is_here and has_sizes and has_shape and can_compile()
 
 
 def can_multiply(weight_OK: Tensor) -> bool:
