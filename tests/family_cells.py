@@ -23,7 +23,8 @@ import collapse_lm
 from collapse_lm import rng
 from collapse_lm.config import load_config
 from collapse_lm.errors import UserError
-from collapse_lm.experiment.build import ready_model
+from collapse_lm.inference import inference_network
+from collapse_lm.models.load import load_model
 from collapse_lm.rundir import RunReader
 from collapse_lm.sampling import Drafter, Filters, sample
 
@@ -154,7 +155,7 @@ class _Family:
         return f"{found:.4f}; transformers {rounded:.4f}; float32 {exact:.4f}; drawn {drawn:.4f}"
 
     def sampled_ids(self) -> str:
-        network = self._network("float32")
+        network = inference_network(load_model(str(self._folder)).network, "float32")
         filters, plain = Filters(TEMPERATURE), self._plain()
         own = rng.uniforms(rng.stream(0, "sample", 1), 1, TOKENS)
         uniforms = torch.cat([own, rng.uniforms(rng.stream(1, "sample", 1), 1, TOKENS)])
@@ -227,9 +228,6 @@ class _Family:
             "speculation": _YES[passes["speculation"]],
             "passes": "transformers" if passes["passes"] == "transformers" else "ours",
         }
-
-    def _network(self, precision: str) -> Any:
-        return ready_model(self._config(f"precision={precision}")).working
 
 
 # --- the other side, written out ----------------------------------------------------------------
