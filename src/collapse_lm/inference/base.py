@@ -24,10 +24,12 @@ class Network(Protocol):
     Attributes:
         takes_ragged: sequences of one cache may differ in length.
         can_rewind: a cache can drop its newest tokens.
+        is_row_exact: a row has the same bits whatever rows lie beside it in a pass.
     """
 
     takes_ragged: bool
     can_rewind: bool
+    is_row_exact: bool
 
     @property
     def device(self) -> torch.device:

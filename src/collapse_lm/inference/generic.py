@@ -38,6 +38,7 @@ class GenericNetwork:
     """
 
     takes_ragged = False
+    is_row_exact = False
 
     def __init__(self, master: Any, dtype: torch.dtype, product: Product | None = None) -> None:
         own = Forward(master)

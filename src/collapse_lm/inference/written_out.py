@@ -26,6 +26,7 @@ class FastNetwork:
 
     takes_ragged = True
     can_rewind = True
+    is_row_exact = False
     _code = "written out in torch"
 
     def __init__(self, architecture: Architecture) -> None:

@@ -7,6 +7,7 @@ from collapse_lm.sampling.inverse_cdf import (
     pick,
     probabilities,
 )
+from collapse_lm.sampling.prices import prices_of
 from collapse_lm.sampling.sampler import Draw, sample
 from collapse_lm.sampling.speculation import Drafter
 
@@ -17,6 +18,7 @@ __all__ = [
     "entropy",
     "log_probabilities",
     "pick",
+    "prices_of",
     "probabilities",
     "sample",
 ]

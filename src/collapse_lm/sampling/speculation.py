@@ -11,6 +11,8 @@ grow over a run.
 from array import array
 from collections.abc import Sequence
 
+from collapse_lm.sampling.prices import Prices
+
 _LONGEST = 4
 _SHORTEST = 2
 _TOKENS = 2**16  # of earlier samples that are remembered
@@ -68,6 +70,7 @@ class Drafter:
     def __init__(self, longest_draft: int = 15, memory: int = _TOKENS) -> None:
         self.longest_draft = longest_draft
         self.memory = Memory(memory)
+        self.prices: Prices | None = None  # where known, they choose the length of a draft
 
     def learn(self, sample: Sequence[int]) -> None:
         """Remember a finished sample."""
@@ -81,8 +84,8 @@ class Drafter:
 class DraftedSequence:
     """One growing sample: its own n-grams come before those of earlier samples.
 
-    The length of a proposal doubles when all of the last one held and falls to what
-    held of it otherwise.
+    Without prices the length of a proposal doubles when all of the last one held and falls
+    to what held of it otherwise.
     """
 
     def __init__(self, drafter: Drafter) -> None:
@@ -100,7 +103,9 @@ class DraftedSequence:
 
     def propose(self, limit: int) -> list[int]:
         """Propose up to `limit` tokens that may come next; none where nothing is known."""
-        wanted = min(limit, self._length)
+        prices = self._drafter.prices
+        best = prices.best(self._drafter.longest_draft) if prices else self._length
+        wanted = min(limit, best)
         for n in range(min(_LONGEST, len(self._tokens)), _SHORTEST - 1, -1):
             suffix = tuple(self._tokens[-n:])
             if suffix in self._ends:
@@ -112,6 +117,8 @@ class DraftedSequence:
 
     def tell(self, proposed: int, held: int) -> None:
         """Adapt to how many of the proposed tokens held."""
+        if proposed and self._drafter.prices is not None:
+            self._drafter.prices.tell(proposed, held)
         if proposed and held == proposed:
             self._length = min(2 * self._length, self._drafter.longest_draft)
         elif proposed:

@@ -9,7 +9,7 @@ from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.models import Moment
 from collapse_lm.experiment.prompts import Prompts
 from collapse_lm.inference import Network
-from collapse_lm.sampling import Drafter, Draw, Filters, sample
+from collapse_lm.sampling import Drafter, Draw, Filters, prices_of, sample
 
 _LOG = logging.getLogger(__name__)
 _FREE_ROWS = 16  # rows of one pass that cost less than three of one row (docs/performance.md)
@@ -49,6 +49,7 @@ class OwnSamples:
         self._sampling = sampling
         longest = _longest_draft(sampling.config)
         self._drafter = Drafter(longest) if longest else None
+        self._priced: Network | None = None  # whose prices the drafter knows
 
     def draw(self, at: Moment) -> Batch:
         """Sample from the current model."""
@@ -57,6 +58,8 @@ class OwnSamples:
     def sample(self, network: Network, update: int) -> Draw:
         """Sample from any model with the random numbers of an update."""
         config, own = self._sampling.config, self._sampling
+        if self._drafter is not None and self._priced is not network:
+            self._drafter.prices, self._priced = prices_of(network), network
         numbers = rng.stream(own.seed, own.purpose, update)
         return sample(
             network,

@@ -45,6 +45,7 @@ class CompiledNetwork:
 
     takes_ragged = True
     can_rewind = True
+    is_row_exact = True
 
     def __init__(self, architecture: Architecture) -> None:
         assert isinstance(architecture.head, CopyLinear)
