@@ -98,7 +98,7 @@ def test_every_key_of_what_runs_compute_counts():
     observing = {key for key in dotted_keys() if not decides_numbers(field_of(key))}
     assert observing == {
         *("run.max_updates", "run.max_minutes", "run.checkpoint_every", "run.checkpoints_kept"),
-        *("run.export_model", "observers", "device"),
+        *("run.export_model", "observers", "device", "run.threads"),
     }
 
 

@@ -34,7 +34,7 @@ LAYERS = [
     ["experiment", "observers.base", "observers.guard", "observers"],
     ["loop"],
     ["rundir.shape", "rundir.rows", "rundir.frames", "rundir"],
-    ["experiment.build", "own_loop"],
+    ["experiment.build", "experiment.threads", "own_loop"],
     ["rundir.resume", "rundir.same_prompts", "rundir.manifest"],
     ["pretraining"],
     ["analysis"],

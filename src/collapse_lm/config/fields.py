@@ -49,4 +49,7 @@ Speculation = Annotated[
 CheckpointEvery = Annotated[
     Annotated[int, Field(ge=1)] | Literal["auto", "off"], BeforeValidator(_off_again)
 ]
+Threads = Annotated[
+    Annotated[int, Field(ge=1, le=1024)] | Literal["auto"], BeforeValidator(_no_bool)
+]
 CorpusReferences = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]

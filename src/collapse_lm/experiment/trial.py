@@ -24,20 +24,20 @@ def compute_of_steps(model: LanguageModel, compute: Compute) -> Compute:
         UserError: for a model whose code cannot be trained as a run does it.
     """
     try:
-        _pass(model, compute)
+        training_pass(model, compute)
     except Exception as error:  # whatever a model's own code raises
         if is_out_of_memory(error):
             raise
         exact = replace(compute, precision="float32")
         with own_code(model.provenance.reference, "a training pass"):
-            _pass(model, exact)
+            training_pass(model, exact)
         family, why = model.network.config.model_type, told(error)
         _LOG.warning("%s is trained in float32: autocast to bfloat16 fails (%s)", family, why)
         return exact
     return compute
 
 
-def _pass(model: LanguageModel, compute: Compute) -> None:
+def training_pass(model: LanguageModel, compute: Compute) -> None:
     """The gradient of the last token of a short text, which is dropped again."""
     ids_1S = probe_ids(model.network, 1)
     try:

@@ -26,6 +26,7 @@ from collapse_lm.config.handing import (
 )
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.build import Parts, prepare
+from collapse_lm.experiment.threads import threads_for
 from collapse_lm.measures.base import KnowsBase
 from collapse_lm.observers.base import Observer
 from collapse_lm.observers.guard import built
@@ -92,8 +93,20 @@ def run(
     observing = built([*loose, *observers])
     with enough_memory():
         parts = prepare(settings)
-    manifest = describe(settings, parts)
-    path = make_directory(name, settings.seed) if out is None else _made(Path(out))
+    with threads_for(settings.run.threads, parts):
+        manifest = describe(settings, parts)
+        path = make_directory(name, settings.seed) if out is None else _made(Path(out))
+        return _begin(path, settings, parts, manifest, observing, should_stop)
+
+
+def _begin(
+    path: Path,
+    settings: Config,
+    parts: Parts,
+    manifest: dict[str, Any],
+    observing: Sequence[Observer],
+    should_stop: Callable[[], bool],
+) -> RunResult:
     with only_writer(path):
         directory = RunDirectory.create(path, to_yaml(settings), manifest)
         judging = Summing(settings.collapse)

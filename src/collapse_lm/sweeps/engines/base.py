@@ -51,12 +51,20 @@ def start_or_resume(task: Task, should_stop: Callable[[], bool]) -> Ended:
             overrides = overrides_to(task.path, _not_shorter(task))
             result = resume(task.path, overrides=overrides, should_stop=should_stop)
         else:
-            result = run(task.config, task.path, should_stop=should_stop)
+            result = run(_with_given_threads(task.config), task.path, should_stop=should_stop)
     except CollapseLMError as error:
         return Ended(task.name, "busy" if has_writer(task.path) else "failed", str(error))
     summary = result.summary
     status: Status = "stopped" if summary["status"] == "interrupted" else "done"
     return Ended(task.name, status, str(summary["reason"]))
+
+
+def _with_given_threads(config: Config) -> Config:
+    """A run of a sweep has the threads that the engine gave to its process, and tries no other."""
+    import torch
+
+    run = config.run.model_copy(update={"threads": torch.get_num_threads()})
+    return config.model_copy(update={"run": run})
 
 
 def _not_shorter(task: Task) -> Config:
