@@ -149,7 +149,7 @@ class RunConfig(Section):
     """Checkpoints kept while a run goes on (at least one). A censored run that has ended keeps its
     newest, so that it can be extended, unless this is 0; others keep none."""
     threads: Threads = Field(default="auto", json_schema_extra=OBSERVES)
-    """Threads of torch on a CPU. auto: all, or fewer where these are clearly faster beside what else
-    runs as the run begins, which is tried for a second. A resume takes what the run began with."""
+    """Threads of torch on a CPU. auto: all, or fewer where these are clearly faster beside what
+    else runs as the run begins, which is tried for a second. A resume takes what it began with."""
     export_model: bool = Field(default=False, json_schema_extra=OBSERVES)
     """Save the final weights in RUN/model, in the hub's layout, for transformers."""
