@@ -25,7 +25,7 @@ def test_the_wheel_holds_code_presets_and_nothing_else(wheel):
     inside = [name for name in names if ".dist-info/" not in name]
     assert {Path(name).suffix for name in inside} == {".py", ".yaml", ".typed"}
     assert "collapse_lm/config/presets/paper.yaml" in inside
-    assert wheel.stat().st_size < 300_000
+    assert wheel.stat().st_size < 600_000  # code alone: no model and no text
 
 
 def test_what_the_wheel_holds_runs(wheel, tmp_path):

@@ -175,7 +175,7 @@ def _ready(model: AnyModel, config: Config) -> Iterator[ReadyModel]:
     parameter = next(model.network.parameters())
     network, device = model.network, parameter.device
     words = {phase: getattr(config.precision, phase) for phase in PHASES}
-    phases = choose_phases(words, device, reads_compiled=reads_compiled(network))
+    phases = choose_phases(words, device, lambda: reads_compiled(network))
     training = [module for module in model.network.modules() if module.training]
     model.network.eval()
     try:

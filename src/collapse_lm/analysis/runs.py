@@ -1,14 +1,19 @@
 """One row per run directory: what it was and how it ended."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from collapse_lm._util.files import read_regular
-from collapse_lm.analysis.outcomes import first_rate
+from collapse_lm.analysis.outcomes import DAMAGE, first_rate
+from collapse_lm.config import MOVED
 from collapse_lm.config.yaml_text import parse_yaml
+from collapse_lm.errors import UserError
 from collapse_lm.rundir import RecordError, RunReader, find_runs, has_writer
 from collapse_lm.rundir.layout import CONFIG, UPDATES
 from collapse_lm.rundir.shape import naming
+
+_SWEEP = "sweep.yaml"  # of a sweep in whose folder `runs` a run lies
 
 
 def run_table(folder: Path) -> list[dict[str, Any]]:
@@ -20,10 +25,11 @@ def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
     try:
         return _describe(folder, reader)
     except (OSError, RecordError) as error:
-        unknown = ("model", "learning_rate", "seed", "updates", "collapse_update")
+        unknown = ("model", "source", "learning_rate", "seed", "updates", "collapse_update")
         return {
             "run": str(reader.path.relative_to(folder)),
             **dict.fromkeys(unknown),
+            "swept": {},
             "status": _told(error),
             "validation": {},
         }
@@ -31,7 +37,7 @@ def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
 
 def _told(error: OSError | RecordError) -> str:
     if isinstance(error, PermissionError):
-        return f"not readable: {error.strerror}"
+        return f"not readable: {Path(str(error.filename)).name}: {error.strerror}"
     kind = "" if isinstance(error, RecordError) else f"{type(error).__name__}: "
     return f"damaged: {kind}{error}"
 
@@ -43,6 +49,9 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
         _ = seen.samples  # read for what may be wrong with it
     else:
         reader.check_end(seen)
+    config = _read_yaml(reader.path / CONFIG)
+    with naming(CONFIG):
+        configured_rate = float(config["training"]["learning_rate"])
     evaluated = [found for row in rows if (found := row.labelled("validation.loss"))]
     with naming(UPDATES):
         validation = {
@@ -52,7 +61,9 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
     return {
         "run": str(reader.path.relative_to(folder)),
         "model": manifest["model"]["reference"],
-        "learning_rate": first_rate(rows, _configured_rate(reader.path / CONFIG)),
+        "source": _source(config.get("source")),
+        "swept": _swept(reader.path, config),
+        "learning_rate": first_rate(rows, configured_rate),
         "seed": manifest["seed"],
         "status": _status(reader, str(manifest["status"])),
         "updates": rows[-1].update if rows else None,
@@ -61,11 +72,34 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
     }
 
 
-def _configured_rate(config: Path) -> float:
-    content = read_regular(config)
-    with naming(config.name):
-        found = parse_yaml(config.name, content.decode("utf-8"))["training"]["learning_rate"]
-        return float(found)
+def _read_yaml(file: Path) -> Any:
+    content = read_regular(file)
+    with naming(file.name):
+        return parse_yaml(file.name, content.decode("utf-8"))
+
+
+def _source(source: Any) -> str:
+    """The kind of a source; of an object from Python the name of its class."""
+    if not isinstance(source, Mapping):
+        return str(source or "own")
+    kind, name = source.get("kind", "own"), source.get("name")
+    return f"{kind} {name}" if kind == "python" else str(kind)
+
+
+def _swept(run: Path, config: Any) -> dict[str, Any]:
+    """What the sweep that a run belongs to varies, the seed aside, by dotted key."""
+    try:
+        spec = _read_yaml(run.parent.parent / _SWEEP)
+        keys = {*spec["grid"], *(key for single in spec["runs"] for key in single)}
+        return {key: _value(config, MOVED.get(key, key)) for key in sorted(keys)}
+    except (*DAMAGE, UserError, RecordError):
+        return {}
+
+
+def _value(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def _status(reader: RunReader, written: str) -> str:

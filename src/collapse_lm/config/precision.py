@@ -1,9 +1,10 @@
 """Number formats by phase of an update; one word stands for all three."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import model_serializer
+from pydantic_core import PydanticCustomError
 
 from collapse_lm.config.fields import Section
 
@@ -35,4 +36,11 @@ def together(words: Mapping[str, str]) -> str | dict[str, str]:
 
 def by_phase(value: Any) -> Any:
     """The words by phase that one word stands for; anything else as it is."""
-    return dict.fromkeys(PHASES, value) if isinstance(value, str) else value
+    return dict.fromkeys(PHASES, value) if value in get_args(Word) else value
+
+
+def word_or_phases(value: object) -> object:
+    """A validator of what stands under `precision`."""
+    if isinstance(value, (Mapping, PrecisionConfig)) or value in get_args(Word):
+        return by_phase(value)
+    raise PydanticCustomError("precision", "auto, float32 or bfloat16; or these by phase")

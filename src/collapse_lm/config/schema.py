@@ -24,7 +24,7 @@ from collapse_lm.config.parts import (
     Own,
     Pictures,
 )
-from collapse_lm.config.precision import PrecisionConfig, by_phase
+from collapse_lm.config.precision import PrecisionConfig, word_or_phases
 from collapse_lm.config.sections import (
     CollapseConfig,
     EvaluationConfig,
@@ -63,7 +63,7 @@ class Config(Section):
     """Seed of every random stream of the run."""
     model: str = Field(default="smollm2-135m", min_length=1)
     """smollm2-135m (packaged), a name on the Hugging Face hub, or a local folder in its layout."""
-    precision: Annotated[PrecisionConfig, BeforeValidator(by_phase)] = PrecisionConfig()
+    precision: Annotated[PrecisionConfig, BeforeValidator(word_or_phases)] = PrecisionConfig()
     """Number formats by phase: sampling, training, evaluation; one word stands for all three."""
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$", json_schema_extra=OBSERVES

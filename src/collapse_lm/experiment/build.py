@@ -137,7 +137,7 @@ def ready_model(config: Config, phases: Phases | None = None) -> ReadyModel:
     with own_code(config.model, "its first passes"):
         network = model.network.to(device)
         words = {phase: getattr(config.precision, phase) for phase in PHASES}
-        phases = phases or choose_phases(words, device, reads_compiled=reads_compiled(network))
+        phases = phases or choose_phases(words, device, lambda: reads_compiled(network))
         _tell_emulated(phases)
         sampler = inference_network(network, phases.sampling)
         is_same = phases.evaluation == phases.sampling

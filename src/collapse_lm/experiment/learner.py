@@ -8,9 +8,9 @@ Shapes: T targets, S tokens before them, V vocabulary, D width.
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from collapse_lm.config.schema import TrainingConfig
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Batch
 from collapse_lm.experiment.dropout import with_dropout
+from collapse_lm.experiment.lent import lent
 from collapse_lm.experiment.models import Models
 from collapse_lm.experiment.objectives import Chunk, NegativeLogLikelihood, Objective
 from collapse_lm.experiment.optimizer import clip, gradient_norm
@@ -98,7 +99,9 @@ class Learner:
             while len(steps) < self.training.steps_per_update and all(s.applied for s in steps):
                 window = self.training.window
                 segments = [choose_segment(prompt, ids, window, numbers) for prompt, ids in texts]
-                steps.append(self._step(models.trained, segments, update, base))
+                is_fresh = not steps and self.compute.precision == "bfloat16"
+                asked = Asked(self.objective, update, base, models.copies() if is_fresh else {})
+                steps.append(self._step(models.trained, segments, asked))
         models.refresh()
         told = steps[0] if steps[-1].applied else steps[-1]
         applied = sum(step.applied for step in steps)
@@ -129,17 +132,9 @@ class Learner:
         longest = (self.max_positions or sys.maxsize) - len(prompt) + 1
         return retokenize(self.tokenizer, ids)[:longest]
 
-    def _step(
-        self, network: Any, segments: Sequence[Segment], update: int, base: Network | None
-    ) -> Step:
-        return train_step(
-            network,
-            self.optimizer,
-            segments,
-            self.compute,
-            self.training.grad_clip,
-            Asked(self.objective, update, base),
-        )
+    def _step(self, network: Any, segments: Sequence[Segment], asked: "Asked") -> Step:
+        clip_at = self.training.grad_clip
+        return train_step(network, self.optimizer, segments, self.compute, clip_at, asked)
 
 
 def _fault(batch: Batch) -> str:
@@ -152,11 +147,19 @@ def _fault(batch: Batch) -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """An objective, and what its chunks need beside the logits of the trained model."""
+    """An objective, and what a step needs beside the trained model.
+
+    Attributes:
+        objective: that is minimised.
+        update: number of the update.
+        base: the base model, where the objective needs it.
+        copies: of weights as they are now, which the forward pass reads (see `lent`).
+    """
 
     objective: Objective
     update: int = 0
     base: Network | None = None
+    copies: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 def train_step(
@@ -181,7 +184,9 @@ def train_step(
     """
     asked = asked or Asked(NegativeLogLikelihood())
     total = sum(len(segment.targets) for segment in segments)
-    loss = sum(_accumulate(network, segment, compute, total, asked) for segment in segments)
+    head_is_plain(network)  # tried outside of autocast, so before copies are lent
+    with lent(network, asked.copies):
+        loss = sum(_accumulate(network, segment, compute, total, asked) for segment in segments)
     grad_norm = gradient_norm(network)
     applied = math.isfinite(loss) and math.isfinite(grad_norm)
     if applied:

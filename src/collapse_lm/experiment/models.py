@@ -65,6 +65,10 @@ class Models:
         if self.evaluator is not self.sampler:
             self.evaluator.refresh()
 
+    def copies(self) -> Mapping[int, Tensor]:
+        """The sampler's copies of linear layers, by the address of the weight they are of."""
+        return self.sampler.copies()
+
     def state(self) -> Saved:
         """The parameters by name, a tied one once (buffers never change: evaluation mode)."""
         return {name: value.detach() for name, value in self.trained.named_parameters()}

@@ -60,6 +60,13 @@ class Network(Protocol):
         """How it works, for the manifest: code, weights, cache, speculation."""
         ...
 
+    def copies(self) -> Mapping[int, Tensor]:
+        """The bfloat16 copies of linear layers, by the address of the master's weight.
+
+        Each has the shape of the weight, and its values as of the last `refresh`.
+        """
+        ...
+
     def refresh(self) -> None:
         """Take over the master's weights. Call it after every optimizer step."""
         ...

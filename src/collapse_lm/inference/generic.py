@@ -101,6 +101,10 @@ class GenericNetwork:
     def _head(self) -> Any:
         return self._reader.forward.network.get_output_embeddings()
 
+    def copies(self) -> Mapping[int, Tensor]:
+        """None: a model's own code may use a weight otherwise than in a product."""
+        return {}
+
     def refresh(self) -> None:
         """Take over the master's weights, in place."""
         if self._reader.forward.network is not self._master:

@@ -41,6 +41,10 @@ class Linear:
         """Return the outputs of the masters in at least float32, whatever the precision of x."""
         return Linear.__call__(self, x_NK.to(self.masters_OK[0].dtype))
 
+    def copies(self) -> dict[int, Tensor]:
+        """Copies of the masters, by their addresses; there are none."""
+        return {}
+
     def refresh(self) -> None:
         """Take over the master's weights."""
 
@@ -62,6 +66,14 @@ class CopyLinear(Linear):
     def __call__(self, x_NK: Tensor) -> Tensor:
         """Return the outputs (N, O) in bfloat16."""
         return functional.linear(x_NK, self.weight_OK, self._bias_O)
+
+    def copies(self) -> dict[int, Tensor]:
+        """Copies of the masters, by their addresses; turned where the master is stored turned."""
+        parts = torch.split(self.weight_OK, [len(master) for master in self.masters_OK])
+        return {
+            master.data_ptr(): part if master.is_contiguous() else part.t()
+            for master, part in zip(self.masters_OK, parts, strict=True)
+        }
 
     def refresh(self) -> None:
         """Take over the master's weights."""

@@ -96,6 +96,12 @@ class FastNetwork:
         """Return -log p (N,) of the targets in float64."""
         return chunked_nll(self._arch.head, hidden_ND, targets_N)
 
+    def copies(self) -> Mapping[int, Tensor]:
+        """The bfloat16 copies of linear layers, by the address of the master's weight."""
+        arch = self._arch
+        linears = (arch.head, *(linear for part in arch.blocks for linear in part.linears))
+        return {k: v for linear in linears for k, v in linear.copies().items()}
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Take over the master's weights, in place."""

@@ -4,7 +4,7 @@ The master weights are float32 in any case. In bfloat16, samples are drawn and l
 measured from a copy of the matrices (see `inference`), and a step runs under autocast.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
@@ -81,21 +81,24 @@ def choose_device(word: str = "auto") -> torch.device:
 
 
 def choose_phases(
-    wanted: Mapping[str, str], device: torch.device, *, reads_compiled: bool = False
+    wanted: Mapping[str, str],
+    device: torch.device,
+    reads_compiled: Callable[[], bool] = lambda: False,
 ) -> Phases:
     """Decide the number format of each phase.
 
     Args:
         wanted: auto, float32 or bfloat16 by phase.
         device: that does the work.
-        reads_compiled: samples can be drawn on compiled passes, which widen bfloat16
-            weights and need no instruction for it.
+        reads_compiled: tells whether samples can be drawn on compiled passes, which widen
+            bfloat16 weights and need no instruction for it; asked only where that decides.
     """
     multiplies = has_bfloat16(device)
+    may_read = wanted["sampling"] != "float32" and not multiplies and reads_compiled()
     words: dict[str, Precision] = {}
     reasons = {}
     for phase in PHASES:
-        is_easy = phase == "sampling" and reads_compiled
+        is_easy = phase == "sampling" and may_read
         if wanted[phase] != "auto":
             words[phase] = "float32" if wanted[phase] == "float32" else "bfloat16"
             reasons[phase] = "as asked for"

@@ -155,6 +155,10 @@ class CompiledNetwork:
             return self._eager.nll(hidden_ND.bfloat16(), targets_N)
         return chunked_nll(self.logits, hidden_ND, targets_N)
 
+    def copies(self) -> Mapping[int, Tensor]:
+        """The bfloat16 copies of linear layers, by the address of the master's weight."""
+        return self._eager.copies()
+
     def refresh(self) -> None:
         """Take over the master's weights, in place."""
         self._eager.refresh()
