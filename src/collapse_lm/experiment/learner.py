@@ -184,7 +184,8 @@ def train_step(
     """
     asked = asked or Asked(NegativeLogLikelihood())
     total = sum(len(segment.targets) for segment in segments)
-    head_is_plain(network)  # tried outside of autocast, so before copies are lent
+    if asked.copies:
+        head_is_plain(network)  # tried outside of autocast, so before they are lent
     with lent(network, asked.copies):
         loss = sum(_accumulate(network, segment, compute, total, asked) for segment in segments)
     grad_norm = gradient_norm(network)
