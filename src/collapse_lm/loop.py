@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from collapse_lm._util.stopwatch import Stopwatch
 from collapse_lm.config.sections import CollapseRule
-from collapse_lm.experiment.batch import Batch, Record
+from collapse_lm.experiment.batch import Batch, Record, checked
 from collapse_lm.experiment.facts import add, facts, is_due, spelled
 from collapse_lm.experiment.learner import Learner
 from collapse_lm.experiment.models import Models, Moment, Stateful
@@ -91,7 +91,7 @@ def self_train(
     while state.update < _end(watch.verdict, experiment):
         at, clock = Moment(state.update + 1, state.models), Stopwatch()
         with clock.time("sample"):
-            batch = spelled(experiment.source.draw(at), experiment.decode)
+            batch = spelled(checked(experiment.source.draw(at)), experiment.decode)
         with clock.time("probe"):
             probe = experiment.probe.draw(at, batch)
         with clock.time("train"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import SupportsFloat
 
 from collapse_lm.errors import UserError
-from collapse_lm.experiment.batch import Batch
+from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.learner import Step
 from collapse_lm.experiment.models import Stateful
 from collapse_lm.measures.base import Measure
@@ -18,10 +18,15 @@ _RESERVED = {"update", "nonfinite", "validation"}  # keys of a line of updates.j
 
 
 def spelled(batch: Batch, decode: Decode) -> Batch:
-    """The same texts, those decoded that a source left as token ids."""
+    """The same texts, those and their prompts decoded that a source left as token ids."""
     decoded = decode([text.ids for text in batch.texts])
-    pairs = zip(batch.texts, decoded, strict=True)
-    return replace(batch, texts=tuple(replace(t, text=t.text or words) for t, words in pairs))
+    prompts = decode([text.prompt if len(text.prompt) > 1 else () for text in batch.texts])
+    texts = map(_spelled, batch.texts, decoded, prompts)
+    return replace(batch, texts=tuple(texts))
+
+
+def _spelled(text: Text, words: str, prompt: str) -> Text:
+    return replace(text, text=text.text or words, prompt_text=text.prompt_text or prompt)
 
 
 def facts(batch: Batch, probe: Batch, step: Step) -> dict[str, Number]:
@@ -66,9 +71,11 @@ def add(values: dict[str, Number], more: Mapping[str, object], of: object) -> No
     """Add what a part tells to the numbers of a row.
 
     Raises:
-        UserError: for a name that the row has already or that a row cannot have, and for
-            a value that is no number.
+        UserError: for what is no mapping, for a name that the row has already or that a row
+            cannot have, and for a value that is no number.
     """
+    if not isinstance(more, Mapping):
+        raise _refused(of, f"{more!r}"[:80], "numbers by name: {'my.name': value}")
     for name, value in more.items():
         if name in values or name in _RESERVED:
             raise _refused(of, f"the name {name!r}", "a name that the row does not have yet")
@@ -89,7 +96,7 @@ def _refused(of: object, got: str, expected: str) -> UserError:
 
 
 def _name(of: object) -> str:
-    return of if isinstance(of, str) else type(of).__qualname__
+    return of if isinstance(of, str) else str(getattr(of, "name", type(of).__qualname__))
 
 
 def mean_loss(probe: Batch) -> float:

@@ -52,6 +52,7 @@ class FunctionMeasure:
 
     def __init__(self, function: Callable[[Moment, Batch, Batch], Mapping[str, Number]]) -> None:
         self._function = function
+        self.name = getattr(function, "__qualname__", type(function).__qualname__)
 
     def __call__(self, at: Moment, batch: Batch, probe: Batch) -> Mapping[str, Number]:
         """Return what the function does."""

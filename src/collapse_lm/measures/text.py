@@ -5,14 +5,17 @@ depend on length: compare samples of equal length only. Knows nothing of models.
 """
 
 import math
+import operator
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Number
 
 LARGEST_PERIOD_SHARE = 0.25
@@ -59,8 +62,32 @@ class TextMetrics:
     compression: float
 
 
+def plain_ids(ids: Any, where: str = "token ids") -> tuple[int, ...]:
+    """Token ids as Python's integers, from a list, an array of numpy or a tensor of torch.
+
+    Those of the libraries do not compare and hash as numbers do.
+
+    Raises:
+        UserError: for what is no row of whole numbers from 0 on.
+    """
+    listed = ids.tolist() if hasattr(ids, "tolist") else ids
+    try:
+        plain = tuple(map(operator.index, listed))
+    except TypeError:
+        plain = (-1,)
+    if plain and min(plain) < 0:
+        raise UserError.single(
+            where,
+            f"{ids!r}"[:80],
+            "whole numbers from 0 on, one per token",
+            "ids of one text; several texts are a list of such",
+        )
+    return plain
+
+
 def distinct(ids: Sequence[int], n: int) -> float:
     """Return different n-grams divided by n-grams of one sample, or NaN if it has none."""
+    ids = plain_ids(ids)
     grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
     return len(set(grams)) / len(grams) if grams else math.nan
 
@@ -78,7 +105,7 @@ def find_loop(ids: Sequence[int]) -> Loop | None:
     the earliest.
     Takes O(n * n/4) steps, vectorised over positions.
     """
-    tokens = np.asarray(ids)
+    tokens = np.asarray(plain_ids(ids))
     best: Loop | None = None
     for period in range(1, int(len(tokens) * LARGEST_PERIOD_SHARE) + 1):
         start, matches = _longest_true_run(tokens[period:] == tokens[:-period])
@@ -112,7 +139,20 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def measure_samples(samples: Sequence[Sequence[int]], texts: Sequence[str]) -> TextMetrics:
-    """Measure the samples of one update; `texts` are their decoded forms."""
+    """Measure the samples of one update.
+
+    Args:
+        samples: token ids of each, in a list, an array or a tensor.
+        texts: their decoded forms, in the same order.
+
+    Raises:
+        UserError: for ids that are no whole numbers, for no sample, and for another number
+            of texts.
+    """
+    samples = [plain_ids(ids) for ids in samples]
+    if not samples or len(samples) != len(texts):
+        got = f"{len(samples)} samples and {len(texts)} texts"
+        raise UserError.single("measure_samples", got, "a text for each of one sample or more")
     loops = [find_loop(ids) for ids in samples]
     found = [loop for loop in loops if loop is not None]
     return TextMetrics(

@@ -11,6 +11,7 @@ from collapse_lm.report.losses import draw_losses
 from collapse_lm.report.samples import samples_page
 from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.layout import PAGE
+from collapse_lm.rundir.rows import told_origin
 
 
 class PicturesAtTheEnd:
@@ -37,6 +38,7 @@ def draw_run(run: Path) -> None:
     reader = RunReader(run)
     snapshot, summary, manifest = reader.snapshot(), reader.summary(), reader.manifest()
     with writing(run / "figures"):
-        draw_losses(snapshot.rows, summary, manifest, run / "figures")
+        trained_on = told_origin(snapshot.samples)
+        draw_losses(snapshot.rows, summary, manifest, run / "figures", trained_on)
     page = samples_page(snapshot.samples, snapshot.rows, summary, manifest)
     write_atomically(run / PAGE, page)

@@ -6,8 +6,9 @@ from html import escape
 from typing import Any
 
 from collapse_lm._util.printable import printable
+from collapse_lm.experiment.batch import Text
 from collapse_lm.measures.names import Row
-from collapse_lm.rundir.rows import SampleRow
+from collapse_lm.rundir.rows import SampleRow, told_origin
 
 
 def samples_page(
@@ -19,13 +20,19 @@ def samples_page(
     """Return Markdown: the first sample, those at a third and two thirds, the last."""
     by_update = {row.update: row for row in rows}
     ending = escape(printable(summary["reason"]), quote=False) if summary else "still running"
+    trained_on = told_origin(samples)
     parts = [
         f"# Samples of {as_code(manifest['model']['reference'])}, seed {manifest['seed']}",
         f"{len(samples)} updates. {ending[:1].upper()}{ending[1:]}.",
     ]
+    if trained_on not in ("", "own samples"):
+        parts.append(
+            f"Trained on {as_code(trained_on)}: the train loss is that of these texts. Below are "
+            "samples of the current model, which the collapse rule looks at, with their own loss."
+        )
     for sample in _stages([row for row in samples if row.samples]):
-        texts = [fenced(text.text) for text in sample.samples]
-        parts += [_heading(by_update[sample.update]), *texts]
+        texts = [_shown_text(text) for text in sample.samples]
+        parts += [_heading(by_update[sample.update], is_apart=bool(sample.probe)), *texts]
     return "\n\n".join(parts) + "\n"
 
 
@@ -35,10 +42,18 @@ def _stages(samples: Sequence[SampleRow]) -> list[SampleRow]:
     return [samples[i] for i in sorted({0, last // 3, 2 * last // 3, last})] if samples else []
 
 
-def _heading(row: Row) -> str:
+def _shown_text(text: Text) -> str:
+    """A sample, its prompt before it where that is text."""
+    prompt = [f"after the prompt\n\n{fenced(text.prompt_text)}"] if text.prompt_text else []
+    return "\n\n".join([*prompt, fenced(text.text)])
+
+
+def _heading(row: Row, *, is_apart: bool) -> str:
+    """The numbers of an update; the loss of samples that were not trained on comes first."""
+    probe = f"loss of these samples {_shown(row, 'probe.loss', 3)} · " if is_apart else ""
     return (
         f"## Update {row.update}\n\n"
-        f"train loss {_shown(row, 'train.loss', 3)} · loop share {_shown(row, 'text.loop_share')} "
+        f"{probe}train loss {_shown(row, 'train.loss', 3)} · loop share {_shown(row, 'text.loop_share')} "
         f"· seq-rep-4 {_shown(row, 'text.seq_rep_4')} · {_entropies(row)}"
     )
 

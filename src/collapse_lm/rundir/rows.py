@@ -59,6 +59,18 @@ class SampleRow:
         return self.probe or tuple(text for text in self.texts if text.origin == "own")
 
 
+def told_origin(samples: Sequence[SampleRow]) -> str:
+    """Where the texts that a run trained on come from, in words, as its rows tell.
+
+    `replay:7` and the like are told by their kind once there are several.
+    """
+    by_kind: dict[str, list[str]] = {}
+    for origin in dict.fromkeys(text.origin for row in samples for text in row.texts):
+        by_kind.setdefault(origin.partition(":")[0], []).append(origin)
+    named = [of[0] if len(of) == 1 else kind for kind, of in by_kind.items()]
+    return " and ".join("own samples" if name == "own" else name for name in named)
+
+
 # --- writing -----------------------------------------------------------------------------------
 
 
@@ -89,6 +101,8 @@ def _plain(text: Text) -> dict[str, Any]:
     }
     if text.log_probs:
         found["log_probs"] = [_rounded(value) for value in text.log_probs]
+    if text.prompt_text:
+        found["prompt_text"] = text.prompt_text
     return found
 
 
@@ -137,7 +151,7 @@ def parse_sample(name: str, line: str) -> SampleRow:
 def _text(found: Mapping[str, Any]) -> Text:
     log_probs = tuple(_number(value, None) for value in found.get("log_probs", ()))
     ids = (tuple(found["prompt"]), tuple(found["ids"]))
-    return Text(*ids, found["origin"], found["text"], log_probs)
+    return Text(*ids, found["origin"], found["text"], log_probs, found.get("prompt_text", ""))
 
 
 def _values_1(found: Mapping[str, Any]) -> dict[str, Number]:

@@ -48,6 +48,7 @@ class _TextShape(_Shape):
     ids: list[_Count]
     text: _Text
     log_probs: list[float | None] = []
+    prompt_text: _Text = ""
 
 
 class SampleShape(_Shape):

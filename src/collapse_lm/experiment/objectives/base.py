@@ -11,6 +11,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from collapse_lm.errors import UserError
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -63,5 +65,17 @@ class FunctionObjective:
         self._function = function
 
     def __call__(self, chunk: Chunk) -> Tensor:
-        """Return what the function does."""
-        return self._function(chunk)
+        """Return what the function does.
+
+        Raises:
+            UserError: where that is no scalar tensor.
+        """
+        loss = self._function(chunk)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise UserError.single(
+                "objective",
+                f"{type(loss).__name__}: {loss!r}"[:80],
+                "a sum over the targets of the chunk, a scalar tensor under autograd",
+                "docs/extending.md shows one",
+            )
+        return loss
