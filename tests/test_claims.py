@@ -322,13 +322,19 @@ def test_intervals_are_compared_with_thresholds(intervals, verdict):
 
 def test_an_update_that_a_running_run_lacks_is_left_out_of_the_mean():
     found = mean_curve([{0: 1.0, 5: 2.0, 7: 9.0}, {0: 3.0, 5: 4.0, 10: 6.0}])
-    assert found.update.tolist() == [0, 5, 10]
-    assert found.mean.tolist() == [2, 3, 6]
+    assert found.update.tolist() == [0, 5]
+    assert found.mean.tolist() == [2, 3]
+
+
+def test_a_mean_of_two_runs_ends_with_the_first_of_them():
+    """What would follow is the other run alone, and the curve would jump to it."""
+    found = mean_curve([{0: 1.0, 1: 1.0}, {0: 5.0, 1: 5.0, 2: 5.0}])
+    assert found.update.tolist() == [0, 1]
 
 
 def test_the_mean_curve_by_hand():
     found = mean_curve([{0: 1.0, 1: 2.0, 2: 3.0}, {0: 3.0, 1: math.nan}, {0: 2.0}])
-    assert found.update.tolist() == [0]  # later fewer than half are left
+    assert found.update.tolist() == [0]  # later at most half are left
     assert (found.mean[0], found.lower[0], found.upper[0]) == (2, 1, 3)
     assert found.band == "range"
     many = mean_curve([{0: float(y)} for y in (1, 2, 3, 4, 5)])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from collapse_lm.analysis.columns import columns_table
 from collapse_lm.cli.main import app
 from collapse_lm.config import load_config, preset_names, resolve
 from collapse_lm.measures.names import names_table
@@ -74,6 +75,12 @@ def test_the_names_of_rows_are_rendered_from_the_code():
     text = (ROOT / "docs" / "run-format.md").read_text("utf-8")
     table = text.partition("<!-- names -->\n")[2].partition("<!-- /names -->")[0]
     assert table.splitlines() == list(names_table())
+
+
+def test_the_columns_of_tables_are_rendered_from_the_code():
+    text = (ROOT / "docs" / "run-format.md").read_text("utf-8")
+    table = text.partition("<!-- columns -->\n")[2].partition("<!-- /columns -->")[0]
+    assert table.splitlines() == list(columns_table())
 
 
 def test_the_source_of_the_docs_is_the_example_that_is_tested():

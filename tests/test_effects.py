@@ -8,11 +8,14 @@ import pytest
 from run_dirs import HOSTILE, write_run
 
 from collapse_lm.analysis.claims.scope import SIZES, why_not_judged
+from collapse_lm.analysis.columns import COLUMNS
 from collapse_lm.analysis.effects import effects_of
 from collapse_lm.analysis.outcomes import measure_runs
 from collapse_lm.analysis.settings import levels_of, setting
 from collapse_lm.config import resolve
+from collapse_lm.measures.names import NAMES
 from collapse_lm.report.effects_page import effect_lines
+from collapse_lm.report.reproduction import write_reproduction
 from collapse_lm.report.sweep import write_sweep
 
 DECAY, TOP_K = "training.weight_decay", "sampling.top_k"
@@ -85,11 +88,106 @@ def test_the_effect_of_a_key_is_a_time_ratio(tmp_path):
     (effect,) = effects_of([DECAY], measure_runs(swept(tmp_path, DECAY, times))[0])
     assert (effect.key, effect.scale) == (DECAY, "linear")
     assert effect.ratio.value == pytest.approx(4)
-    assert effect.ratio.lower <= 4 <= effect.ratio.upper
     assert [level.median for level in effect.levels] == [6, 12, 24]
     assert [level.ratio.value for level in effect.levels][1:] == pytest.approx([2, 4])
+    alike = "no interval, as times are so alike that no seed makes a difference"
+    assert (effect.ratio.note, math.isnan(effect.ratio.lower)) == (alike, True)
+    times |= {0.1: [11, 12, 13], 0.2: [20, 25, 28]}
+    (effect,) = effects_of([DECAY], measure_runs(swept(tmp_path / "b", DECAY, times))[0])
+    assert effect.ratio.lower < effect.ratio.value < effect.ratio.upper
     assert effect.test.p_value == effect.test.smallest == 2 / 6**3
     assert effect.concordance == 0  # the more of it, the later
+
+
+def test_two_seeds_give_no_interval_and_the_page_says_so(tmp_path):
+    times = {0: [8, 10], 0.1: [8, 7], 1: [9, 8], 3: [8, 8]}
+    report = write_sweep([DECAY], None, swept(tmp_path / "r", DECAY, times), tmp_path / "out", 8)
+    (line,) = effect_lines(report.effects)
+    assert line.startswith(
+        f"{DECAY}: 0 to 3: time to collapse x 1 (no interval from fewer than 3 seeds), p = "
+    )
+    page = (tmp_path / "out" / "effects.md").read_text()
+    assert "no limit to no limit" not in page
+    assert "| 3 | 2 | 2 | 2 | 8 (no interval) |" in page
+    assert "- Test: all 576 distinct assignments, which" in page
+
+
+def test_a_base_model_that_was_degenerate_has_no_time_to_collapse(tmp_path):
+    """Greedy samples loop before any training: that is no effect of what came later."""
+    temperature = "sampling.temperature"
+    runs = [
+        write_run(tmp_path / "r" / f"{t}-{s}", seed=s, temperature=t, collapse=time)
+        for t, times in ((0.0, [1, 1, 1]), (0.8, [9, 12, 14]), (1.0, [18, 25, 28]))
+        for s, time in enumerate(times)
+    ]
+    out = tmp_path / "out"
+    (effect,) = write_sweep([temperature], None, runs, out, 9).effects
+    assert [level.name for level in effect.levels] == ["0.8", "1"]
+    assert {row[temperature] for row in table(out / "tables" / "survival.csv")} == {"0.8", "1.0"}
+    began = {
+        (row["collapse_update"], row["degenerate_before_training"])
+        for row in table(out / "tables" / "runs.csv")
+        if row[temperature] == "0.0"
+    }
+    assert began == {("1", "True")}
+    page = (out / "effects.md").read_text()
+    assert page.count("degenerate before any training, so it has no time to collapse") == 3
+    assert "have not ended" not in page
+    assert "<!-- 0 -->" in (out / "figures" / "curves.svg").read_text()  # its losses are shown
+    report = write_sweep([temperature], None, runs[:3], out, 3)
+    assert report.effects == ()
+    assert report.not_drawn == {"survival": "every run was degenerate before any training"}
+    write_reproduction({"phase": runs, "learning rate": runs[:3]}, tmp_path / "paper")
+    phase = (tmp_path / "paper" / "figures" / "phase.svg").read_text()
+    assert "<!-- 3/3 -->" in phase
+    captions = (tmp_path / "paper" / "figures" / "captions.md").read_text()
+    assert "survival: no run of the group learning rate has a time to collapse" in captions
+    claims = json.loads((tmp_path / "paper" / "claims.json").read_text())
+    onset = [claim for claim in claims if claim["id"] == "higher-rate-collapses-faster"]
+    assert onset[0]["verdict"] == "not tested"
+
+
+def test_runs_csv_tells_the_collapse_and_the_entropy(tmp_path):
+    runs = swept(tmp_path / "r", DECAY, {0.0: [9, None]})
+    write_sweep([DECAY], None, runs, tmp_path / "out", 2)
+    rows = table(tmp_path / "out" / "tables" / "runs.csv")
+    assert [(row["collapse_update"], row["time"]) for row in rows] == [("9", "9"), ("", "30")]
+    assert {(row["entropy_first"], row["entropy_last"]) for row in rows} == {("2.0", "2.0")}
+
+
+def test_every_column_of_every_table_is_explained(tmp_path):
+    runs = swept(tmp_path / "r", DECAY, {0.0: [9, 8], 0.1: [20, None]}, corpora=("sotu", "a:b_c"))
+    write_sweep([DECAY], None, runs, tmp_path / "sweep", 4)
+    write_reproduction({"learning rate": runs}, tmp_path / "paper")
+    keys = {DECAY, "training.learning_rate"}
+    seen = {name: set() for name in ("runs", "updates", "survival")}
+    for place in ("sweep", "paper"):
+        for name, columns in seen.items():
+            header = (tmp_path / place / "tables" / f"{name}.csv").read_text().partition("\n")[0]
+            written = {
+                c.replace("sotu", "CORPUS").replace("a:b_c", "CORPUS") for c in header.split(",")
+            }
+            columns |= {"KEY" if column in keys else column for column in written}
+    for name, columns in seen.items():
+        assert columns == {column for column, known in COLUMNS.items() if name in known.tables}
+    names = {known.name.partition("[")[0] for known in COLUMNS.values() if known.name}
+    assert names <= {*NAMES, "update"}
+
+
+def test_a_mean_of_losses_ends_with_the_first_of_two_runs(tmp_path):
+    runs = swept(tmp_path / "r", DECAY, {0.0: [2, 9]})
+    write_sweep([DECAY], None, runs, tmp_path / "out", 2)
+    caption = (tmp_path / "out" / "figures" / "captions.md").read_text()
+    assert "while these are more than half" in caption
+
+
+def test_updates_are_whole_numbers_on_an_axis(tmp_path):
+    runs = swept(tmp_path / "r", DECAY, {0.0: [None], 0.1: [None]}, updates=2)
+    write_sweep([DECAY], None, runs, tmp_path / "out", 2)
+    for name in ("curves", "survival"):
+        svg = (tmp_path / "out" / "figures" / f"{name}.svg").read_text()
+        assert "<!-- 2 -->" in svg
+        assert "<!-- 1.5 -->" not in svg.partition('id="matplotlib.axis_2"')[0]
 
 
 def test_other_keys_are_held_equal(tmp_path):
@@ -151,7 +249,7 @@ def test_controls_that_do_not_train_are_no_level(tmp_path):
         {0.0: [None] * 3, 0.1: [4, 5, 6]},  # separated: no finite hazard ratio
         {0.0: [4, 5, 6], 0.1: [20, 21, 22]},
         {0.0: [None] * 3, 0.1: [None] * 3},
-        {0.0: [1], 0.1: [None]},
+        {0.0: [2], 0.1: [None]},
     ],
 )
 def test_whatever_was_found_is_told_without_infinity(times, tmp_path):

@@ -171,7 +171,7 @@ def test_without_runs_everything_is_written_and_says_so(tmp_path):
     [
         {"times": {1e-4: [None]}, "horizon": 0},
         {"times": {1e-4: [None]}, "horizon": 1},
-        {"times": {1e-4: [1]}},
+        {"times": {1e-4: [2]}},
         {"times": {0.0: [None, None], 1e-4: [None, None]}},
         {"times": {1e-4: [5, 5, 5, 5, 5, 5], 2e-4: [5]}, "every": 3},
         {"times": {1e-4: [None, 4]}, "validation": lambda u, c: 3.0 if not u else float("nan")},

@@ -145,6 +145,13 @@ def test_tables_hold_every_run_update_and_text(two_runs):
     assert list(runs["run"]) == ["sweep/r0", "sweep/r1"]
     assert list(runs["seed"]) == [0, 1]
     assert list(runs["training.learning_rate"]) == [3e-3] * 2
+    (corpus,) = RunReader(two_runs / "sweep" / "r0").updates()[0].labelled("validation.loss")
+    ends = [
+        RunReader(two_runs / "sweep" / run).updates()[-1].labelled("validation.loss")[corpus]
+        for run in ("r0", "r1")
+    ]
+    assert list(runs[f"validation_{corpus}_end"]) == ends
+    assert list(runs["degenerate_before_training"]) == [False] * 2
     assert len(updates) == 8
     assert len(samples) == 6
     rows = RunReader(two_runs / "sweep" / "r1").updates()

@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from rich.console import Console
+from run_dirs import write_run
 from test_run import untimed
 
 import collapse_lm
@@ -37,7 +39,7 @@ from collapse_lm.sweeps.engines.base import start_or_resume
 from collapse_lm.sweeps.engines.choose import EngineChoice
 from collapse_lm.sweeps.engines.share import share_machine
 from collapse_lm.sweeps.job import plan_job
-from collapse_lm.sweeps.progress import last_update
+from collapse_lm.sweeps.progress import finding, last_update
 from collapse_lm.sweeps.watch import Watch
 
 from commands import call, command
@@ -253,10 +255,65 @@ def test_a_sweep_does_every_run_as_run_does_it_and_then_nothing(tiny_overrides, 
 def test_a_dry_run_tells_how_long_and_makes_nothing(spec_file, tmp_path):
     planned = call("sweep", spec_file, "--out", tmp_path / "out", "--dry-run")
     assert planned.returncode == 0, planned.stderr
-    assert "4 runs, 4 to do: at most about 0 h" in planned.stdout
+    assert re.search(r"4 runs, 4 to do: at most about (\d+ min )?\d+ s, ", planned.stdout)
     assert f"measured now on {processor()}" in planned.stdout
     assert planned.stdout.count("missing  0 updates") == 4
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["doing", "dry"])
+def test_a_dry_run_refuses_what_the_sweep_would(words, spec_file, tmp_path):
+    SweepFolder(tmp_path / "out").open(load_sweep(str(spec_file)))
+    before = (tmp_path / "out" / "sweep.yaml").read_bytes()
+    other = ("--set", "sampling.top_k=7", *words)
+    done = call_here("sweep", spec_file, "--out", tmp_path / "out", *other)
+    assert (done.code, done.out) == (2, "")
+    assert "choose another --out" in done.err
+    assert (tmp_path / "out" / "sweep.yaml").read_bytes() == before
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    done = call_here("sweep", spec_file, "--out", tmp_path / "runs", *words)
+    assert (done.code, "a folder of something else" in done.err) == (2, True)
+    nowhere = ("--set", "model=./nowhere", *words)
+    done = call_here("sweep", spec_file, "--out", tmp_path / "new", *nowhere)
+    assert (done.code, "nowhere" in done.err) == (2, True)
+    assert not (tmp_path / "new").exists()
+    folder = SweepFolder(tmp_path / "paper" / "learning-rate")
+    folder.open(SweepSpec(set={"sampling.top_k": 7}))
+    done = call_here("reproduce", "fig2", "--out", tmp_path / "paper", *words)
+    assert (done.code, "choose another --out" in done.err) == (2, True)
+
+
+def test_what_a_run_found_is_told_with_its_update():
+    reason = "collapse: loop_share for 5 updates in a row"
+    told = finding({"reason": reason, "collapse_update": 8})
+    assert told == "collapse at update 8: loop_share for 5 updates in a row"
+    assert finding({"reason": "censored: x", "collapse_update": None}) == "censored: x"
+
+
+def test_ls_tells_the_source_and_what_the_sweep_varies(spec_file, tmp_path):
+    grid = {"training.weight_decay": [0, 0.5], "training.betas": [[0.9, 0.95]]}
+    tree = yaml.safe_load(spec_file.read_text()) | {"grid": grid, "seeds": 1}
+    spec_file.write_text(yaml.safe_dump(tree))
+    folder = SweepFolder(tmp_path / "out")
+    folder.open(load_sweep(str(spec_file)))
+    ending = {"status": "finished", "updates": 30, "collapsed": False, "collapse_update": None}
+    for planned in folder.plan().runs:
+        words = [f"{key}={json.dumps(value)}" for key, value in planned.values.items()]
+        place = write_run(folder.run_path(planned), overrides=words).path
+        (place / "summary.json").write_text(json.dumps({**ending, "reason": "", "validation": {}}))
+    listed = call_here("ls", tmp_path).out
+    assert " source " in listed.splitlines()[1]
+    assert "training.betas [0.9, 0.95], training.weight_decay 0.5" in listed
+    rows = json.loads(call_here("ls", tmp_path, "--json").out)
+    assert {row["source"] for row in rows} == {"own"}
+    assert [row["swept"]["training.weight_decay"] for row in rows] == [0.0, 0.5]
+    config = folder.run_path(planned) / "config.yaml"
+    given = "source:\n  kind: python\n  name: mine:Real"
+    config.write_text(config.read_text().replace("source:\n  kind: own", given))
+    (folder.path / "sweep.yaml").write_text("[")
+    rows = json.loads(call_here("ls", tmp_path, "--json").out)
+    assert [row["source"] for row in rows] == ["own", "python mine:Real"]
+    assert [row["swept"] for row in rows] == [{}, {}]
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def on_terminal(width, *words):
 def test_a_pipe_gets_every_header_and_number_in_one_line(columns, runs, monkeypatch):
     monkeypatch.setenv("COLUMNS", columns)
     head, row = call("ls", runs).out.splitlines()
-    headers = ["run", "model", "lr", "seed", "status", "updates", "collapse", "validation"]
-    assert head.split() == headers
-    assert row.split()[:7] == [LONG, "smollm2-135m", "0.0001", "0", "finished", "9", "5"]
+    headers = ["run", "model", "source", "lr", "seed", "status", "updates", "collapse"]
+    assert head.split() == [*headers, "validation"]
+    assert row.split()[:8] == [LONG, "smollm2-135m", "own", "0.0001", "0", "finished", "9", "5"]
     losses = "sotu 3.000 -> 3.090, wikitext2 3.000 -> 3.090, ptb 4.000 -> 4.090"
     assert row.endswith(losses)
 

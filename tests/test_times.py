@@ -67,6 +67,14 @@ def test_an_estimate_names_its_processor_and_warns(capsys):
     assert "warning: it is late" in told
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (41, "41 s"), (99, "1 min 39 s"), (700, "0 h 12 min")]
+)
+def test_a_short_time_is_told_in_seconds(seconds, words, capsys):
+    show_estimate("6 runs:", Estimate(seconds, "Some processor", ""))
+    assert f"6 runs: about {words}, measured" in capsys.readouterr().out
+
+
 def test_models_that_come_first_have_their_own_estimate(tmp_path):
     recipe = Recipe(sizes=("32x1", "64x1"), vocabulary=300, context=16, tokens=16 * 8 * 50)
     (tmp_path / "64x1").mkdir()

@@ -1,7 +1,7 @@
 """A mean curve over runs that end at different updates, with a band. Pure.
 
 A mean over the last one or two of many runs is that of the longest-lived, and the
-curve jumps wherever a run drops out; so it ends where fewer than half are left.
+curve jumps wherever a run drops out; so it ends where half of them or fewer are left.
 """
 
 import math
@@ -19,7 +19,7 @@ FEW = 5  # below this number of runs a standard error is too rough, and the band
 class MeanCurve:
     """The mean of several runs at each update, over those that are still running.
 
-    It ends where fewer than half of the runs are left. An update at which a run was not
+    It ends where half of the runs or fewer are left. An update at which a run was not
     evaluated that was evaluated later is left out: a mean without it would jump.
 
     Columns have shape (updates,), in nats per token; the band is NaN where one run is left.
@@ -57,7 +57,7 @@ def mean_curve(series: Sequence[Mapping[int, float]]) -> MeanCurve:
     updates = [
         update
         for update in sorted(values)
-        if 2 * len(values[update]) >= len(series) and len(values[update]) == running[update]
+        if 2 * len(values[update]) > len(series) and len(values[update]) == running[update]
     ]
     band = "" if len(series) < 2 else "range" if len(series) < FEW else "standard error"
     limits = [_limits(np.array(values[update]), band) for update in updates]

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from collapse_lm._util.json_text import to_json
-from collapse_lm.analysis.outcomes import Measured
+from collapse_lm.analysis.outcomes import Measured, spacing
 from collapse_lm.analysis.settings import MODEL, SettingLevel, is_number, levels_of, settings
 from collapse_lm.analysis.stats.ordered import concordance, trend_test
 from collapse_lm.analysis.stats.permutation import PermutationTest
@@ -110,7 +110,8 @@ class _Sample:
         return [run.outcome.seed for run in self.runs]
 
     def ratio(self) -> TimeRatio:
-        return time_ratio(self.times, self.observed, self.place, self.strata, self.seeds)
+        columns = (self.times, self.observed, self.place, self.strata, self.seeds)
+        return time_ratio(*columns, spacing=spacing(self.runs))
 
     def test(self, key: str) -> PermutationTest:
         """Deal the values anew within each seed; models whole, as seeds are no second model."""

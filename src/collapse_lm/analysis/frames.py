@@ -1,6 +1,6 @@
 """`collapse_lm.tables`: everything that a folder of runs recorded, as tables."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from collapse_lm.rundir.layout import CONFIG
 def tables(folder: Path | str) -> dict[str, Any]:
     """Read every run in a folder (itself included) into three tables in long form.
 
-    runs: a row per run, with `run` (its path below the folder), how it ended, and a column
-    per configuration key. updates: a row per update, with `run`, `update` and a column per
-    name of docs/run-format.md. samples: a row per text, with `run`, `update`, `origin`,
-    `role` (trained on, or a probe drawn apart), `text`, `tokens`.
+    runs: a row per run, with `run` (its path below the folder), how it ended, the validation
+    losses of its summary (`validation_CORPUS_start`, `_collapse`, `_end`, as in a sweep's
+    runs.csv), and a column per configuration key. updates: a row per update, with `run`,
+    `update` and a column per name of docs/run-format.md. samples: a row per text, with `run`,
+    `update`, `origin`, `role` (trained on, or a probe drawn apart), `text`, `tokens`.
 
     Args:
         folder: of runs or sweeps, or a single run directory.
@@ -55,10 +56,25 @@ def tables(folder: Path | str) -> dict[str, Any]:
 def _run_row(name: str, reader: RunReader) -> TableRow:
     manifest, summary = reader.manifest(), reader.summary() or {}
     ending = {
-        key: summary.get(key) for key in ("collapsed", "collapse_update", "updates", "reason")
+        key: summary.get(key)
+        for key in (
+            *("collapsed", "collapse_update", "degenerate_before_training"),
+            *("updates", "reason"),
+        )
     }
-    facts = {"run": name, "status": manifest["status"], **ending}
+    facts = {"run": name, "status": manifest["status"], **ending, **_validation(summary)}
     return {**facts, **flat_values(read_yaml(str(reader.path / CONFIG)))}
+
+
+def _validation(summary: Mapping[str, Any]) -> TableRow:
+    """Validation losses at the start, from the collapse on, and at the end, in nats per token."""
+    moments = summary.get("validation", {})
+    return {
+        f"validation_{corpus}_{moment}": loss
+        for moment, losses in moments.items()
+        for corpus, loss in (losses or {}).items()
+        if corpus != "update"
+    }
 
 
 def _named(name: str, rows: Iterable[TableRow]) -> Iterator[TableRow]:

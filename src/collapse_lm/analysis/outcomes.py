@@ -42,6 +42,9 @@ class Outcome:
         corpora: validation corpora, in the order of its configuration.
         time: the collapse update if it collapsed, else its last update.
         observed: True for a collapse; False for a run that is censored at `time`.
+        collapse_update: None for a run that is censored.
+        degenerate_before_training: True where the collapse began with the base model's own
+            sample. Such a run has no time to collapse under training (see `at_risk`).
         status: finished or diverged. A run that diverged before it collapsed is
             censored at its last update, though divergence may be no accident.
         updates: its last update (past the collapse by the rule's patience, or more).
@@ -49,6 +52,8 @@ class Outcome:
         validation: corpus -> (at update 0, at the first evaluation from the collapse on
             or NaN, at the end), nats per token.
         train_first, train_last, train_lowest: train loss, nats per token.
+        entropy_first, entropy_last: entropy of the first probe and the last (`probe.entropy`),
+            nats.
         loop_share, seq_rep_4: means over the last five samples.
         repetitive: share of these samples with a loop share of at least .5 or a
             seq-rep-4 of at least .6.
@@ -67,6 +72,8 @@ class Outcome:
     corpora: tuple[str, ...]
     time: int
     observed: bool
+    collapse_update: int | None
+    degenerate_before_training: bool
     status: str
     updates: int
     criteria: tuple[str, ...]
@@ -74,6 +81,8 @@ class Outcome:
     train_first: float
     train_last: float
     train_lowest: float
+    entropy_first: float
+    entropy_last: float
     loop_share: float
     seq_rep_4: float
     repetitive: float
@@ -134,6 +143,18 @@ def measure_runs(
     return found, left_out
 
 
+def at_risk(runs: Sequence[Measured]) -> tuple[list[Measured], list[LeftOut]]:
+    """Return the runs whose time to collapse means something, and the others with the reason.
+
+    A run that began with degenerate samples of the base model was never at risk: what
+    happened at update 1 is no effect of training, whatever the run was to show.
+    """
+    began = [run for run in runs if run.outcome.degenerate_before_training]
+    reason = "degenerate before any training, so it has no time to collapse"
+    left_out = [LeftOut(run.outcome.run, reason) for run in began]
+    return [run for run in runs if not run.outcome.degenerate_before_training], left_out
+
+
 def common_folder(readers: Sequence[RunReader]) -> Path:
     """Return the nearest folder that holds all run directories."""
     parents = {reader.path.absolute().parent for reader in readers}
@@ -159,6 +180,7 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
     updates = rows[-1].update
     corpora = tuple(next((found for r in rows if (found := r.labelled("validation.loss"))), ()))
     train = [row.get("train.loss") for row in rows if row.update]
+    entropy = [row.get("probe.entropy") for row in rows if "probe.entropy" in row.values]
     ending = [row for row in rows if "text.loop_share" in row.values][-LAST:]
     return Outcome(
         run=name,
@@ -174,6 +196,8 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
         corpora=corpora,
         time=updates if verdict.collapse_update is None else verdict.collapse_update,
         observed=verdict.collapsed,
+        collapse_update=verdict.collapse_update,
+        degenerate_before_training=verdict.from_the_start,
         status="diverged" if _has_diverged(rows) else "finished",
         updates=updates,
         criteria=verdict.reasons,
@@ -181,6 +205,8 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
         train_first=train[0] if train else math.nan,
         train_last=train[-1] if train else math.nan,
         train_lowest=min((x for x in train if not math.isnan(x)), default=math.nan),
+        entropy_first=entropy[0] if entropy else math.nan,
+        entropy_last=entropy[-1] if entropy else math.nan,
         loop_share=_mean([row.get("text.loop_share") for row in ending]),
         seq_rep_4=_mean([row.get("text.seq_rep_4") for row in ending]),
         repetitive=_mean([float(is_repetitive(row)) for row in ending]),
@@ -190,6 +216,11 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
 def first_rate(rows: Sequence[Row], configured: float) -> float:
     """The learning rate of the first step, as recorded; as configured without a step."""
     return next((row.get("train.lr") for row in rows if "train.lr" in row.values), configured)
+
+
+def spacing(runs: Sequence[Measured]) -> int:
+    """Updates from one probe to the next, in the run that has the fewest: times are no finer."""
+    return max((run.config.probe.every for run in runs), default=1)
 
 
 def is_repetitive(row: Row) -> bool:

@@ -45,10 +45,11 @@ def reproduce(
         what, scale, models=models, seeds=seeds, out=out, overrides=settings or []
     )
     choice = EngineChoice(engine, jobs, threads, address, gpus)
+    job.check()
+    job.require_inputs(choice)
     if dry_run:
         _show_plans(job, choice)
         return
-    job.require_inputs(choice)
     job.open()
     call = Call.begin(job, sys.argv[1:])
     if job.ladder is not None:

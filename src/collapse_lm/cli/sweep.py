@@ -50,10 +50,11 @@ def sweep(
     """Do a set of runs; the same command again finishes only what is missing."""
     job = plan_job(spec, out, settings or [], most=None if yes or dry_run else MANY)
     choice = EngineChoice(engine, jobs, threads, address, gpus)
+    job.check()
+    require_inputs([job], choice)
     if dry_run:
         show_plan(job, choice)
         return
-    require_inputs([job], choice)
     job.open()
     stop = StopRequest()
     stop.is_running = True  # a first signal is passed on to the runs
@@ -146,7 +147,15 @@ def show_plan(job: SweepJob, engine: EngineChoice, *, may_measure: bool = True) 
 
 def show_estimate(what: str, found: "Estimate") -> None:
     """Print how long something takes, on which processor, and what the number suffers from."""
-    hours, rest = divmod(round(found.seconds / 60), 60)
-    print(f"{what} about {hours} h {rest:02} min, measured now on {printable(found.processor)}")
+    print(f"{what} about {_duration(found.seconds)}, measured now on {printable(found.processor)}")
     if found.warning:
         print(f"warning: {found.warning}")
+
+
+def _duration(seconds: float) -> str:
+    """Hours and minutes; below ten minutes, minutes and seconds, as a test of a setup takes."""
+    if seconds < 600:
+        minutes, rest = divmod(max(1, round(seconds)), 60)
+        return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min"

@@ -1,7 +1,8 @@
 """Tables of a command. Values from files and models are shown as plain text, no markup."""
 
+import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from collapse_lm.corpora.corpus import CorpusInfo
 from collapse_lm.machine.doctor_lines import DoctorLine
 from collapse_lm.models.inventory import ModelInfo
 
+_RATE = "training.learning_rate"
 _NARROWEST = 20  # characters of a column in which a text is folded
 
 
@@ -153,13 +155,18 @@ def evaluation_table(found: dict[str, Any]) -> Listing:
 
 
 def runs_table(rows: Sequence[dict[str, Any]]) -> Listing:
-    """Runs, one line each."""
+    """Runs, one line each; what their sweeps vary has a column where there is a sweep."""
+    told = [_swept(row["swept"]) for row in rows]
+    swept = ("swept",) if any(told) else ()
+    ending = ("status", "updates", "collapse", "validation")
     return _table(
-        ("run", "model", "lr", "seed", "status", "updates", "collapse", "validation"),
+        ("run", "model", "source", *swept, "lr", "seed", *ending),
         (
             (
                 printable(row["run"]),
                 row["model"] and printable(row["model"]),
+                row["source"] and printable(row["source"]),
+                *(words for _ in swept),
                 row["learning_rate"],
                 row["seed"],
                 printable(row["status"]),
@@ -167,9 +174,15 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> Listing:
                 _collapse(row),
                 ", ".join(f"{n} {a:.3f} -> {b:.3f}" for n, (a, b) in row["validation"].items()),
             )
-            for row in rows
+            for row, words in zip(rows, told, strict=True)
         ),
     )
+
+
+def _swept(values: Mapping[str, object]) -> str:
+    """What a run's sweep varies and has no column of its own."""
+    others = {key: v for key, v in values.items() if key not in ("model", _RATE)}
+    return ", ".join(f"{key} {json.dumps(v, default=str)}" for key, v in others.items())
 
 
 def _collapse(row: dict[str, Any]) -> str:

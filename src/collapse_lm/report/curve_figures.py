@@ -21,6 +21,7 @@ from collapse_lm.report.style import (
     paper_look,
     save_figure,
     shown,
+    whole_numbers,
 )
 
 Levels = Mapping[str, Sequence[Measured]]
@@ -93,6 +94,7 @@ def draw_curves(levels: Levels, title: str, corpora: Sequence[str], folder: Path
             for band in _panels(validation, train, levels, corpus)
         ]
         for axes in rows[-1]:
+            whole_numbers(axes.xaxis)
             axes.set_xlabel("updates")
         line_legend(figure, [shown(level) for level in levels], shown(title))
         save_figure(figure, folder, name)
@@ -129,7 +131,7 @@ def _caption(levels: Levels, title: str, corpora: Sequence[str], bands: Sequence
     return (
         f"Loss against updates by {shown(title)}: validation on {names}, and train loss on "
         f"{texts}. Thin lines: the {count} runs. Thick: mean over the runs of a level that are "
-        "still running, while these are at least half; it may step where a "
+        "still running, while these are more than half; it may step where a "
         f"run ends{band_words(bands)}."
     )
 

@@ -13,11 +13,14 @@ as long, 2 twice as long. From the lowest value to the highest it takes the loga
 to change evenly with that of the value (with the value itself, where 0 is among them). It is \
 Gehan's estimate of an accelerated failure time, which counts a run that ended without a collapse \
 as one that would have collapsed later; its 95 % interval is that of the jackknife over seeds, \
-with Student's t. Where runs collapsed at one end only, there is a bound instead. The p-value is \
-that of the log-rank test for trend, over permutations of the values within each seed (of whole \
-models where models differ, as seeds of one model are no second model). It says whether there is \
-an order, not how much; there is none for more than two values without an order. Seeds repeat a \
-run on the same model and texts: of other models and texts nothing is said."""
+with Student's t, and no narrower than times in whole updates allow; there is none with fewer \
+than three seeds, or where no seed makes a difference. Where runs collapsed at one end only, \
+there is a bound instead. The p-value is that of the log-rank test for trend, over permutations \
+of the values within each seed (of whole models where models differ, as seeds of one model are no \
+second model). It says whether there is an order, not how much; there is none for more than two \
+values without an order. Seeds repeat a run on the same model and texts: of other models and \
+texts nothing is said. A run whose first, untrained sample began its collapse has no time to \
+collapse and is left out."""
 _HEAD = (
     "| value | runs | seeds | collapsed | median update (95 %) | time ratio (95 %) |\n"
     "| --- | --- | --- | --- | --- | --- |"
@@ -84,14 +87,18 @@ def _median(level: LevelEffect) -> str:
     if level.median is None:
         return "not reached"
     limits = (level.median_lower, level.median_upper)
+    if limits == (None, None):
+        return f"{level.median:g} (no interval)"
     low, high = ("no limit" if limit is None else f"{limit:g}" for limit in limits)
     return f"{level.median:g} ({low} to {high})"
 
 
 def _design(effect: Effect) -> str:
-    test, how = effect.test, "all distinct" if effect.test.exact else "random"
+    test = effect.test
+    count = f"{test.assignments:,}"
+    counted = f"all {count} distinct" if test.exact else f"{count} random"
     return (
-        f"{test.assignments:,} {how} assignments, which cannot show a p-value below "
+        f"{counted} assignments, which cannot show a p-value below "
         f"{test.smallest:.3g}; the run with more of it collapsed first in "
         f"{effect.concordance:.0%} of the pairs of which that is known"
     )

@@ -21,6 +21,7 @@ from collapse_lm.report.style import (
     paper_look,
     save_figure,
     shown,
+    whole_numbers,
 )
 
 Levels = dict[Any, list[Measured]]  # by (parameters, model)
@@ -50,7 +51,7 @@ def figure_3(runs: Sequence[Measured], folder: Path, name: str = "figure3") -> s
         "triangle is a run that had not collapsed at that update. Black: Kaplan-Meier median, no "
         "mark where it is not reached; a line is its 95 % interval (Brookmeyer-Crowley), left out "
         "where it has no upper limit, as with six runs or fewer. Right: validation loss on "
-        f"{shown(corpus)} by size, thin lines runs, thick their mean while at least half are "
+        f"{shown(corpus)} by size, thin lines runs, thick their mean while more than half are "
         f"running{band_words(bands)}."
     )
 
@@ -71,6 +72,7 @@ def draw_survival(levels: NamedLevels, title: str, folder: Path, name: str) -> s
             _survival_line(axes, _estimate(members), look)
         axes.set_xlim(left=0)
         axes.set_ylim(-0.02, 1.05)
+        whole_numbers(axes.xaxis)
         axes.set_xlabel("updates")
         axes.set_ylabel("share of runs not collapsed")
         labels = [f"{shown(level)} ({len(found)})" for level, found in levels.items()]
@@ -104,6 +106,7 @@ def _onset_panel(axes: Any, levels: Levels) -> None:
             )
         _median_mark(axes, parameters * beside, _estimate(runs))
     _size_axis(axes, levels)
+    whole_numbers(axes.yaxis)
     axes.set_ylabel("onset of collapse (updates)")
 
 
@@ -161,6 +164,7 @@ def _loss_panel(axes: Any, levels: Levels, corpus: str) -> list[str]:
         draw_level(axes, [run.validation_loss(corpus) for run in runs], look)
         for look, runs in zip(looks(len(levels)), levels.values(), strict=True)
     ]
+    whole_numbers(axes.xaxis)
     axes.set_xlabel("updates")
     axes.set_ylabel(f"validation loss, {shown(corpus, 20)}\n(nats per token)")
     return bands

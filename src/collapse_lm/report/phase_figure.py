@@ -36,7 +36,8 @@ def phase_figure(runs: Sequence[Measured], folder: Path) -> str:
     return (
         f"Median update of the collapse (Kaplan-Meier) by learning rate and temperature, "
         f"{len(runs)} runs. Below it: runs that collapsed of all runs of the cell. Grey, >N: the "
-        "median is not reached, and the longest run of the cell has N updates. Empty: not run."
+        "median is not reached, and the longest run of the cell has N updates. Empty: not run, "
+        "or degenerate before any training."
     )
 
 

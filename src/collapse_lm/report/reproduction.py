@@ -13,7 +13,7 @@ from collapse_lm.analysis.claims.judge import judge_claims, main_runs
 from collapse_lm.analysis.claims.scope import judged_on
 from collapse_lm.analysis.claims.verdicts import Claim
 from collapse_lm.analysis.levels import LEARNING_RATE, PHASE, SIZE, Groups
-from collapse_lm.analysis.outcomes import LeftOut, Measured, common_folder, measure_runs
+from collapse_lm.analysis.outcomes import LeftOut, Measured, at_risk, common_folder, measure_runs
 from collapse_lm.analysis.tables import runs_table, survival_table, updates_table
 from collapse_lm.errors import UserError
 from collapse_lm.report.claims_page import write_claims
@@ -32,6 +32,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[Sequence[Measured], Path], str]], ...]
     ("survival", LEARNING_RATE, survival_figure),
     ("phase", PHASE, phase_figure),
 )
+_OF_LOSSES = ("figure2", "figure4")
 _KEYS = {LEARNING_RATE: "training.learning_rate", SIZE: "model"}
 
 
@@ -72,11 +73,12 @@ def write_reproduction(
     with writing(out):
         (out / "tables").mkdir(parents=True, exist_ok=True)
     _write_tables(found, left_out, out / "tables")
-    not_drawn = write_figures(_figures(found, out / "figures"), out / "figures")
-    _write_table1(found, out)
+    timed, never = _at_risk(found)
+    not_drawn = write_figures(_figures(found, timed, out / "figures"), out / "figures")
+    _write_table1(timed, out)
     wanted = {group: len(readers) for group, readers in groups.items()} | dict(planned or {})
-    claims = judge_claims(found, {g: n - len(found.get(g, ())) for g, n in wanted.items()})
-    without = [run for runs in left_out.values() for run in runs]
+    claims = judge_claims(timed, {g: n - len(found.get(g, ())) for g, n in wanted.items()})
+    without = [run for runs in (*left_out.values(), never) for run in runs]
     words = judged_on([run for runs in found.values() for run in runs])
     write_claims(claims, list(dict.fromkeys(without)), out, words)
     return ReproductionReport(tuple(claims), words, not_drawn)
@@ -91,31 +93,38 @@ def _measure(
     return found, {group: left for group, (_, left) in both.items()}
 
 
+def _at_risk(groups: Groups) -> tuple[dict[str, list[Measured]], list[LeftOut]]:
+    both = {group: at_risk(runs) for group, runs in groups.items()}
+    timed = {group: runs for group, (runs, _) in both.items() if groups[group]}
+    return timed, [run for _, never in both.values() for run in never]
+
+
 def _write_tables(groups: Groups, left_out: Mapping[str, Sequence[LeftOut]], folder: Path) -> None:
     keys = [key for group, key in _KEYS.items() if group in groups]
     write_atomically(folder / "runs.csv", runs_table(groups, left_out, keys))
     write_atomically(folder / "updates.csv", updates_table(groups, keys))
-    write_atomically(folder / "survival.csv", survival_table(groups))
+    write_atomically(folder / "survival.csv", survival_table(_at_risk(groups)[0]))
 
 
-def _figures(groups: Groups, folder: Path) -> dict[str, Draw]:
-    """The figures of the groups that there are; the phase diagram only where it is asked for."""
+def _figures(groups: Groups, timed: Groups, folder: Path) -> dict[str, Draw]:
+    """The figures of the groups that there are; the phase diagram only where it is asked for.
+
+    Losses are of all runs, times of those that have one (`timed`).
+    """
     return {
-        name: partial(_draw, draw, group, groups.get(group, ()), folder)
+        name: partial(_draw, draw, group, (groups if name in _OF_LOSSES else timed), folder)
         for name, group, draw in _FIGURES
         if group != PHASE or group in groups
     }
 
 
 def _draw(
-    draw: Callable[[Sequence[Measured], Path], str],
-    group: str,
-    runs: Sequence[Measured],
-    folder: Path,
+    draw: Callable[[Sequence[Measured], Path], str], group: str, groups: Groups, folder: Path
 ) -> str:
-    if not runs:
-        raise NotDrawnError(f"no run of the group {group} has ended")
-    return draw(runs, folder)
+    if group not in groups or not groups[group]:
+        lacks = "has a time to collapse" if group in groups else "has ended"
+        raise NotDrawnError(f"no run of the group {group} {lacks}")
+    return draw(groups[group], folder)
 
 
 def _write_table1(groups: Groups, out: Path) -> None:

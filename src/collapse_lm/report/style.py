@@ -96,6 +96,13 @@ def looks(number: int) -> list[dict[str, Any]]:
     ]
 
 
+def whole_numbers(axis: Any) -> None:
+    """Let an axis of updates have ticks at whole numbers only, also where there are few."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+
+
 def shown(name: str, width: int = 40) -> str:
     """Make a name fit for a figure: printable, short, and in characters of its font."""
     text = printable(name)

@@ -15,7 +15,7 @@ from collapse_lm.analysis.claims.scope import why_not_judged
 from collapse_lm.analysis.claims.verdicts import Claim
 from collapse_lm.analysis.effects import Effect, effects_of
 from collapse_lm.analysis.levels import PHASE
-from collapse_lm.analysis.outcomes import LeftOut, Measured, measure_runs
+from collapse_lm.analysis.outcomes import LeftOut, Measured, at_risk, measure_runs
 from collapse_lm.analysis.settings import MODEL, levels_of, short_keys
 from collapse_lm.analysis.tables import runs_table, survival_of_levels, updates_table
 from collapse_lm.report.claims_page import write_claims
@@ -73,17 +73,20 @@ def write_sweep(
         MachineError: where the disk does not take a file.
     """
     found, left_out = measure_runs(runs)
+    timed, never = at_risk(found)
     with writing(out):
         (out / "tables").mkdir(parents=True, exist_ok=True)
     _write_tables(keys, group or _GROUP, found, left_out, out / "tables")
-    not_drawn = write_figures(_figures(keys, group, found, out / "figures"), out / "figures")
-    effects, missing = effects_of(keys, found), planned - len(found)
+    figures = _figures(keys, group, found, timed, out / "figures")
+    not_drawn = write_figures(figures, out / "figures")
+    effects, missing = effects_of(keys, timed), planned - len(found)
+    left_out += never
     rows = [effect.row() for effect in effects]
     text = json.dumps(rows, indent=2, ensure_ascii=False)
     write_atomically(out / "effects.json", f"{text}\n")
     unjudged, claims = why_not_judged(group, found), list[Claim]()
     if not unjudged and group is not None:
-        claims = judge_claims({group: found}, {group: missing})
+        claims = judge_claims({group: timed}, {group: missing})
         write_claims(claims, left_out, out)
     page = effects_markdown(effects, left_out, missing=missing, unjudged=unjudged)
     write_atomically(out / "effects.md", page)
@@ -100,22 +103,29 @@ def _write_tables(
 ) -> None:
     write_atomically(folder / "runs.csv", runs_table({group: found}, {group: left_out}, keys))
     write_atomically(folder / "updates.csv", updates_table({group: found}, keys))
-    levels = levels_of(keys, found)
+    levels = levels_of(keys, at_risk(found)[0])
     write_atomically(folder / "survival.csv", survival_of_levels(group, keys, levels))
 
 
 def _figures(
-    keys: Sequence[str], group: str | None, found: Sequence[Measured], folder: Path
+    keys: Sequence[str],
+    group: str | None,
+    found: Sequence[Measured],
+    timed: Sequence[Measured],
+    folder: Path,
 ) -> dict[str, Draw]:
+    """Curves of all runs, and times of those that have one (`timed`)."""
     varied = [key for key in keys if len(levels_of([key], found)) > 1]
     figures: dict[str, Draw] = {}
     for suffix, chosen in _splits(varied, found).items():
-        for kind, draw in (("curves", _draw_curves), ("survival", _draw_survival)):
-            figures[kind + suffix] = partial(draw, chosen, found, folder, kind + suffix)
+        name = f"curves{suffix}"
+        figures[name] = _drawn(partial(_draw_curves, chosen, found, folder, name), found, found)
+        name = f"survival{suffix}"
+        figures[name] = _drawn(partial(_draw_survival, chosen, timed, folder, name), timed, found)
     if varied == [MODEL]:
-        figures["onset"] = partial(figure_3, found, folder, "onset")
+        figures["onset"] = _drawn(partial(figure_3, timed, folder, "onset"), timed, found)
     if group == PHASE and len(varied) > 1:
-        figures["phase"] = partial(phase_figure, found, folder)
+        figures["phase"] = _drawn(partial(phase_figure, timed, folder), timed, found)
     return figures
 
 
@@ -126,20 +136,26 @@ def _splits(varied: Sequence[str], found: Sequence[Measured]) -> dict[str, list[
     return {f"-{short}": [key] for short, key in zip(short_keys(varied), varied, strict=True)}
 
 
+def _drawn(draw: Draw, runs: Sequence[Measured], found: Sequence[Measured]) -> Draw:
+    """A figure of some of the runs that were found, or why there is none."""
+
+    def drawn() -> str:
+        if not runs:
+            why = "every run was degenerate before any training" if found else "no run has ended"
+            raise NotDrawnError(why)
+        return draw()
+
+    return drawn
+
+
 def _draw_curves(keys: Sequence[str], found: Sequence[Measured], folder: Path, name: str) -> str:
-    levels = {level.name: level.runs for level in levels_of(keys, _some(found))}
+    levels = {level.name: level.runs for level in levels_of(keys, found)}
     return draw_curves(levels, _title(keys), corpora_of(found), folder, name)
 
 
-def _draw_survival(keys: Sequence[str], found: Sequence[Measured], folder: Path, name: str) -> str:
-    levels = {level.name: level.runs for level in levels_of(keys, _some(found))}
+def _draw_survival(keys: Sequence[str], timed: Sequence[Measured], folder: Path, name: str) -> str:
+    levels = {level.name: level.runs for level in levels_of(keys, timed)}
     return draw_survival(levels, _title(keys), folder, name)
-
-
-def _some(found: Sequence[Measured]) -> Sequence[Measured]:
-    if not found:
-        raise NotDrawnError("no run has ended")
-    return found
 
 
 def _title(keys: Sequence[str]) -> str:

@@ -44,6 +44,15 @@ class ReproductionJob:
     ladder: Path | None
     overrides: tuple[str, ...]
 
+    def check(self) -> None:
+        """See that the folders are new or of these sweeps, and write nothing.
+
+        Raises:
+            UserError: for a folder of something else, or of runs that do not compare.
+        """
+        for job in self.sweeps.values():
+            job.check()
+
     def open(self) -> None:
         """Make the folders, or see that they are of these sweeps.
 

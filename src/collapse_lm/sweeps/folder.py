@@ -47,8 +47,8 @@ class SweepFolder:
         """How far every run of a plan is, each read with all its rows."""
         return [(run, progress_of(run, self.run_path(run))) for run in plan.runs]
 
-    def open(self, spec: SweepSpec) -> None:
-        """Make the folder, or check that it is of the same sweep (which may have grown).
+    def check(self, spec: SweepSpec) -> None:
+        """See that the folder is new or of the same sweep (which may have grown).
 
         Raises:
             UserError: for a folder of something else, or of a sweep with another base or
@@ -61,11 +61,18 @@ class SweepFolder:
             raise UserError.single(
                 where, "a folder of something else", "a new folder, or a sweep's"
             )
+        self._refuse_another(_tree(spec))
+
+    def open(self, spec: SweepSpec) -> None:
+        """Make the folder, or check that it is of the same sweep; note what is asked for.
+
+        Raises:
+            UserError: as `check`.
+        """
+        self.check(spec)
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        tree = spec.model_dump(mode="json")
-        tree["base"] = os.path.realpath(spec.base) if os.path.isfile(spec.base) else spec.base  # noqa: PTH113
-        self._refuse_another(tree)
+        tree = _tree(spec)
         text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
         write_atomically(self.path / SPEC, text)
 
@@ -103,6 +110,13 @@ class SweepFolder:
         """Those runs of a plan that have begun."""
         places = (self.run_path(run) for run in plan.runs)
         return [RunReader(place) for place in places if holds_run(place)]
+
+
+def _tree(spec: SweepSpec) -> dict[str, Any]:
+    """What sweep.yaml holds."""
+    tree = spec.model_dump(mode="json")
+    tree["base"] = os.path.realpath(spec.base) if os.path.isfile(spec.base) else spec.base  # noqa: PTH113
+    return tree
 
 
 def _is_run(place: Path, run: PlannedRun) -> bool:

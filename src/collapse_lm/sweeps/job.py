@@ -88,6 +88,14 @@ class SweepJob:
             check_size(spec, most)
         return cls(spec, plan_sweep(spec), SweepFolder(folder))
 
+    def check(self) -> None:
+        """See that the folder is new or of this sweep, and write nothing.
+
+        Raises:
+            UserError: for a folder of something else.
+        """
+        self.folder.check(self.spec)
+
     def open(self) -> None:
         """Make the folder, or see that it is of this sweep.
 

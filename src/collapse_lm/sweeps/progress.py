@@ -3,9 +3,10 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from collapse_lm._util.files import require_regular
 from collapse_lm.config import LENGTH, Config
@@ -74,6 +75,14 @@ def last_update(rows: Path) -> int:
             size *= 4
 
 
+def finding(summary: Mapping[str, Any]) -> str:
+    """What a run found, in a line, with the update at which it collapsed."""
+    reason, update = str(summary.get("reason", "")), summary.get("collapse_update")
+    return (
+        reason if update is None else reason.replace("collapse", f"collapse at update {update}", 1)
+    )
+
+
 def _more(asked: Config, had: Config) -> list[str]:
     """The overrides that lengthen a run; a longer one than is asked for will do."""
     words = []
@@ -102,7 +111,7 @@ def _is_over(run: PlannedRun, path: Path) -> bool:
 
 def _ended(path: Path) -> RunProgress:
     summary = RunReader(path).summary() or {}
-    return RunProgress("done", int(summary.get("updates", 0)), str(summary.get("reason", "")))
+    return RunProgress("done", int(summary.get("updates", 0)), finding(summary))
 
 
 def _open_ended(path: Path) -> RunProgress:

@@ -20,7 +20,7 @@ from collapse_lm.analysis.claims.verdicts import (
     Verdict,
 )
 from collapse_lm.analysis.levels import LEARNING_RATE, SIZE, Groups, describe_levels
-from collapse_lm.analysis.outcomes import Measured, Outcome
+from collapse_lm.analysis.outcomes import Measured, Outcome, spacing
 from collapse_lm.analysis.stats.cox import Covariate, cox
 from collapse_lm.analysis.stats.ordered import concordance, trend_test
 from collapse_lm.analysis.stats.permutation import PermutationTest
@@ -143,7 +143,7 @@ def _onset(design: _Design, runs: Sequence[Measured]) -> Finding:
     test = _permute(design, outcomes, decades, strata)
     units, levels = units_of(group, runs), describe_levels(group, runs)
     verdict, reason = _judge(found, test.p_value, units.seeds)
-    ratio = _time_ratio(outcomes, decades, strata)
+    ratio = _time_ratio(outcomes, decades, strata, spacing(runs))
     return Finding(
         verdict,
         reason,
@@ -190,7 +190,7 @@ def _permute(
 
 
 def _time_ratio(
-    outcomes: Sequence[Outcome], decades: Sequence[float], strata: Sequence[Hashable]
+    outcomes: Sequence[Outcome], decades: Sequence[float], strata: Sequence[Hashable], every: int
 ) -> TimeRatio:
     """Times at the largest amount over those at the smallest; finite for separated runs too."""
     low, high = min(decades), max(decades)
@@ -201,6 +201,7 @@ def _time_ratio(
         strata,
         [o.seed for o in outcomes],
         CONFIDENCE,
+        every,
     )
 
 

@@ -9,7 +9,7 @@ stays finite where the runs are separated. Draws no random numbers.
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from scipy.stats import t as student
 
 from collapse_lm.analysis.stats.survival import Flags, Floats, check_confidence, check_runs
 from collapse_lm.errors import UserError
+
+FEWEST_BLOCKS = 3  # of two, a median of pairs is often the same without either
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,14 @@ def time_ratio(
     strata: Sequence[Hashable],
     blocks: Sequence[Hashable],
     confidence: float = 0.95,
+    spacing: float = 1,
 ) -> TimeRatio:
     """Estimate the ratio of times; runs are compared within a stratum only.
 
-    The interval is that of the jackknife over blocks, with Student's t of one degree of
-    freedom less than there are blocks: runs of one block may share random numbers.
+    The interval is that of the jackknife over blocks, about the estimate, with Student's t of
+    one degree of freedom less than there are blocks: runs of one block may share random
+    numbers. It is no narrower than times in whole updates allow. There is none for fewer than
+    three blocks, nor where times are so alike that no block makes a difference.
 
     Args:
         times: update of the collapse or of the end, one per run; a run of 0 updates tells
@@ -60,6 +65,7 @@ def time_ratio(
         strata: label per run.
         blocks: label per run, such as its seed.
         confidence: nominal coverage of the interval.
+        spacing: updates from one time at which a collapse can be seen to the next.
 
     Raises:
         UserError: for data of wrong shape or range.
@@ -77,12 +83,25 @@ def time_ratio(
     value = math.exp(effect)
     label = _numbered(blocks)
     left_out = [_gehan(pairs.without(np.flatnonzero(label == one))) for one in np.unique(label)]
-    if len(left_out) < 2:
-        return TimeRatio(value, note="no interval from a single seed")
+    note = _why_no_interval(effect, left_out)
+    if note:
+        return TimeRatio(value, note=note)
+    width = _jackknife(effect, left_out, confidence)
+    least, most = _rounded(pairs, time, spacing / 2)
+    return TimeRatio(
+        value, "", math.exp(min(effect - width, least)), _exp(max(effect + width, most))
+    )
+
+
+def _why_no_interval(effect: float, left_out: Sequence[float]) -> str:
+    """Why the estimates without each block make no interval; empty if they do."""
+    if len(left_out) < FEWEST_BLOCKS:
+        return f"no interval from fewer than {FEWEST_BLOCKS} seeds"
     if any(map(math.isnan, left_out)):
-        return TimeRatio(value, note="no interval, as the estimate hangs on a single seed")
-    width = _jackknife(left_out, confidence)
-    return TimeRatio(value, "", math.exp(effect - width), _exp(effect + width))
+        return "no interval, as the estimate hangs on a single seed"
+    if np.allclose(left_out, effect, rtol=0, atol=1e-9):
+        return "no interval, as times are so alike that no seed makes a difference"
+    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,11 +164,24 @@ def _quantile(values: Floats, weights: Floats, mass: float) -> float:
     return float(values[order[first]] + values[order[last]]) / 2
 
 
-def _jackknife(left_out: Sequence[float], confidence: float) -> float:
-    """Half the width of the interval, given the estimates without each block."""
-    found, blocks = np.array(left_out), len(left_out)
-    variance = (blocks - 1) / blocks * float(((found - found.mean()) ** 2).sum())
-    return float(student.ppf((1 + confidence) / 2, blocks - 1)) * math.sqrt(variance)
+def _jackknife(effect: float, left_out: Sequence[float], confidence: float) -> float:
+    """Half the width of the interval, given the estimates with all blocks and without each.
+
+    The factor of 1 less one over the number of blocks is left out: with it the interval of a
+    median over few pairs is too short.
+    """
+    deviations = np.array(left_out) - effect
+    t = float(student.ppf((1 + confidence) / 2, len(deviations) - 1))
+    return t * float(np.linalg.norm(deviations))
+
+
+def _rounded(pairs: _Pairs, time: Floats, half: float) -> tuple[float, float]:
+    """The least and most that the estimate would be, were every time up to `half` another."""
+    low, high = np.maximum(time - half, time / 2), time + half  # above 0
+    ratios = low[pairs.second] / high[pairs.first], high[pairs.second] / low[pairs.first]
+    slopes = np.log(ratios) / pairs.step
+    least, most = (_gehan(replace(pairs, slope=one)) for one in np.sort(slopes, axis=0))
+    return least, most
 
 
 def _numbered(labels: Sequence[Hashable]) -> NDArray[np.intp]:

@@ -45,6 +45,7 @@ def start_or_resume(task: Task, should_stop: Callable[[], bool]) -> Ended:
     from collapse_lm.rundir import has_writer
     from collapse_lm.rundir.resume import overrides_to
     from collapse_lm.rundir.session import resume, run
+    from collapse_lm.sweeps.progress import finding
 
     try:
         if holds_run(task.path):
@@ -56,7 +57,7 @@ def start_or_resume(task: Task, should_stop: Callable[[], bool]) -> Ended:
         return Ended(task.name, "busy" if has_writer(task.path) else "failed", str(error))
     summary = result.summary
     status: Status = "stopped" if summary["status"] == "interrupted" else "done"
-    return Ended(task.name, status, str(summary["reason"]))
+    return Ended(task.name, status, finding(summary))
 
 
 def _with_given_threads(config: Config) -> Config:
