@@ -40,7 +40,7 @@ LAYERS = [
     ["analysis"],
     ["report"],
     ["observers.pictures", "observers.display"],
-    ["rundir.process", "rundir.session"],
+    ["rundir.process", "rundir.ended", "rundir.session"],
     ["machine.doctor_lines", "machine.doctor"],
     ["sweeps"],
     ["reproduction"],

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from collapse_lm._version import __version__
 
 if TYPE_CHECKING:
+    from collapse_lm import rng
     from collapse_lm.analysis.frames import tables
     from collapse_lm.config import (
         Config,
@@ -32,11 +33,14 @@ if TYPE_CHECKING:
     from collapse_lm.corpora.evaluation_set import EvaluationSet
     from collapse_lm.errors import CollapseLMError, MachineError, UserError
     from collapse_lm.experiment.batch import Batch, Record, Text
+    from collapse_lm.experiment.build import Context
+    from collapse_lm.experiment.models import Moment
     from collapse_lm.loop import Experiment, RunState, self_train
     from collapse_lm.measures import (
         CollapseRule,
         Observation,
         Row,
+        Verdict,
         Watch,
         find_loop,
         judge,
@@ -62,9 +66,11 @@ _HOMES = {
     "corpora.evaluation_set": ("EvaluationSet",),
     "measures.validation": ("CorpusLoss",),
     "experiment.batch": ("Batch", "Record", "Text"),
+    "experiment.build": ("Context",),
+    "experiment.models": ("Moment",),
     "loop": ("Experiment", "RunState", "self_train"),
     "measures": (
-        *("CollapseRule", "Observation", "Row", "Watch"),
+        *("CollapseRule", "Observation", "Row", "Verdict", "Watch"),
         *("find_loop", "judge", "measure_samples"),
     ),
     "models.load": ("LanguageModel", "load_model"),
@@ -82,12 +88,14 @@ __all__ = [
     "CollapseLMError",
     "CollapseRule",
     "Config",
+    "Context",
     "CorpusLoss",
     "EvaluationSet",
     "Experiment",
     "LanguageModel",
     "MachineError",
     "MeasureConfig",
+    "Moment",
     "ObjectiveConfig",
     "Observation",
     "ObserverConfig",
@@ -102,6 +110,7 @@ __all__ = [
     "SweepResult",
     "Text",
     "UserError",
+    "Verdict",
     "Watch",
     "__version__",
     "evaluate",
@@ -114,6 +123,7 @@ __all__ = [
     "probe_row",
     "reproduce",
     "resume",
+    "rng",
     "run",
     "sample",
     "self_train",
@@ -123,6 +133,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "rng":  # a module, for parts that draw random numbers
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

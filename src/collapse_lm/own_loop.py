@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, overload
 from weakref import WeakKeyDictionary
 
-from collapse_lm.config import Config, resolve
+from collapse_lm.config import Config, EvaluationConfig, SamplingConfig, resolve
+from collapse_lm.config.keys import did_you_mean
 from collapse_lm.config.precision import PHASES
 from collapse_lm.corpora.evaluation_set import EvaluationSet
-from collapse_lm.experiment.batch import Batch
+from collapse_lm.errors import Problem, UserError
+from collapse_lm.experiment.batch import Batch, Text, checked
 from collapse_lm.experiment.build import (
     ReadyModel,
     decode,
@@ -35,7 +37,7 @@ from collapse_lm.machine.compute import Precision, choose_phases
 from collapse_lm.measures import validation
 from collapse_lm.measures.names import Row
 from collapse_lm.measures.validation import CorpusLoss
-from collapse_lm.models.load import LanguageModel
+from collapse_lm.models.load import LanguageModel, name_of
 from collapse_lm.models.own_code import own_code
 from collapse_lm.models.trial import try_once
 
@@ -63,7 +65,7 @@ def sample(
         update: whose random numbers they are.
         precision: of the passes; auto takes bfloat16 where the hardware has it.
         settings: further keys of the section `sampling` with their defaults: temperature,
-            top_k, top_p, max_new_tokens, ...
+            top_k, top_p, max_new_tokens, prompts="prompts.txt" for a file of prompts, ...
 
     Returns:
         The texts with their token ids and the log-probability (nats, at temperature 1 and
@@ -72,6 +74,7 @@ def sample(
     Raises:
         UserError: for a setting that does not fit, or a model that cannot be had.
     """
+    _require_known(settings, SamplingConfig, "prompt", "samples", "seed", "update", "precision")
     sampling = {"prompt": prompt, "batch_size": samples, **settings}
     config = _config(model, precision, seed=seed, sampling=sampling)
     with _ready(model, config) as ready:
@@ -99,23 +102,23 @@ def evaluate(
         corpora: a corpus (`sotu`, `wikitext2`, `text:PATH`, ...), or an `evaluation_set`,
             which is tokenized once; or several.
         precision: of the passes; auto takes bfloat16 where the hardware has it.
-        settings: context, stride, tokens, as of the section `evaluation`; context is by
-            default what the model has, at most 1,024. Of no effect on an evaluation set.
+        settings: context, stride, tokens, start_token, as of the section `evaluation`;
+            context is by default what the model has, at most 1,024. `tokens` is rounded to
+            whole windows. Of no effect on an evaluation set.
 
     Returns:
         The loss on the corpus; for several corpora, a loss by name.
 
     Raises:
-        UserError: for a corpus or model that cannot be had, or that does not fit.
+        UserError: for a corpus or model that cannot be had, or that does not fit, such as
+            an evaluation set of another tokenizer.
     """
+    _require_known(settings, EvaluationConfig, "precision")
     is_one = isinstance(corpora, (str, EvaluationSet))
     wanted = [corpora] if isinstance(corpora, (str, EvaluationSet)) else list(corpora)
     config = _config(model, precision)
     with _ready(model, config) as ready:
-        sets = [
-            data if isinstance(data, EvaluationSet) else _tokenized(ready.model, data, settings)
-            for data in wanted
-        ]
+        sets = [_fitting(ready.model, data, settings) for data in wanted]
         losses = validation.evaluate_all(ready.evaluator, sets)
     return next(iter(losses.values())) if is_one else losses
 
@@ -131,32 +134,64 @@ def evaluation_set(model: AnyModel, corpus: str, **settings: Any) -> EvaluationS
     Raises:
         UserError: for a corpus or model that cannot be had, or that does not fit.
     """
+    _require_known(settings, EvaluationConfig)
     if isinstance(model, LanguageModel):
         return _tokenized(model, corpus, settings)
     with _ready(model, _config(model, "float32")) as ready:
         return _tokenized(ready.model, corpus, settings)
 
 
-def probe_row(update: int, probe: Batch) -> Row:
+def probe_row(update: int, probe: Batch | Sequence[Text]) -> Row:
     """What the collapse rule and the text metrics see in samples, as a row of that update.
 
     Args:
         update: of your loop.
-        probe: what `sample` returns, or texts of your own sampler; those without
-            log-probabilities have no loss, and the rule then looks at the texts alone.
+        probe: what `sample` returns, or texts of your own sampler, whose ids may be a list,
+            an array or a tensor; those without log-probabilities have no loss, and the rule
+            then looks at the texts alone.
 
     Returns:
         A row with `probe.loss`, `text.loop_share`, `text.seq_rep_4`, ...
         (docs/run-format.md), for `Watch.see` and `judge`.
+
+    Raises:
+        UserError: for anything but texts with ids, and for none.
     """
+    given = Batch(tuple(probe)) if isinstance(probe, (list, tuple)) else probe
+    probe = checked(given, "probe_row")
+    if not probe.texts or not all(text.ids for text in probe.texts):
+        raise UserError.single("probe_row", "no text, or one of no tokens", "what a model drew")
     told = {n: value for n, value in probe.values.items() if n.startswith("draw.")}
     named = {n.replace("draw.", "probe."): value for n, value in told.items()}
     return Row(update, {**named, "probe.loss": mean_loss(probe), **text_metrics(probe)})
 
 
 def _config(model: AnyModel, precision: AnyPrecision, **changes: Any) -> Config:
-    name = model.provenance.reference if isinstance(model, LanguageModel) else str(model)
-    return resolve({"model": name, "precision": precision, **changes})
+    return resolve({"model": name_of(model), "precision": precision, **changes})
+
+
+def _require_known(settings: dict[str, Any], section: type[Any], *arguments: str) -> None:
+    """Refuse what is neither a key of a section nor an argument of the caller's."""
+    known = [*arguments, *section.model_fields]
+    problems = [
+        Problem(
+            name, "an unknown argument", f"one of {', '.join(known)}", did_you_mean(name, known)
+        )
+        for name in settings
+        if name not in known
+    ]
+    if problems:
+        raise UserError(problems)
+
+
+def _fitting(
+    model: LanguageModel, data: str | EvaluationSet, settings: dict[str, Any]
+) -> EvaluationSet:
+    """What a model is scored on: made for it now, or before."""
+    if not isinstance(data, EvaluationSet):
+        return _tokenized(model, data, settings)
+    data.require_of(model.tokenizer, model.provenance.reference)
+    return data
 
 
 def _tokenized(model: LanguageModel, corpus: str, settings: dict[str, Any]) -> EvaluationSet:

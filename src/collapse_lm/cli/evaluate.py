@@ -35,7 +35,10 @@ def evaluate(
         typer.Option(min=1, help="In tokens. Default: what the model has, at most 1024."),
     ] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Default: the context.")] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Default: the full split.")] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="About as many, in whole windows. Default: the full split."),
+    ] = None,
     start_token: Annotated[
         StartToken, typer.Option(help="Windows that begin with the start token.")
     ] = StartToken.first,

@@ -169,13 +169,19 @@ def sample(
     settings: Settings = None,
     update: Annotated[int, typer.Option(min=1, help="Random stream of this update.")] = 1,
 ) -> None:
-    """Draw samples from a model, as update 1 of a run would (see `--set sampling.KEY=...`)."""
+    """Draw samples from a model, as update 1 of a run would (see `--set sampling.KEY=...`).
+
+    Several are numbered, each with the prompt that it goes on from.
+    """
     config = resolve({"model": model}, settings or [])
     from collapse_lm.experiment.build import decode, own_samples, ready_model
 
     ready = ready_model(config)
     draw = own_samples(config, ready).sample(ready.sampler, update)
-    for ids in draw.samples:
+    for number, (prompt, ids) in enumerate(zip(draw.prompts, draw.samples, strict=True), 1):
+        if len(draw.samples) > 1:
+            after = f" after {decode(ready.model, prompt)!r}" if len(prompt) > 1 else ""
+            print(printable(f"--- sample {number} of {len(draw.samples)}{after}"))
         print(printable(decode(ready.model, ids), keep_newlines=True))
 
 
@@ -205,7 +211,8 @@ def list_runs(
     from collapse_lm.analysis import run_table
 
     if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises for a name too long)
-        raise UserError.single("ls", str(folder), "a folder", "name the folder that holds the runs")
+        fix = "name the folder that holds them; without --out, runs are in runs/"
+        raise UserError.single("ls", f"no folder {folder}", "a folder that holds runs", fix)
     rows = run_table(folder)
     if not as_json:
         for line in tell_sweeps(folder):

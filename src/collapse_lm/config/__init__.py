@@ -11,10 +11,12 @@ from collapse_lm.config.identity import (
 )
 from collapse_lm.config.keys import field_of
 from collapse_lm.config.load import (
+    Overrides,
     load_config,
     preset_names,
     resolve,
     to_yaml,
+    words_of,
 )
 from collapse_lm.config.parts import (
     AnyMeasure,
@@ -51,6 +53,7 @@ __all__ = [
     "ObjectiveConfig",
     "ObserverConfig",
     "OptimizerConfig",
+    "Overrides",
     "ProbeConfig",
     "RunConfig",
     "SamplingConfig",
@@ -65,4 +68,5 @@ __all__ = [
     "preset_names",
     "resolve",
     "to_yaml",
+    "words_of",
 ]

@@ -1,16 +1,48 @@
 """Types of fields, and the base class, of every section of the configuration."""
 
-from typing import Annotated, Any, Literal
+import difflib
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from collapse_lm.errors import Problem, UserError
 
 # Marks a key that decides no number of a run: it is no part of the run's identity and
 # may change when the run is resumed.
 OBSERVES: dict[str, Any] = {"decides_numbers": False}
 
 
-class Section(BaseModel):
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+
+class _Told(ModelMetaclass):
+    """Tells what is wrong with a section that is made in Python, as it is told of a file."""
+
+    def __call__(self, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            problems = [_problem(self, details) for details in error.errors()]
+        raise UserError(problems)
+
+
+def _problem(section: Any, details: ErrorDetails) -> Problem:
+    name = ".".join(map(str, details["loc"]))
+    where = f"{section.__name__}.{name}" if name else section.__name__
+    if details["type"] == "extra_forbidden":
+        known = list(section.model_fields)
+        close = difflib.get_close_matches(name, known, n=1)
+        fix = f"did you mean {close[0]}?" if close else None
+        return Problem(where, "an unknown argument", f"one of {', '.join(known)}", fix)
+    expected = details["msg"].removeprefix("Input should be ")
+    return Problem(where, f"{details['input']!r}"[:80], expected)
+
+
+class Section(BaseModel, metaclass=_Told):
     """Frozen, closed, and lenient in types: PyYAML reads 3e-4 as a string."""
 
     model_config = ConfigDict(

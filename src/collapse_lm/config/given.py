@@ -4,16 +4,22 @@
 the work itself: an object, or a function. The record names it; nobody else can build it.
 """
 
+import hashlib
 import inspect
+import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import PurePath
 from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
 from collapse_lm.config.slots import Part
 from collapse_lm.errors import UserError
+
+_LONGEST_SETTING = 500  # characters of JSON; of a longer one the hash is recorded
 
 
 class Given(Part):
@@ -23,7 +29,8 @@ class Given(Part):
     name: str
     """Module and name of its class or function."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Fields of a configuration that no package registers."""
+    """Fields of a configuration that no package registers, or arguments of a `partial` that JSON
+    has (of a long one its SHA-256)."""
     _part: Any = PrivateAttr(default=None)
 
     @classmethod
@@ -32,7 +39,7 @@ class Given(Part):
         if isinstance(part, Part):
             given = cls(name=_name(type(part)), settings=part.model_dump(mode="json"))
         else:
-            given = cls(name=_name(part))
+            given = cls(name=_name(part), settings=_settings(part))
         return given.holding(part)
 
     def holding(self, part: Any) -> Self:
@@ -108,6 +115,30 @@ def complete(place: str, part: Any, *wanted: str) -> Any:
             "docs/extending.md shows one",
         )
     return part
+
+
+def _settings(part: Any) -> dict[str, Any]:
+    """The arguments of a `partial` as JSON has them; others cannot be compared and are left out."""
+    if not isinstance(part, partial):
+        return {}
+    named = {str(place): value for place, value in enumerate(part.args)} | part.keywords
+    found: dict[str, Any] = {}
+    for name, value in named.items():
+        with suppress(TypeError, ValueError, RecursionError):
+            text = json.dumps(value, default=_path, allow_nan=False)
+            is_long = len(text) > _LONGEST_SETTING
+            found[name] = _hashed(text) if is_long else json.loads(text)
+    return found
+
+
+def _path(value: Any) -> str:
+    if isinstance(value, PurePath):
+        return os.fspath(value)
+    raise TypeError
+
+
+def _hashed(text: str) -> str:
+    return f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _name(part: Any) -> str:

@@ -4,12 +4,12 @@ A part of a registered kind is written out as ever; any other is recorded by its
 (`given`), and must be handed over again when the run goes on.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from collapse_lm.config.given import Given
-from collapse_lm.config.load import resolve
+from collapse_lm.config.load import Overrides, resolve
 from collapse_lm.config.parts import MEASURES, OBJECTIVES, OBSERVERS, OPTIMIZERS, SOURCES
 from collapse_lm.config.schema import Config
 from collapse_lm.config.slots import Part, Slot
@@ -31,7 +31,7 @@ class Handed:
 
 
 def hand_over(config: Config, parts: Handed) -> Config:
-    """Put parts into a configuration, measures after those that it names.
+    """Put parts into a configuration, measures (a single one, or several) after its own.
 
     Raises:
         UserError: for what cannot be such a part.
@@ -45,8 +45,13 @@ def hand_over(config: Config, parts: Handed) -> Config:
     if parts.optimizer is not None:
         rule = {"optimizer": _taken(OPTIMIZERS, parts.optimizer)}
         changes["training"] = config.training.model_copy(update=rule)
-    more = tuple(_taken(MEASURES, part) for part in parts.measures)
+    more = tuple(_taken(MEASURES, part) for part in several(parts.measures))
     return config.model_copy(update={**changes, "measures": (*config.measures, *more)})
+
+
+def several(parts: Any) -> tuple[Any, ...]:
+    """Let a single part stand for a list of one."""
+    return tuple(parts) if isinstance(parts, (list, tuple)) else (parts,)
 
 
 def loose_observers(config: Config) -> tuple[Part, ...]:
@@ -60,7 +65,7 @@ def hand_again(config: Config, parts: Handed) -> Config:
     Raises:
         UserError: for a part that the run did not begin with.
     """
-    measures = [_taken(MEASURES, part) for part in parts.measures]
+    measures = [_taken(MEASURES, part) for part in several(parts.measures)]
     training = config.training
     if parts.optimizer is not None:
         rule = _same("optimizer", training.optimizer, _taken(OPTIMIZERS, parts.optimizer))
@@ -74,8 +79,8 @@ def hand_again(config: Config, parts: Handed) -> Config:
     return config.model_copy(update=changes)
 
 
-def with_overrides(config: Config, overrides: Iterable[str]) -> Config:
-    """Apply `key=value` strings to a configuration, objects that it holds kept."""
+def with_overrides(config: Config, overrides: Overrides) -> Config:
+    """Apply overrides to a configuration, objects that it holds kept."""
     before = _recordable(config)
     after = resolve(before.model_dump(mode="json"), overrides)
     changes: dict[str, Any] = {
@@ -145,4 +150,7 @@ def _kept(before: Part, after: Part) -> Part:
 
 
 def _told(part: Part) -> str:
-    return part.name if isinstance(part, Given) else f"{part.kind} ({part.model_dump(mode='json')})"
+    if not isinstance(part, Given):
+        return f"{part.kind} ({part.model_dump(mode='json')})"
+    named = ", ".join(f"{name}={value!r}" for name, value in part.settings.items())
+    return f"{part.name} ({named})" if named else part.name

@@ -5,6 +5,7 @@ under `extends`. All mistakes are collected and raised together. Knows nothing o
 what the values do.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -33,8 +34,10 @@ from collapse_lm.errors import Problem, UserError
 
 _PRESETS = resources.files("collapse_lm.config") / "presets"
 _LARGEST_FILE = 1_000_000  # bytes; a configuration is a page of text
+_RECORDED = "config.yaml"  # in a run directory
 _LONGEST_CHAIN = 10  # files that extend one another
 _DEEPEST_KEY = 8  # parts of a dotted key; the configuration has three, and parts nest
+Overrides = Iterable[str] | Mapping[str, Any]  # `key=value` strings, or values by dotted key
 _RULE_KEYS = {
     "stride": "evaluation.stride",
     "window": "training.window",
@@ -48,18 +51,53 @@ def preset_names() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
-def load_config(reference: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a preset (by name) or a YAML file (by path) and apply ``key=value`` overrides.
+def load_config(reference: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Config:
+    """Read a configuration and apply overrides.
+
+    Args:
+        reference: the name of a preset, the path of a YAML file or of a run directory, or
+            what such a file holds.
+        overrides: `key=value` strings, or values by dotted key.
 
     Raises:
         UserError: holding every mistake of the file and of the overrides.
     """
+    if isinstance(reference, Mapping):
+        return resolve(_extended(dict(reference), "", seen=()), overrides)
     return resolve(_read_tree(str(reference), seen=()), overrides)
 
 
-def resolve(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+def words_of(overrides: Overrides) -> list[str]:
+    """Overrides as `key=value` strings, in whichever form they come.
+
+    Raises:
+        UserError: for any other form.
+    """
+    if isinstance(overrides, Mapping):
+        return [f"{key}={_word(key, value)}" for key, value in overrides.items()]
+    words = [] if isinstance(overrides, str) else list(overrides)
+    if isinstance(overrides, str) or not all(isinstance(word, str) for word in words):
+        raise UserError.single(
+            "overrides",
+            _short(overrides),
+            "a list of key=value strings, or a dictionary of values by dotted key",
+            'overrides=["seed=1"], or overrides={"seed": 1}',
+        )
+    return words
+
+
+def _word(key: str, value: Any) -> str:
+    try:
+        return json.dumps(value, default=os.fspath, ensure_ascii=False)
+    except (TypeError, ValueError):
+        raise UserError.single(
+            key, _short(value), "a value that YAML has", "parts are handed over: run(..., source=x)"
+        ) from None
+
+
+def resolve(tree: Mapping[str, Any], overrides: Overrides = ()) -> Config:
     """Validate a nested mapping of configuration values after applying overrides."""
-    words, merged, problems = list(overrides), spelled_out(dict(tree)), list[Problem]()
+    words, merged, problems = words_of(overrides), spelled_out(dict(tree)), list[Problem]()
     load_named([merged, *map(_as_typed, words)])
     for word in words:
         try:
@@ -118,15 +156,19 @@ def _read_tree(reference: str, seen: tuple[str, ...]) -> Tree:
             f"a chain that ends, of at most {_LONGEST_CHAIN} files",
             "remove one `extends`",
         )
-    tree = _parse_yaml(*_read_text(reference))
+    return _extended(_parse_yaml(*_read_text(reference)), reference, (*seen, this))
+
+
+def _extended(tree: Tree, reference: str, seen: tuple[str, ...]) -> Tree:
+    """A tree over what it extends, which is looked for beside the file that it stands in."""
     parent = tree.pop("extends", None)
     if parent is None:
         return spelled_out(tree)
     if not isinstance(parent, str):
         raise UserError.single("extends", _short(parent), "the name of a preset or a path")
     if parent not in preset_names():
-        parent = str(Path(reference).parent / parent)  # beside the file that names it
-    return merge(_read_tree(parent, (*seen, this)), spelled_out(tree))
+        parent = str(Path(reference).parent / parent)
+    return merge(_read_tree(parent, seen), spelled_out(tree))
 
 
 def read_yaml(path: str) -> Tree:
@@ -151,11 +193,13 @@ def _read_text(reference: str) -> tuple[str, str]:
     if reference in names:
         return reference, (_PRESETS / f"{reference}.yaml").read_text(encoding="utf-8")
     path = Path(reference)
+    if is_file(path / _RECORDED):  # of a run directory
+        path = path / _RECORDED
     if not is_file(path):
         raise UserError.single(
             "preset or YAML file",
             _cut(reference),
-            f"one of {', '.join(names)}, or the path of a YAML file",
+            f"one of {', '.join(names)}, or the path of a YAML file or of a run directory",
             did_you_mean(reference, names),
         )
     if path.stat().st_size > _LARGEST_FILE:
@@ -201,10 +245,10 @@ def _as_typed(override: str) -> Tree:
 
 def parse_value(key: str, raw: str) -> Any:
     """Read a value as YAML; a text key keeps what was typed, unless it is in quotes."""
-    is_null = raw.strip() in {"null", "~", ""} and not _is_plain_text(key)
+    is_null = raw.strip() in {"null", "~", "", "None"} and not _is_plain_text(key)
     if is_text(key.strip()) and not is_null and raw[:1] not in {'"', "'"}:
         return raw
-    return parse_yaml(f"--set {_cut(key)}", raw)
+    return None if is_null else parse_yaml(f"--set {_cut(key)}", raw)
 
 
 def _is_plain_text(key: str) -> bool:

@@ -4,8 +4,8 @@ Knows nothing of networks; touches no random stream.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class EvaluationSet:
             first; otherwise only the first does.
         bytes_before, words_before: UTF-8 bytes of the text, and words begun in it, before
             each token and after the last.
+        tokens_by_id: what the ids that occur stand for.
     """
 
     corpus: Corpus
@@ -45,6 +46,7 @@ class EvaluationSet:
     bytes_before: NDArray[np.int64]
     words_before: NDArray[np.int64]
     restarts: bool = False
+    tokens_by_id: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(
@@ -65,6 +67,7 @@ class EvaluationSet:
             raise UserError.single(
                 f"corpus {corpus.name}", "a text of no tokens", "text that the tokenizer knows"
             )
+        used = sorted({start_token, *ids})
         return cls(
             corpus,
             torch.tensor([start_token, *ids]),
@@ -73,7 +76,25 @@ class EvaluationSet:
             stride or context,
             *_prefix_counts(corpus.text, encoded["offset_mapping"]),
             restarts,
+            dict(zip(used, tokenizer.convert_ids_to_tokens(used), strict=True)),
         )
+
+    def require_of(self, tokenizer: Any, reference: str) -> None:
+        """Refuse to be scored by a model to which its ids mean other tokens.
+
+        Raises:
+            UserError: naming the first of them.
+        """
+        theirs = tokenizer.convert_ids_to_tokens(list(self.tokens_by_id))
+        for (token, ours), other in zip(self.tokens_by_id.items(), theirs, strict=True):
+            if ours != other:
+                told = "nothing" if other is None else repr(other)
+                raise UserError.single(
+                    f"evaluation set of {self.corpus.name}",
+                    f"ids of another tokenizer: {token} is {ours!r}, and {told} to {reference}",
+                    "an evaluation set that was made for this model",
+                    "evaluation_set(model, corpus)",
+                )
 
     def inputs_of(self, window: Window) -> Tensor:
         """The token ids (C,) that a window feeds in."""

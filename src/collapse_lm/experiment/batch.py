@@ -114,7 +114,8 @@ def _log_probs(text: Text, where: str) -> tuple[float, ...]:
         raise _refused(f"{where}, log_probs", text.log_probs, "numbers") from None
     if len(found) not in (0, len(text.ids)):
         told = f"{len(found)} log-probabilities of {len(text.ids)} ids"
-        raise UserError.single(f"{where}, log_probs", told, "one of each id, or none")
+        fix = "leave log_probs out for a text that no model drew"
+        raise UserError.single(f"{where}, log_probs", told, "one of each id, or none", fix)
     return found
 
 

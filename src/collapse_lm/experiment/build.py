@@ -43,9 +43,9 @@ class Context:
 
     Attributes:
         config: of the run.
-        model: network, tokenizer and provenance.
+        model: network (the one that is trained), tokenizer and provenance.
         phases: device and precision.
-        prompts: what stands before each sample.
+        prompts: what stands before each sample (`prompts.of(update, count)`: token ids).
     """
 
     config: Config
@@ -64,6 +64,14 @@ class Context:
         config, model = self.config.sampling.start_token, self.model
         reference = model.provenance.reference
         return start_token(config, reference, model.network, model.tokenizer, model.start_token)
+
+    def corpus(self, reference: str) -> Corpus:
+        """A corpus by its name (`sotu-train`) or `text:PATH`: text, hash, licence.
+
+        Raises:
+            UserError: for one that cannot be had.
+        """
+        return load_corpus(reference)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a text, without special tokens.

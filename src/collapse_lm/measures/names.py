@@ -25,6 +25,9 @@ class Row:
     update: int
     values: Mapping[str, Number] = field(default_factory=dict)
 
+    def __getitem__(self, name: str) -> Number:
+        return self.values[name]
+
     def get(self, name: str) -> float:
         """The value of a name, NaN where the row does not have it."""
         return float(self.values.get(name, math.nan))

@@ -6,10 +6,13 @@ row without one says nothing. Pure; knows nothing of models, files or the loop.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from collapse_lm.config.sections import CollapseRule
+from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Row
 
+_DEFAULTS = CollapseRule()
 _CRITERIA = ("loop_share", "seq_rep_4", "train_loss")
 
 
@@ -81,9 +84,12 @@ class Watch:
     """The rule at work on a run: shown row after row, it knows the verdict so far.
 
     Each row costs the same, however long the run is.
+
+    Args:
+        rule: its thresholds; by default those of a run.
     """
 
-    def __init__(self, rule: CollapseRule) -> None:
+    def __init__(self, rule: CollapseRule = _DEFAULTS) -> None:
         self.rule = rule
         self.verdict = Verdict(None)
         self._streak: list[tuple[int, tuple[str, ...]]] = []  # at most `patience`
@@ -94,7 +100,12 @@ class Watch:
         return self._streak[0][0] if self._streak else None
 
     def see(self, row: Row) -> Verdict:
-        """Take a row of the next update; return the verdict on all rows seen."""
+        """Take a row of the next update; return the verdict on all rows seen.
+
+        Args:
+            row: with `text.loop_share`, `text.seq_rep_4` and `probe.loss` (`probe_row` makes
+                one). A row without text metrics has no probe, and says nothing.
+        """
         seen = observe(row)
         return self.verdict if seen is None else self.take(seen)
 
@@ -126,11 +137,25 @@ def last_update(verdict: Verdict, max_updates: int, stop_after_collapse: int | N
     return min(max_updates, verdict.met + stop_after_collapse)
 
 
-def judge(series: Iterable[Observation | Row], rule: CollapseRule) -> Verdict:
-    """Find the first persistent breach of the rule in a series ordered by update."""
+def judge(series: Iterable[Observation | Row], rule: CollapseRule = _DEFAULTS) -> Verdict:
+    """Find the first persistent breach of the rule in a series ordered by update.
+
+    Args:
+        series: rows (`RunReader(RUN).updates()`), or observations.
+        rule: its thresholds; by default those of a run.
+
+    Raises:
+        UserError: for anything else.
+    """
     watch = Watch(rule)
-    for item in series:
-        watch.see(item) if isinstance(item, Row) else watch.take(item)
+    for item in [series] if isinstance(series, (str, PurePath)) else series:
+        if isinstance(item, Row):
+            watch.see(item)
+        elif isinstance(item, Observation):
+            watch.take(item)
+        else:
+            fix = "collapse_lm.RunReader(RUN).updates() are the rows of a run"
+            raise UserError.single("judge", f"{item!r}"[:80], "rows, or observations", fix)
     return watch.verdict
 
 

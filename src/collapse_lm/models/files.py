@@ -52,6 +52,7 @@ def _checked(where: str, reference: str, folder: Path) -> LocalModel:
     if not _is_folder(folder):
         expected = f"a folder in the hub's layout; looked for {looked_for(reference)}"
         raise UserError.single(where, "no such folder", expected, _FIX)
+    _require_no_run(where, reference, folder)
     if not (folder / "config.json").is_file():
         raise UserError.single(where, "a folder without config.json", "the hub's layout", _FIX)
     names = sorted(item.name for item in folder.iterdir())
@@ -65,6 +66,20 @@ def _checked(where: str, reference: str, folder: Path) -> LocalModel:
         )
     _require_own_files(where, folder)
     return LocalModel(folder, str(folder.resolve()), None)
+
+
+def _require_no_run(where: str, reference: str, folder: Path) -> None:
+    """Refuse a run directory, and say where its model is or how it gets there."""
+    if (folder / "config.json").exists() or not (folder / "updates.jsonl").exists():
+        return
+    own = f"{reference.rstrip(os.sep)}/model"
+    export = f"`collapse-lm resume {reference} --set run.export_model=true` leaves it in {own}"
+    raise UserError.single(
+        where,
+        "a run directory",
+        "a model in the hub's layout",
+        own if (folder / "model").is_dir() else f"{export}, where its last checkpoint is kept",
+    )
 
 
 def _is_folder(path: Path) -> bool:

@@ -7,6 +7,7 @@ dropout stays off throughout an experiment, as in Table 2 of the paper.
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,7 +56,7 @@ class LanguageModel:
     """A causal language model of transformers with what is needed to use it.
 
     Attributes:
-        network: float32, in evaluation mode.
+        network: as `load_model` gives it, in float32 and evaluation mode; by `of`, as it is.
         tokenizer: a fast tokenizer of transformers.
         start_token: stands for an empty prompt: BOS, or EOS without one.
         eos_token: ends a sample under `sampling.stop_at_eos`; None if it has none.
@@ -88,8 +89,13 @@ class LanguageModel:
         count = sum(p.numel() for p in network.parameters())
         return _model(network, tokenizer, Provenance(name, "memory", "", None, count, ""), {})
 
-    def save(self, folder: Path) -> None:
+    def __repr__(self) -> str:
+        count = f"{self.provenance.parameters:,} parameters"
+        return f"LanguageModel({self.provenance.reference!r}, {_type(self.network)}, {count})"
+
+    def save(self, folder: Path | str) -> None:
         """Write network and tokenizer in the hub's layout; transformers loads the folder."""
+        folder = Path(folder)
         config = self.network.config
         used = {name: getattr(config, name) for name in self.kept}
         config.update(self.kept)
@@ -101,29 +107,58 @@ class LanguageModel:
         open_to_umask(folder)
 
 
-def load_model(reference: str) -> LanguageModel:
-    """Load the model behind a reference.
+def load_model(reference: str | Path) -> LanguageModel:
+    """Load the model behind a reference, in float32 and evaluation mode.
+
+    Args:
+        reference: a name (`collapse-lm models` lists those at hand, others are looked for on
+            the hub), or a folder in the hub's layout.
 
     Raises:
         UserError: for a name that exists nowhere, a folder without safetensors, a
             checkpoint that would run its own code, a missing package, and for a model that
             is not causal or whose own code fails.
     """
+    reference = name_of(reference)
     kind, found = _locate(reference)
-    network, tokenizer = _load_files(reference, found.folder)
-    require_fit(reference, network, tokenizer)
-    kept = keep_weights_still(network)
-    try_once(reference, network)
+    with ThreadPoolExecutor(1) as pool:  # half a second for 500 MB, while the model is loaded
+        hashing = pool.submit(hash_weights, found.folder)
+        network, tokenizer = _load_files(reference, found.folder)
+        require_fit(reference, network, tokenizer)
+        kept = keep_weights_still(network)
+        try_once(reference, network)
     provenance = Provenance(
         reference=reference,
         kind=kind,
         location=found.location,
         revision=found.revision,
         parameters=sum(p.numel() for p in network.parameters()),
-        sha256=hash_weights(found.folder),
+        sha256=hashing.result(),
         files=hash_inputs(found.folder),
     )
     return _model(network, tokenizer, provenance, kept)
+
+
+def name_of(model: object) -> str:
+    """The name by which a model is told and found.
+
+    Raises:
+        UserError: for anything but text, a path or a `LanguageModel`.
+    """
+    if isinstance(model, LanguageModel):
+        return model.provenance.reference
+    if isinstance(model, (str, Path)):
+        return str(model)
+    raise UserError.single(
+        "model",
+        f"a {_type(model)}",
+        "the name of a model, its folder, or a LanguageModel",
+        "LanguageModel.of(network, tokenizer) takes a network that is in memory",
+    )
+
+
+def _type(of: object) -> str:
+    return type(of).__name__
 
 
 def _model(

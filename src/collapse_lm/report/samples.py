@@ -52,8 +52,8 @@ def _heading(row: Row, *, is_apart: bool) -> str:
     """The numbers of an update; the loss of samples that were not trained on comes first."""
     probe = f"loss of these samples {_shown(row, 'probe.loss', 3)} · " if is_apart else ""
     return (
-        f"## Update {row.update}\n\n"
-        f"{probe}train loss {_shown(row, 'train.loss', 3)} · loop share {_shown(row, 'text.loop_share')} "
+        f"## Update {row.update}\n\n{probe}train loss {_shown(row, 'train.loss', 3)} "
+        f"· loop share {_shown(row, 'text.loop_share')} "
         f"· seq-rep-4 {_shown(row, 'text.seq_rep_4')} · {_entropies(row)}"
     )
 

@@ -16,8 +16,8 @@ from collapse_lm._util.files import writing
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.models.load import LanguageModel, load_model
 from collapse_lm.models.trial import probe_ids
+from collapse_lm.rundir.layout import MODEL
 
-_MODEL = "model"
 _TEXT = "The quick brown fox, 12 + 1 = 13.\n\n\tÀ la carte: 漢字."
 _SLACK = 1e-4  # of the norm of the logits; where the model is on a GPU, the export is not
 
@@ -29,7 +29,7 @@ def export_model(model: LanguageModel, run: Path) -> None:
         MachineError: when the disk fails, or what was written does not load as the model
             that it is of; an earlier export stays.
     """
-    place, workplace = run / _MODEL, run / f".{_MODEL}"
+    place, workplace = run / MODEL, run / f".{MODEL}"
     with writing(place, SafetensorError):
         shutil.rmtree(workplace, ignore_errors=True)
         try:

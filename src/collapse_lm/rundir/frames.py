@@ -20,7 +20,9 @@ def reading(reader: "RunReader") -> Iterator[None]:
     try:
         yield
     except (RecordError, OSError) as error:
-        told = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
+        told = str(error)
+        if isinstance(error, OSError):
+            told = f"{error.filename}: {error.strerror}"
         fix = "`collapse-lm ls DIR` lists the runs in a folder"
         raise UserError.single(str(reader.path), told, "a run that is whole", fix) from error
 

@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from collapse_lm._util.files import write_atomically, writing
+from collapse_lm._util.files import read_regular, write_atomically, writing
 from collapse_lm._util.json_text import to_json
 from collapse_lm.errors import UserError
 
@@ -28,8 +28,11 @@ UPDATES = "updates.jsonl"
 SAMPLES = "samples.jsonl"
 SUMMARY = "summary.json"
 PAGE = "samples.md"
+FIGURES = "figures"
+MODEL = "model"
 LOCK = ".lock"
 ROW_FILES = (UPDATES, SAMPLES)
+_PICTURES = {f"losses.{kind}" for kind in ("svg", "png", "pdf")}
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class RunDirectory:
 
     @classmethod
     def check_free(cls, path: Path) -> None:
-        """Refuse a place that already holds something.
+        """Refuse a place that already holds something; a run that learnt nothing does not count.
 
         Raises:
             UserError: if `path` is a file, a run, or any folder that is not empty.
@@ -60,10 +63,18 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config_yaml: str, manifest: Mapping[str, Any]) -> "RunDirectory":
-        """Fill an empty directory; the manifest, which makes it a run, comes last."""
+        """Fill an empty directory; the manifest, which makes it a run, comes last.
+
+        One whose run failed before its first update is emptied before.
+        """
         cls.check_free(path)
         directory = cls(path)
         directory.clean()
+        with writing(path):  # at any instant it is the failed run still, or the new one
+            for name in (SUMMARY, PAGE):
+                (path / name).unlink(missing_ok=True)
+            for picture in (path / FIGURES).glob("*"):
+                picture.unlink()
         for name in ROW_FILES:
             write_atomically(path / name, "")
         write_atomically(path / CONFIG, config_yaml)
@@ -111,13 +122,33 @@ def holds_run(path: Path) -> bool:
 
 
 def _is_unused(path: Path) -> bool:
-    """True for an empty folder, also for one whose run was killed before it began."""
+    """True for an empty folder, also for one whose run was killed before it began.
+
+    And where it failed before its first update, by a part of its own, say, that is mended now.
+    """
     found = {item.name for item in path.iterdir()} - {LOCK}
     found -= {item.name for item in _leftovers(path)}
+    if _has_failed_at_once(path):
+        found -= {CONFIG, MANIFEST, SUMMARY, PAGE, *ROW_FILES}
+        is_link = (path / FIGURES).is_symlink()
+        is_ours = not is_link and {item.name for item in (path / FIGURES).glob("*")} <= _PICTURES
+        return found <= ({FIGURES} if is_ours else set())
     if not found:
         return True
     has_begun = any((path / name).stat().st_size for name in found & set(ROW_FILES))
     return not has_begun and (found <= set(ROW_FILES) or found == {*ROW_FILES, CONFIG})
+
+
+def _has_failed_at_once(path: Path) -> bool:
+    """True for a run that failed with no row but the base model's."""
+    try:
+        status = json.loads(read_regular(path / MANIFEST))["status"]
+        rows = read_regular(path / UPDATES).splitlines()
+        is_base = not rows or json.loads(rows[0])["update"] == 0
+        has_samples = (path / SAMPLES).stat().st_size > 0
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return status == "failed" and len(rows) <= 1 and is_base and not has_samples
 
 
 def _leftovers(path: Path) -> list[Path]:

@@ -35,6 +35,17 @@ class RunResult:
     directory: Path
     summary: dict[str, Any]
 
+    @property
+    def collapsed(self) -> bool:
+        """True where the collapse rule was met."""
+        return bool(self.summary["collapsed"])
+
+    @property
+    def collapse_update(self) -> int | None:
+        """The first update of the collapse, None without one."""
+        found: int | None = self.summary["collapse_update"]
+        return found
+
     def to_pandas(self, table: Literal["updates", "samples"] = "updates") -> Any:
         """Its rows as a data frame (see `RunReader.to_pandas`)."""
         return RunReader(self.directory).to_pandas(table)

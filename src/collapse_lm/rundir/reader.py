@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from collapse_lm._util.files import require_regular
+from collapse_lm.config import Config, load_config
+from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Row
 from collapse_lm.rundir.layout import CONFIG, MANIFEST, ROW_FILES, SAMPLES, SUMMARY, UPDATES
 from collapse_lm.rundir.rowfile import begins_with, read_bytes, whole_lines
@@ -20,7 +22,10 @@ T = TypeVar("T", Row, SampleRow)
 
 
 class RunReader:
-    """A run directory that is only read; what does not have its shape is `RecordError`.
+    """A run directory that is only read.
+
+    What is there and does not have its shape is `RecordError`; where no run is at all, rows
+    and configuration are `UserError`.
 
     Attributes:
         path: of the run directory.
@@ -41,13 +46,32 @@ class RunReader:
         path = self.path / SUMMARY
         return parse(SUMMARY, _read(path), SummaryShape) if os.path.lexists(path) else None
 
+    def config(self) -> Config:
+        """The configuration, without observers, whose packages may be gone."""
+        self._require_run()
+        return load_config(self.path / CONFIG, ["observers=[]"])
+
     def updates(self) -> list[Row]:
         """The rows of updates.jsonl, row 0 first."""
+        self._require_run()
         return rows_of(read_bytes(self.path / UPDATES))
 
     def samples(self) -> list[SampleRow]:
         """The rows of samples.jsonl."""
+        self._require_run()
         return samples_of(read_bytes(self.path / SAMPLES))
+
+    def _require_run(self) -> None:
+        """Refuse a place that holds nothing of a run; what a run lost is told otherwise."""
+        if any(os.path.lexists(self.path / name) for name in (CONFIG, MANIFEST, *ROW_FILES)):
+            return
+        is_folder = os.path.isdir(self.path)  # noqa: PTH112 (Path.is_dir raises for some names)
+        raise UserError.single(
+            str(self.path),
+            "a folder that is no run" if is_folder else "no such folder",
+            "a run directory",
+            "`collapse-lm ls DIR` lists the runs in a folder, collapse_lm.tables(DIR) reads them",
+        )
 
     def to_pandas(self, table: Literal["updates", "samples"] = "updates") -> Any:
         """The rows as a data frame of pandas.

@@ -6,7 +6,7 @@ input is found before anything is written. Knows nothing of the command line.
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +16,21 @@ import torch
 
 from collapse_lm._util.files import write_atomically, writing
 from collapse_lm._util.paths import as_begun_in
-from collapse_lm.config import IDENTITY_VERSION, Config, identity, load_config, to_yaml
+from collapse_lm.config import (
+    IDENTITY_VERSION,
+    Config,
+    Overrides,
+    identity,
+    load_config,
+    to_yaml,
+    words_of,
+)
 from collapse_lm.config.handing import (
     Handed,
     hand_again,
     hand_over,
     loose_observers,
+    several,
     with_overrides,
 )
 from collapse_lm.errors import UserError
@@ -32,14 +41,8 @@ from collapse_lm.observers.base import Observer
 from collapse_lm.observers.guard import built
 from collapse_lm.rundir import checkpoints
 from collapse_lm.rundir.checkpoints import Checkpoint
-from collapse_lm.rundir.layout import (
-    CONFIG,
-    MANIFEST,
-    PAGE,
-    SUMMARY,
-    RunDirectory,
-    make_directory,
-)
+from collapse_lm.rundir.ended import ended, export_of, lacks_model
+from collapse_lm.rundir.layout import CONFIG, MANIFEST, PAGE, RunDirectory, make_directory
 from collapse_lm.rundir.lock import only_writer
 from collapse_lm.rundir.manifest import check_same_inputs, describe, phases_of
 from collapse_lm.rundir.process import Process, RunResult, enough_memory
@@ -54,10 +57,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(
-    config: Config | str | Path,
+    config: Config | Mapping[str, Any] | str | Path,
     out: Path | str | None = None,
     *,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     source: Any = None,
     objective: Any = None,
     optimizer: Any = None,
@@ -67,22 +70,26 @@ def run(
 ) -> RunResult:
     """Do one run and leave its record on disk.
 
-    Parts may be handed over as objects (see `Handed`); the record names them.
+    Parts may be handed over as objects, classes or functions (docs/extending.md); the record
+    names them.
 
     Args:
-        config: a configuration, the name of a preset, or the path of a YAML file.
-        out: the run directory; by default runs/NAME-seedN-TIME below the current folder.
-        overrides: `key=value` strings.
+        config: a configuration, the name of a preset, the path of a YAML file, or what such
+            a file holds: {"extends": "quickstart", "model": "gpt2"}.
+        out: the run directory; by default runs/NAME-seedN-TIME below the current folder. One
+            whose run failed before its first update is begun anew.
+        overrides: `key=value` strings, or values by dotted key: {"run.max_updates": 5}.
         source: in place of the configuration's.
         objective: likewise.
         optimizer: likewise.
-        measures: beside those of the configuration.
-        observers: beside those of the configuration; they see each record once it is on
-            disk, and one that raises is told and switched off.
+        measures: one, or several, beside those of the configuration.
+        observers: likewise; they see each record once it is on disk, and one that raises is
+            told and switched off.
         should_stop: asked after every update; true ends the run as interrupted.
 
     Raises:
-        UserError: for bad input, before anything was created.
+        UserError: for bad input, before anything was created; for what a part returns that
+            is none of its interface, as soon as it does.
         MachineError: when disk or memory fail; what was recorded stays, and `resume`
             goes on.
     """
@@ -90,7 +97,7 @@ def run(
     name, settings, loose = _settled(config, overrides, handed)
     if out is not None:
         RunDirectory.check_free(Path(out))
-    observing = built([*loose, *observers])
+    observing = built([*loose, *several(observers)])
     with enough_memory():
         parts = prepare(settings)
     with threads_for(settings.run.threads, parts):
@@ -121,19 +128,20 @@ def _made(path: Path) -> Path:
 
 
 def _settled(
-    config: Config | str | Path, overrides: Iterable[str], handed: Handed
+    config: Config | Mapping[str, Any] | str | Path, overrides: Overrides, handed: Handed
 ) -> tuple[str, Config, tuple[Any, ...]]:
     """The name of a new run, its configuration, and observers that no file can name."""
     if isinstance(config, Config):
-        settled = hand_over(with_overrides(config, list(overrides)), handed)
+        settled = hand_over(with_overrides(config, overrides), handed)
         return "run", settled, loose_observers(config)
-    return Path(config).stem, hand_over(load_config(config, overrides), handed), ()
+    name = "run" if isinstance(config, Mapping) else Path(config).stem
+    return name, hand_over(load_config(config, overrides), handed), ()
 
 
 def resume(
     path: Path | str,
     *,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     source: Any = None,
     objective: Any = None,
     optimizer: Any = None,
@@ -143,16 +151,17 @@ def resume(
 ) -> RunResult:
     """Go on with a run from its newest intact checkpoint, bit for bit as if never interrupted.
 
-    A run that is over is left as it is; without a checkpoint it begins again. Precision,
-    device and threads stay; parts that it was given as objects must be handed over again.
+    A run that is over is left as it is, but for its model where `run.export_model` is set
+    now; without a checkpoint it begins again. Precision, device and threads stay; parts that
+    it was given as objects must be handed over again, with the same settings.
 
     Args:
         path: the run directory.
-        overrides: of keys that decide no number (`run.max_updates` extends the run).
-        source: as for `run`, and so on.
-        objective: of the run.
-        optimizer: of the run.
-        measures: of the run.
+        overrides: as for `run`, of keys that decide no number (`run.max_updates` extends it).
+        source: as for `run`, the one that the run began with.
+        objective: likewise.
+        optimizer: likewise.
+        measures: likewise.
         observers: of this process.
         should_stop: asked after every update.
 
@@ -161,24 +170,26 @@ def resume(
             another process; for another model or text than the run began with.
         MachineError: when disk or memory fail; what was recorded stays.
     """
-    overrides = list(overrides)
+    overrides = words_of(overrides)
     found = read_run(Path(path), overrides)
-    if found.is_over:
-        return _ended(found)
+    if found.is_over and not lacks_model(found):
+        return ended(found)
     with damage(found.path / MANIFEST):
         phases = phases_of(found.manifest, found.config.device)
     with as_begun_in(found.manifest.get("folder")), _threads_of(found), only_writer(found.path):
         found = _again_if_changed(found, overrides)
-        if found.is_over:
-            return _ended(found)
+        if found.is_over and not lacks_model(found):
+            return ended(found)
         handed = Handed(source, objective, optimizer, measures)
         found = replace(found, config=hand_again(found.config, handed))
-        observing = built(observers)
+        observing = built(several(observers))
         with enough_memory():
             parts = prepare(found.config, phases)
         check_same_inputs(found, parts)
         if found.manifest["status"] == "running":
             _LOG.info("process %s ended without a word; taking over", found.manifest.get("process"))
+        if found.is_over:
+            return export_of(found, parts)
         return _continue(found, parts, observing, should_stop)
 
 
@@ -203,21 +214,6 @@ def _threads_of(found: Resumable) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _ended(found: Resumable) -> RunResult:
-    """The result of a run that is over, with the pictures that it may have died before drawing."""
-    from collapse_lm.config.parts import Pictures
-    from collapse_lm.observers.pictures import draw_run
-
-    with damage(found.path / SUMMARY):
-        summary = RunReader(found.path).summary() or {}
-        _LOG.info("nothing to do: the run is over (%s)", summary["reason"])
-    is_drawn = any(isinstance(observer, Pictures) for observer in found.config.observers)
-    if is_drawn and not (found.path / PAGE).is_file():
-        with damage(found.path):
-            draw_run(found.path)
-    return RunResult(found.path, summary)
 
 
 def _continue(
