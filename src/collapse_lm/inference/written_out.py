@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from collapse_lm.inference.architectures import Architecture
+from collapse_lm.inference.attention import causal_attention
 from collapse_lm.inference.base import Cache
 from collapse_lm.inference.cache import Positions, SlotCache
 from collapse_lm.inference.linear import CopyLinear, chunked_nll
@@ -66,17 +67,19 @@ class FastNetwork:
                 part.view(batch, new, *part.shape[1:]).transpose(1, 2)
                 for part in (q_NHd, k_NGd, v_NGd)
             )
-            if cache is not None:
+            if cache is None:
+                out_BHRd = causal_attention(q_BHRd, k_BGRd, v_BGRd)
+            else:
                 k_BGRd = positions.store(cache.keys[layer], k_BGRd)
                 v_BGRd = positions.store(cache.values[layer], v_BGRd)
-            out_BHRd = functional.scaled_dot_product_attention(
-                q_BHRd,
-                k_BGRd,
-                v_BGRd,
-                attn_mask=positions.mask,
-                is_causal=positions.is_causal,
-                enable_gqa=q_BHRd.shape[1] != k_BGRd.shape[1],
-            )
+                out_BHRd = functional.scaled_dot_product_attention(
+                    q_BHRd,
+                    k_BGRd,
+                    v_BGRd,
+                    attn_mask=positions.mask,
+                    is_causal=positions.is_causal,
+                    enable_gqa=q_BHRd.shape[1] != k_BGRd.shape[1],
+                )
             return out_BHRd.transpose(1, 2).reshape(batch * new, -1)
 
         x_ND = self._arch.embed(ids_BR, positions, self._arch.example.dtype)

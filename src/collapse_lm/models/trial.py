@@ -15,6 +15,7 @@ from collapse_lm.models.own_code import own_code
 from collapse_lm.models.positions import max_positions
 
 _TOKENS = 16
+_PLACES = 4096  # of a weight; a pass that changes weights scales whole tensors
 # Of the norm; over the families of transformers float32 rounds by 2e-6 at most. A network that
 # the caller holds may be in bfloat16.
 _SLACK, _SLACK_IN_HALF = 1e-4, 0.05
@@ -88,6 +89,9 @@ def _require_causal(reference: str, one_SV: Tensor, other_SV: Tensor, slack: flo
 
 
 def _sums(network: Any) -> Mapping[str, float]:
-    """A number of each weight that changes with it."""
+    """A number of each weight, of its first few thousand places, that changes with them."""
     with torch.no_grad():
-        return {name: float(p.sum(dtype=torch.float64)) for name, p in network.named_parameters()}
+        return {
+            name: float(p.detach().flatten()[:_PLACES].sum(dtype=torch.float64))
+            for name, p in network.named_parameters()
+        }

@@ -18,7 +18,7 @@ from collapse_lm.inference.base import Cache
 from collapse_lm.inference.cache import Positions
 from collapse_lm.inference.cpu import arguments as at
 from collapse_lm.inference.cpu import whole_pass
-from collapse_lm.inference.cpu.passes import NUMBERS, matrix_product, run_pass
+from collapse_lm.inference.cpu.passes import NUMBERS, compile_ahead, matrix_product, run_pass
 from collapse_lm.inference.cpu.requirements import LANES
 from collapse_lm.inference.linear import CopyLinear, chunked_nll
 from collapse_lm.inference.written_out import FastNetwork
@@ -58,6 +58,7 @@ class CompiledNetwork:
         self._eps = torch.tensor([architecture.norm_f.eps], **NUMBERS)
         addresses = [_addresses(part) for part in architecture.blocks]
         self._table = torch.tensor(addresses, dtype=torch.int64, device="cpu")
+        compile_ahead()
 
     @property
     def device(self) -> torch.device:

@@ -13,15 +13,28 @@ decoding picks.
 Shapes: N rows, K inputs, O outputs.
 """
 
+import threading
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from collapse_lm.inference.cpu import team, whole_pass
+from collapse_lm.inference.cpu.arguments import ARGUMENTS
 from collapse_lm.inference.cpu.tile import compiled, product
 
+_PRODUCT_ARGUMENTS = 6  # rows, inputs, outputs, x, weights, out
 NUMBERS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # what kernels read
+
+
+def compile_ahead() -> None:
+    """Compile what passes need, or fetch it from the cache, beside what goes on meanwhile."""
+    threading.Thread(target=_compile).start()
+
+
+def _compile() -> None:
+    team.prepare(whole_pass.run_part, ARGUMENTS)
+    team.prepare(_product_part, _PRODUCT_ARGUMENTS)
 
 
 def run_pass(arguments: list[int]) -> None:
@@ -46,6 +59,6 @@ def matrix_product(x_NK: Tensor, weight_OK: Tensor) -> Tensor:
 
 @compiled
 def _product_part(a: Any, thread: Any, threads: Any) -> None:
-    """One thread's part of a product: rows, inputs, outputs, x, weights, out."""
+    """One thread's part of a product."""
     first, last = team.share(a[2], thread, threads)
     product(a[4], a[3], a[1], a[0], first, last, a[5], a[2])

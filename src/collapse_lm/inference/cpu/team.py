@@ -6,6 +6,7 @@ kernel uses the same threads; a second set would fight them for the processors.
 
 import ctypes
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,9 +35,15 @@ def share(total: Any, thread: Any, threads: Any) -> Any:
 
 def run(part: Callable[[Any, Any, Any], None], arguments: Sequence[int]) -> None:
     """Run part(arguments, thread, threads) on every thread of torch's team."""
-    region = _region(part, len(arguments))
+    region = prepare(part, len(arguments))
     packed = np.array(arguments, dtype=np.int64)
     _start()(region, packed.ctypes.data, torch.get_num_threads(), 0)
+
+
+def prepare(part: Callable[[Any, Any, Any], None], count: int) -> int:
+    """Compile a part that takes so many arguments, once; return the address of its code."""
+    with _COMPILING:
+        return _region(part, count)
 
 
 @functools.cache
@@ -53,6 +60,7 @@ def _region(part: Any, count: int) -> int:
     return address
 
 
+_COMPILING = threading.Lock()
 _KEPT: list[Any] = []  # compiled code lives as long as the object that holds it
 
 
