@@ -8,7 +8,6 @@ changes it for all. Prints one table and writes it, dated, beside this file.
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from transformers.cache_utils import DynamicCache
 
 from collapse_lm.inference import inference_network
 from collapse_lm.machine.allocator import keep_freed_memory
+from collapse_lm.machine.processor import processor
 from collapse_lm.models.load import load_model
 
 CACHED = 100  # tokens in the cache before the pass
@@ -99,7 +99,7 @@ def their_pass(master: torch.nn.Module, dtype: torch.dtype, rows: int) -> Callab
 
 def write(model: str, rounds: int, medians: dict[str, float], speeds: dict[str, float]) -> None:
     """Print the table; write it as Markdown and JSON."""
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    machine = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     lines = [
         f"# One decoding pass of {Path(model).name}, {CACHED} tokens in the cache",
         f"{date.today()}, {machine}; median of {rounds} alternating rounds.",

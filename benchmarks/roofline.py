@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -49,7 +50,36 @@ def weight_passes(
 
         ours = (2 * size, lambda: pass_over(matrix_product, rows, halves))
         contenders["our kernel, bfloat16"] = ours
+        contenders["read alone, four streams a thread"] = (2 * size, plain_read(size))
     return contenders
+
+
+def plain_read(size: int) -> Callable[[], object]:
+    """Read as many bytes as the bfloat16 weights have and do nothing with them but an xor."""
+    from numba import carray, njit
+
+    from collapse_lm.inference.cpu.pointers import integers_at
+    from collapse_lm.inference.cpu.team import run, share
+
+    words = torch.randint(2**62, (size // 4,))
+    found = torch.zeros(1024, dtype=torch.int64)
+
+    @njit(nogil=True)
+    def part(a: Any, thread: Any, threads: Any) -> None:
+        first, last = share(a[1], thread, threads)
+        quarter = (last - first) // 4
+        numbers, out = carray(integers_at(a[0]), (a[1],)), carray(integers_at(a[2]), (1024,))
+        seen = 0
+        for i in range(first, first + quarter):
+            one = numbers[i] ^ numbers[i + quarter]
+            seen ^= one ^ numbers[i + 2 * quarter] ^ numbers[i + 3 * quarter]
+        out[thread] = seen
+
+    def read() -> object:
+        run(part, [words.data_ptr(), len(words), found.data_ptr()])
+        return found
+
+    return read
 
 
 @torch.inference_mode()

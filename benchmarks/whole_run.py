@@ -11,8 +11,6 @@ measured second, beside this file.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +26,7 @@ from roofline import bytes_per_second, flop_per_second, weight_matrices
 from collapse_lm.config import Config, load_config
 from collapse_lm.experiment.build import evaluation_sets, load_corpora
 from collapse_lm.machine.allocator import keep_freed_memory
+from collapse_lm.machine.processor import processor
 from collapse_lm.models.load import load_model
 
 from contenders import CONTENDERS, Contender, Seconds
@@ -134,7 +133,7 @@ def write(options: argparse.Namespace, config: Config, timings: dict[str, Timing
         work = 2 * size * (3 * trained + tokens)
         return passes * 2 * size / bytes_best + work / flop_best
 
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    machine = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     first = next(iter(timings.values()))
     lines = [
         f"# {options.preset}, {Path(config.model).name}: {options.updates} updates, "
@@ -194,21 +193,21 @@ def peak_rss(options: argparse.Namespace) -> int:
             *([f"model={options.model}"] if options.model else []),
         ]
         sets = [part for override in overrides for part in ("--set", override)]
-        command = [
-            sys.executable,
-            "-m",
-            "collapse_lm",
-            "run",
-            options.preset,
-            "--out",
-            f"{folder}/run",
-            *sets,
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            sys.exit(f"{' '.join(command)} ended with {status}")
-        return usage.ru_maxrss * 1024
+        arguments = ["run", options.preset, "--out", f"{folder}/run", *sets]
+        command = [sys.executable, "-c", _TELLING_ITS_PEAK, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{' '.join(arguments)} ended with {done.returncode}\n{done.stderr}")
+        return int(done.stdout.rpartition("VmHWM:")[2].split()[0]) * 1024
+
+
+# The system's own account of a child counts what its parent held before it began.
+_TELLING_ITS_PEAK = """
+import atexit, pathlib
+atexit.register(lambda: print(pathlib.Path("/proc/self/status").read_text()))
+from collapse_lm.cli.main import main
+main()
+"""
 
 
 if __name__ == "__main__":
