@@ -110,7 +110,7 @@ def test_texts_of_another_sampler_are_judged_by_their_text_alone():
     ("call", "told"),
     [
         (lambda m: collapse_lm.sample(m, temperature=-1), "sampling.temperature"),
-        (lambda m: collapse_lm.sample(m, temprature=1), "did you mean sampling.temperature"),
+        (lambda m: collapse_lm.sample(m, temprature=1), r"did you mean temperature\?"),
         (lambda m: collapse_lm.sample(m, max_new_tokens=500), "at most 128"),
         (lambda m: collapse_lm.evaluate(m, "sotuu"), "sotuu"),
         (lambda m: collapse_lm.evaluate(m, "sotu", context=500), "at most 128"),

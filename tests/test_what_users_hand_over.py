@@ -160,7 +160,7 @@ class Repeating:
 def test_the_settings_of_a_partial_are_recorded_and_compared(tiny, tmp_path):
     settings = {"n": 5, "path": Path("a.txt"), "words": "long " * 200}
     run = collapse_lm.run(tiny, tmp_path / "r", source=partial(Repeating, **settings))
-    recorded = RunReader(run.directory).config().source.settings
+    recorded = load_config(run.directory).source.settings
     assert (recorded["n"], recorded["path"]) == (5, "a.txt")
     assert recorded["words"].startswith("sha256 ")
     longer = {"run.max_updates": 4}
@@ -222,7 +222,6 @@ def test_other_overrides_are_one_mistake(overrides):
 def test_a_run_directory_is_a_configuration(tiny, tmp_path):
     run = collapse_lm.run(tiny, tmp_path / "r")
     assert load_config(run.directory) == load_config(run.directory / "config.yaml") == tiny
-    assert RunReader(run.directory).config().sampling == tiny.sampling
 
 
 def test_a_section_made_in_python_tells_what_is_wrong():
@@ -237,7 +236,7 @@ def test_a_section_made_in_python_tells_what_is_wrong():
 # --- reading -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("read", [RunReader.updates, RunReader.samples, RunReader.config])
+@pytest.mark.parametrize("read", [RunReader.updates, RunReader.samples])
 def test_a_place_without_a_run_is_told(read, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         read(RunReader(tmp_path / "nope"))
@@ -431,3 +430,13 @@ def test_ls_without_runs_says_where_it_looked(tmp_path):
     done = call("ls", cwd=tmp_path)
     assert "no folder runs" in done.stderr
     assert "a folder that holds runs" in done.stderr
+
+
+def test_a_sweep_takes_overrides_by_key():
+    from collapse_lm.sweeps import SweepSpec, with_overrides
+
+    spec = SweepSpec(base="quickstart", grid={"training.learning_rate": [1e-5]})
+    changed = with_overrides(spec, {"training.window": None, "sampling.prompt": "a=b"})
+    assert changed.set == {"training.window": None, "sampling.prompt": "a=b"}
+    with pytest.raises(UserError, match="a dictionary of values"):
+        with_overrides(spec, "seed=1")

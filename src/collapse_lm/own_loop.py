@@ -172,7 +172,7 @@ def _config(model: AnyModel, precision: AnyPrecision, **changes: Any) -> Config:
 
 def _require_known(settings: dict[str, Any], section: type[Any], *arguments: str) -> None:
     """Refuse what is neither a key of a section nor an argument of the caller's."""
-    known = [*arguments, *section.model_fields]
+    known = list(dict.fromkeys([*arguments, *section.model_fields]))
     problems = [
         Problem(
             name, "an unknown argument", f"one of {', '.join(known)}", did_you_mean(name, known)

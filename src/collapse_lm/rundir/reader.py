@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from collapse_lm._util.files import require_regular
-from collapse_lm.config import Config, load_config
 from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Row
 from collapse_lm.rundir.layout import CONFIG, MANIFEST, ROW_FILES, SAMPLES, SUMMARY, UPDATES
@@ -24,8 +23,8 @@ T = TypeVar("T", Row, SampleRow)
 class RunReader:
     """A run directory that is only read.
 
-    What is there and does not have its shape is `RecordError`; where no run is at all, rows
-    and configuration are `UserError`.
+    What is there and does not have its shape is `RecordError`; the rows of a place without a
+    run are `UserError`. `load_config(RUN)` reads the configuration.
 
     Attributes:
         path: of the run directory.
@@ -45,11 +44,6 @@ class RunReader:
         """The summary, or None while the run has not ended."""
         path = self.path / SUMMARY
         return parse(SUMMARY, _read(path), SummaryShape) if os.path.lexists(path) else None
-
-    def config(self) -> Config:
-        """The configuration, without observers, whose packages may be gone."""
-        self._require_run()
-        return load_config(self.path / CONFIG, ["observers=[]"])
 
     def updates(self) -> list[Row]:
         """The rows of updates.jsonl, row 0 first."""

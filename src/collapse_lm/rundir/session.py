@@ -186,10 +186,6 @@ def resume(
         with enough_memory():
             parts = prepare(found.config, phases)
         check_same_inputs(found, parts)
-        if found.manifest["status"] == "running":
-            _LOG.info("process %s ended without a word; taking over", found.manifest.get("process"))
-        if found.is_over:
-            return export_of(found, parts)
         return _continue(found, parts, observing, should_stop)
 
 
@@ -219,6 +215,10 @@ def _threads_of(found: Resumable) -> Iterator[None]:
 def _continue(
     found: Resumable, parts: Parts, observers: Sequence[Observer], should_stop: Callable[[], bool]
 ) -> RunResult:
+    if found.is_over:
+        return export_of(found, parts)
+    if found.manifest["status"] == "running":
+        _LOG.info("process %s ended without a word; taking over", found.manifest.get("process"))
     directory, checkpoint = RunDirectory(found.path), _checkpoint(found)
     with damage(found.path):
         snapshot = found.snapshot.cut(checkpoint.rows if checkpoint else None)

@@ -1,9 +1,10 @@
 """`collapse_lm.sweep`: what the command does, for Python."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from collapse_lm.config import Overrides
 from collapse_lm.sweeps.check import require_inputs
 from collapse_lm.sweeps.engines.base import Ended
 from collapse_lm.sweeps.engines.choose import EngineChoice
@@ -19,7 +20,7 @@ def sweep(
     spec: SweepSpec | Mapping[str, Any] | Path | str,
     out: Path | str | None = None,
     *,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     engine: str = "local",
     jobs: int | None = None,
     threads: int | None = None,
@@ -39,7 +40,7 @@ def sweep(
     Args:
         spec: the name of a packaged sweep, the path of a YAML file, or its content.
         out: folder of the sweep, new or its own; by default sweeps/NAME.
-        overrides: `key=value` strings that every run gets.
+        overrides: `key=value` strings, or values by dotted key, that every run gets.
         engine: "local" for processes on this machine, "ray" for a Ray cluster.
         jobs: runs at a time (local); by default one per GPU, else 1.
         threads: of each run; by default this machine's over the jobs.

@@ -11,7 +11,7 @@ Knows nothing of the runs that this stands for (see `plan`).
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from collapse_lm._util.files import is_file
-from collapse_lm.config.load import load_config, parse_value, read_yaml
+from collapse_lm.config.load import Overrides, load_config, parse_value, read_yaml, words_of
 from collapse_lm.errors import Problem, UserError
 
 _SWEEPS = resources.files("collapse_lm.config") / "presets" / "sweeps"
@@ -48,17 +48,15 @@ class SweepSpec(BaseModel):
     """Seeds, or how many. Without this key a file means the seed of its base."""
 
 
-def with_overrides(spec: SweepSpec, overrides: Iterable[str]) -> SweepSpec:
-    """Return the sweep with `key=value` strings added to what every run has.
+def with_overrides(spec: SweepSpec, overrides: Overrides) -> SweepSpec:
+    """Return the sweep with overrides added to what every run has.
 
     Raises:
-        UserError: for a string of another form, and for a key that the sweep varies.
+        UserError: for overrides of another form, and for a key that the sweep varies.
     """
-    if isinstance(overrides, str):
-        raise UserError.single("overrides", repr(overrides), "a list of key=value strings")
     varied = {"seed", *spec.grid, *(key for run in spec.runs for key in run)}
     values, problems = dict(spec.set), list[Problem]()
-    for override in overrides:
+    for override in words_of(overrides):
         key, separator, raw = override.partition("=")
         if not separator:
             problems.append(Problem("--set", override, "key=value with a dotted key"))
