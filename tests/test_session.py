@@ -96,7 +96,7 @@ def test_a_resume_takes_precision_and_threads_from_the_manifest(
     monkeypatch.setattr("collapse_lm.machine.compute.has_bfloat16", lambda device: True)
     torch.set_num_threads(2)
     try:
-        do(words, tmp_path / "r", "run.max_updates=2", "run.checkpoint_every=2")
+        do(words, tmp_path / "r", "run.max_updates=2", "run.checkpoint_every=2", "run.threads=2")
     finally:
         torch.set_num_threads(1)
     assert RunReader(tmp_path / "r").manifest()["precision"] == "bfloat16"

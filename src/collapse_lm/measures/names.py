@@ -98,7 +98,12 @@ NAMES: dict[str, Name] = {
         "KL(this, model at temperature 1)",
         since=2,
     ),
-    "draw.forward_passes": Name("count", "", "passes through the model that drew the batch"),
+    "draw.forward_passes": Name(
+        "count",
+        "",
+        "passes through the model that drew the batch; a cost like seconds: where compiled passes "
+        "speculate it follows from measured time, and no token does",
+    ),
     "probe.loss": Name(
         "number",
         "nats/token",
