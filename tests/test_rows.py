@@ -180,7 +180,7 @@ def test_a_run_is_a_data_frame_in_one_line(two_runs):
 
 @pytest.mark.parametrize(
     ("name", "table", "told"),
-    [("r0", "rows", "updates or samples"), ("nowhere", "updates", "a run that is whole")],
+    [("r0", "rows", "updates or samples"), ("nowhere", "updates", "a run directory")],
 )
 def test_what_is_no_run_or_no_table_is_told(name, table, told, two_runs):
     with pytest.raises(UserError, match=told):
