@@ -135,15 +135,22 @@ def test_the_probabilities_of_the_tokens_are_those_of_the_whole_head_renormalise
 # Dropout
 
 
-def test_dropout_follows_the_run_and_nothing_else_and_resumes_exactly(tiny_overrides, tmp_path):
-    settings = [*tiny_overrides, "training.dropout=true", "training.steps_per_update=2"]
+@pytest.mark.parametrize(
+    "more", [["precision=float32"], ["precision=bfloat16"], ["sampling.max_new_tokens=100"]]
+)
+def test_dropout_follows_the_run_and_nothing_else_and_resumes_exactly(
+    more, tiny_overrides, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("collapse_lm.experiment.learner._CHUNK", 64)  # both ways of the loss
+    settings = [*tiny_overrides, *more, "training.dropout=true", "training.steps_per_update=2"]
     whole = collapse_lm.run(load_config("quickstart", settings), tmp_path / "whole")
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    half = load_config("quickstart", [*settings, "run.max_updates=3"])
-    collapse_lm.run(half, tmp_path / "half")
+    half, asked = load_config("quickstart", settings), iter([False, False, False, True])
+    collapse_lm.run(half, tmp_path / "half", should_stop=lambda: next(asked))
     assert torch.equal(torch.get_rng_state(), before)
-    collapse_lm.resume(tmp_path / "half", overrides=["run.max_updates=6"])
+    assert any((tmp_path / "half" / "checkpoints").iterdir())
+    collapse_lm.resume(tmp_path / "half")
     files = [(tmp_path / name / "samples.jsonl").read_bytes() for name in ("whole", "half")]
     assert files[0] == files[1]
     off = collapse_lm.run(load_config("quickstart", tiny_overrides), tmp_path / "off")

@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
+from transformers import GPT2LMHeadModel
 
 import collapse_lm
 from collapse_lm import Batch, CollapseRule, LanguageModel, RunReader, Text, UserError, Watch
@@ -68,6 +70,110 @@ def test_a_model_is_read_as_it_is_at_each_call(make, precision, prose_file):
     fresh = LanguageModel.of(copy.deepcopy(network), byte_tokenizer())
     assert after != before
     assert after == collapse_lm.evaluate(fresh, corpus, **settings).loss
+
+
+def _cast_and_back(network):
+    network.to(torch.float64).to(torch.float32)
+
+
+def _assigned(network):
+    network.load_state_dict({n: v.clone() for n, v in network.state_dict().items()}, assign=True)
+    network.tie_weights()
+
+
+def _swapped(network):
+    for parameter in network.parameters():
+        parameter.data = parameter.data.clone()
+
+
+@pytest.mark.parametrize("move", [_cast_and_back, _assigned, _swapped])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_weights_that_lie_elsewhere_now_are_read_there(move, precision, model, prose_file):
+    settings = {"context": 64, "precision": precision}
+    before = collapse_lm.evaluate(model, f"text:{prose_file}", **settings).loss
+    move(model.network)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.mul_(1.1)
+    after = collapse_lm.evaluate(model, f"text:{prose_file}", **settings).loss
+    fresh = LanguageModel.of(copy.deepcopy(model.network), byte_tokenizer())
+    assert after != before
+    assert after == collapse_lm.evaluate(fresh, f"text:{prose_file}", **settings).loss
+
+
+class Doubled(torch.nn.Module):
+    """As an adapter does: it has the weight of a layer, and does more than the layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.scale = layer, torch.nn.Parameter(torch.ones(()))
+
+    @property
+    def weight(self):
+        return self.layer.weight
+
+    @property
+    def bias(self):
+        return self.layer.bias
+
+    def forward(self, x):
+        return self.layer(x) * self.scale
+
+
+class Flat(GPT2LMHeadModel):
+    def forward(self, *arguments, **named):
+        output = super().forward(*arguments, **named)
+        output.logits = output.logits * 0
+        return output
+
+
+def _with_adapter(network):
+    network.transformer.h[0].mlp.c_proj = Doubled(network.transformer.h[0].mlp.c_proj)
+
+
+def _with_hook(network):
+    network.transformer.h[0].mlp.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+def _with_forward(network):
+    mlp = network.transformer.h[0].mlp
+    inner = mlp.forward
+    mlp.forward = lambda x: 2 * inner(x)
+
+
+def _of_a_class_of_its_own(network):
+    network.__class__ = Flat
+
+
+@pytest.mark.parametrize(
+    "change", [_with_adapter, _with_hook, _with_forward, _of_a_class_of_its_own]
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_that_is_more_than_its_family_is_read_as_it_is(
+    change, precision, model, prose_file
+):
+    corpus, settings = f"text:{prose_file}", {"context": 64, "precision": precision}
+    plain = collapse_lm.evaluate(model, corpus, **settings).loss
+    change(model.network)  # the second call has to see it
+    collapse_lm.evaluate(model, corpus, **settings)
+    for module in model.network.modules():
+        if isinstance(module, Doubled):  # at first an adapter changes nothing
+            module.scale.data.fill_(2.0)
+    found = collapse_lm.evaluate(model, corpus, **settings).loss
+    assert found == pytest.approx(_loss(model, corpus), abs=1e-2)
+    assert abs(found - plain) > 2e-2
+
+
+def _loss(model, corpus):
+    """Of the network's own forward."""
+    data = collapse_lm.evaluation_set(model, corpus, context=64)
+    total = 0.0
+    with torch.no_grad():
+        for window in data.windows:
+            targets = data.targets_of(window)
+            logits = model.network(input_ids=data.inputs_of(window)[None]).logits[0]
+            total += float(cross_entropy(logits[-len(targets) :], targets, reduction="sum"))
+    return total / data.tokens
 
 
 def test_a_model_in_training_is_left_in_training(model, prose_file):

@@ -32,7 +32,13 @@ from collapse_lm.experiment.build import (
 from collapse_lm.experiment.facts import mean_loss, spelled, text_metrics
 from collapse_lm.experiment.lengths import check_positions, default_context, evaluation_lengths
 from collapse_lm.experiment.sources.own import as_batch
-from collapse_lm.inference import Network, inference_network, reads_compiled
+from collapse_lm.inference import (
+    Network,
+    in_evaluation,
+    inference_network,
+    is_touched,
+    reads_compiled,
+)
 from collapse_lm.machine.compute import Precision, choose_phases
 from collapse_lm.measures import validation
 from collapse_lm.measures.names import Row
@@ -207,34 +213,36 @@ def _ready(model: AnyModel, config: Config) -> Iterator[ReadyModel]:
     if not isinstance(model, LanguageModel):
         yield ready_model(config)
         return
-    parameter = next(model.network.parameters())
-    network, device = model.network, parameter.device
+    network, device = model.network, next(model.network.parameters()).device
     words = {phase: getattr(config.precision, phase) for phase in PHASES}
     phases = choose_phases(words, device, lambda: reads_compiled(network))
-    training = [module for module in model.network.modules() if module.training]
-    model.network.eval()
-    try:
-        working = [
-            _working(model, word, parameter) for word in (phases.sampling, phases.evaluation)
-        ]
+    with in_evaluation(network):
+        working = [_working(model, word) for word in (phases.sampling, phases.evaluation)]
         yield ReadyModel(model, phases, *working)
-    finally:
-        for module in training:
-            module.training = True
 
 
-def _working(model: LanguageModel, precision: Precision, parameter: Any) -> Network:
-    kept = _WORKING.setdefault(model, {})
-    place = (precision, parameter.device, parameter.dtype)
-    if place in kept:
-        kept[place].refresh()
-    else:
-        name = model.provenance.reference
-        try_once(name, model.network)  # one that the caller made was not tried yet
-        with own_code(name, "its first passes"):
-            kept[place] = inference_network(model.network, precision)
-    return kept[place]
+def _working(model: LanguageModel, precision: Precision) -> Network:
+    kept, shape = _WORKING.setdefault(model, {}), _shape(model.network)
+    before, working = kept.get(precision, (None, None))
+    if working is not None and before == shape:
+        working.refresh()
+        return working
+    name = model.provenance.reference
+    try_once(name, model.network)  # one that the caller made was not tried yet
+    with own_code(name, "its first passes"):
+        working = inference_network(model.network, precision)
+    kept[precision] = shape, working
+    return working
 
 
-# The working weights of models that their caller holds, by precision, device and type.
-_WORKING: WeakKeyDictionary[LanguageModel, dict[Any, Network]] = WeakKeyDictionary()
+def _shape(network: Any) -> list[Any]:
+    """Modules and places of weights: where one is another, working weights are made anew."""
+    weights = [(p.data_ptr(), p.dtype, p.device, p.shape) for p in network.parameters()]
+    modules = [(id(m), type(m), is_touched(m)) for m in network.modules()]
+    return [*weights, *modules]
+
+
+# The working weights of models that their caller holds, by precision, and what they are of.
+_WORKING: WeakKeyDictionary[LanguageModel, dict[Precision, tuple[list[Any], Network]]] = (
+    WeakKeyDictionary()
+)

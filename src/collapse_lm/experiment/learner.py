@@ -254,7 +254,7 @@ def _logits(network: Any, ids_S: Tensor, count: int) -> Tensor:
     """The logits (T, V) that predict the last `count` ids."""
     logits: Tensor = network(
         input_ids=ids_S[None, :-1], use_cache=False, logits_to_keep=count
-    ).logits[0]
+    ).logits[0, -count:]  # of some, `logits_to_keep` is without effect
     return logits
 
 

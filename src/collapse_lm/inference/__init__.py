@@ -6,15 +6,18 @@ machine code, `generic` takes any other causal language model of transformers. `
 knows which; numba is imported only where it chooses machine code.
 """
 
+from collapse_lm.inference.as_configured import is_touched
 from collapse_lm.inference.base import Cache, Network
 from collapse_lm.inference.choose import inference_network, is_written_out, reads_compiled
-from collapse_lm.inference.forward import head_is_plain
+from collapse_lm.inference.forward import head_is_plain, in_evaluation
 
 __all__ = [
     "Cache",
     "Network",
     "head_is_plain",
+    "in_evaluation",
     "inference_network",
+    "is_touched",
     "is_written_out",
     "reads_compiled",
 ]

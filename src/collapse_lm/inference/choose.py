@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from collapse_lm.inference.architectures import GPT2, Architecture, Llama
+from collapse_lm.inference.as_configured import is_as_configured
 from collapse_lm.inference.base import Network
 from collapse_lm.inference.cpu import requirements
 from collapse_lm.inference.generic import GenericNetwork, Product
@@ -25,9 +26,15 @@ def is_written_out(config: Any) -> bool:
 
 def reads_compiled(master: Any) -> bool:
     """True where samples would be drawn on compiled passes over bfloat16 weights."""
-    own = next(master.parameters()).dtype
-    fitting = (family(master, own, Linear) for family in _FAMILIES if family.fits(master.config))
-    return any(requirements.could_run(architecture) for architecture in fitting)
+    own, family = next(master.parameters()).dtype, _family(master)
+    return family is not None and requirements.could_run(family(master, own, Linear))
+
+
+def _family(master: Any) -> type[GPT2] | type[Llama] | None:
+    """The family whose passes, written out, are those of a network; None where none is."""
+    if not is_written_out(master.config) or not is_as_configured(master):
+        return None
+    return next(family for family in _FAMILIES if family.fits(master.config))
 
 
 def inference_network(master: Any, precision: Precision) -> Network:
@@ -41,9 +48,9 @@ def inference_network(master: Any, precision: Precision) -> Network:
     own = next(master.parameters()).dtype
     dtype = torch.bfloat16 if precision == "bfloat16" else own
     is_copy = dtype != own
-    for family in _FAMILIES:
-        if family.fits(master.config):
-            return _written_out(family(master, dtype, CopyLinear if is_copy else Linear))
+    family = _family(master)
+    if family is not None:
+        return _written_out(family(master, dtype, CopyLinear if is_copy else Linear))
     return GenericNetwork(master, dtype, _head_product(master) if is_copy else None)
 
 

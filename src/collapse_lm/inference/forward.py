@@ -4,7 +4,8 @@ Shapes: B sequences, R new tokens, D width, V vocabulary.
 """
 
 import inspect
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -62,8 +63,21 @@ class Forward:
 def head_is_plain(network: Any) -> bool:
     """Try whether the logits are the output head of the last hidden state and nothing more."""
     if network not in _HEADS:
-        _HEADS[network] = _try_head(network)
+        with in_evaluation(network):  # two passes that drop would differ, and use up random numbers
+            _HEADS[network] = _try_head(network)
     return _HEADS[network]
+
+
+@contextmanager
+def in_evaluation(network: Any) -> Iterator[None]:
+    """Keep a network from dropping, for the body of a with statement."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 _HEADS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
