@@ -10,6 +10,8 @@ from collapse_lm.experiment import threads
 from collapse_lm.experiment.build import prepare
 from collapse_lm.experiment.threads import candidates, fewest_clearly_faster, threads_for
 
+from conftest import save, tiny_gpt2
+
 
 @pytest.fixture
 def two_threads():
@@ -46,6 +48,15 @@ def test_a_trial_runs_and_the_threads_are_put_back(two_threads, tiny_overrides):
     assert torch.get_num_threads() == 2
     assert all(map(torch.equal, before, parts.model.network.parameters()))
     assert all(p.grad is None for p in parts.model.network.parameters())
+
+
+def test_a_trial_asks_for_no_more_positions_than_a_model_has(two_threads, tiny_overrides, tmp_path):
+    network = tiny_gpt2(positions=24)
+    network.config.activation_function = "relu"  # so that passes are those of transformers
+    words = [*tiny_overrides, f"model={save(network, tmp_path / 'model')}"]
+    words += ["evaluation.context=24", "sampling.max_new_tokens=20"]
+    with threads_for("auto", prepare(load_config("quickstart", words))):
+        assert torch.get_num_threads() in (1, 2)
 
 
 def test_what_was_chosen_is_recorded_and_told(

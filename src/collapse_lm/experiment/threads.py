@@ -82,8 +82,10 @@ def _best(times: list[tuple[float, float]]) -> tuple[float, float]:
 def _trial(parts: Parts) -> tuple[float, float]:
     """Seconds of a decoding pass, and of a training pass over a few tokens."""
     sampler = parts.state.models.sampler
-    cache = sampler.new_cache(1, _CACHED + _PASSES)
-    ids_1S = torch.full((1, _CACHED), parts.model.start_token)
+    limit = parts.model.max_positions or _CACHED + _PASSES
+    cached = max(1, min(_CACHED, limit - _PASSES))
+    cache = sampler.new_cache(1, cached + _PASSES)
+    ids_1S = torch.full((1, cached), parts.model.start_token)
     with torch.inference_mode():
         sampler.hidden(ids_1S, cache)
         begin = time.perf_counter()
