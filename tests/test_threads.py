@@ -86,3 +86,13 @@ def test_a_number_that_is_none_is_told(tiny_overrides):
     for word in ("0", "many", "true"):
         with pytest.raises(UserError, match=r"run\.threads"):
             load_config("quickstart", [f"run.threads={word}"])
+
+
+def test_a_resume_with_other_threads_says_that_they_change_nothing(
+    tiny_overrides, tmp_path, caplog
+):
+    words = [*tiny_overrides, "run.max_updates=2", "run.checkpoint_every=2", "run.threads=1"]
+    collapse_lm.run("quickstart", tmp_path / "r", overrides=words)
+    collapse_lm.resume(tmp_path / "r", overrides=["run.threads=2", "run.max_updates=3"])
+    assert "run.threads=2 changes nothing: the run began with 1" in caplog.text
+    assert RunReader(tmp_path / "r").manifest()["threads"] == 1

@@ -203,6 +203,9 @@ def _again_if_changed(found: Resumable, overrides: Sequence[str]) -> Resumable:
 def _threads_of(found: Resumable) -> Iterator[None]:
     """Compute with as many threads as the run began with, for the body of a with statement."""
     before, wanted = torch.get_num_threads(), found.manifest.get("threads")
+    if wanted is not None and found.config.run.threads not in ("auto", wanted):
+        asked = found.config.run.threads
+        _LOG.warning("run.threads=%s changes nothing: the run began with %s", asked, wanted)
     if isinstance(wanted, int) and 0 < wanted != before:
         _LOG.info("with %d threads, as the run began (here: %d)", wanted, before)
         torch.set_num_threads(wanted)
