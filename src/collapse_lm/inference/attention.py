@@ -1,6 +1,6 @@
 """Causal attention over texts without a cache.
 
-torch's fused attention takes 2.9 times as long as this in bfloat16 on a CPU (docs/performance.md).
+torch's fused attention takes nearly three times as long in bfloat16 on a CPU (docs/performance.md).
 Blocks of queries see the keys before them in plain batched products, and the query heads of
 a key head go along as rows of one product.
 
