@@ -69,11 +69,16 @@ def plain_read(size: int) -> Callable[[], object]:
         first, last = share(a[1], thread, threads)
         quarter = (last - first) // 4
         numbers, out = carray(integers_at(a[0]), (a[1],)), carray(integers_at(a[2]), (1024,))
-        seen = 0
-        for i in range(first, first + quarter):
-            one = numbers[i] ^ numbers[i + quarter]
-            seen ^= one ^ numbers[i + 2 * quarter] ^ numbers[i + 3 * quarter]
-        out[thread] = seen
+        second, third, fourth = first + quarter, first + 2 * quarter, first + 3 * quarter
+        one, two = numbers[first:second], numbers[second:third]
+        three, four = numbers[third:fourth], numbers[fourth : fourth + quarter]
+        a0, a1, a2, a3 = 0, 0, 0, 0
+        for i in range(quarter):
+            a0 ^= one[i]
+            a1 ^= two[i]
+            a2 ^= three[i]
+            a3 ^= four[i]
+        out[thread] = a0 ^ a1 ^ a2 ^ a3
 
     def read() -> object:
         run(part, [words.data_ptr(), len(words), found.data_ptr()])
