@@ -11,7 +11,7 @@ from collapse_lm.config import identity, load_config, resolve, to_yaml
 from collapse_lm.experiment.build import ready_model
 from collapse_lm.inference.cpu import requirements
 from collapse_lm.machine import compute
-from collapse_lm.machine.compute import choose_device, choose_phases, is_emulated
+from collapse_lm.machine.compute import choose_device, choose_phases
 
 from commands import call, settings
 
@@ -43,16 +43,14 @@ def test_auto_follows_from_the_hardware(multiplies, compiled, words, monkeypatch
     phases = choose_phases(AUTO, CPU, lambda: compiled)
     assert tuple(phases.words.values()) == words
     assert all(phases.reasons.values())
-    assert not any(map(is_emulated, phases.reasons.values()))
+    assert phases.emulated == ()
 
 
 def test_what_would_be_emulated_is_told(without_bfloat16):
     wanted = dict.fromkeys(AUTO, "bfloat16")
-    told = choose_phases(wanted, CPU, lambda: True).reasons
-    assert [phase for phase, reason in told.items() if is_emulated(reason)] == [
-        "training",
-        "evaluation",
-    ]
+    phases = choose_phases(wanted, CPU, lambda: True)
+    assert phases.emulated == ("training", "evaluation")
+    assert all("emulates" in phases.reasons[phase] for phase in phases.emulated)
 
 
 def test_a_run_tells_what_will_be_slow(without_bfloat16, tiny_overrides, tmp_path, caplog):
@@ -170,3 +168,49 @@ def test_the_device_decides_no_number_and_is_in_the_manifest(tiny_overrides, tmp
     assert choose_device("cpu") == CPU
     plain = load_config("quickstart", [*tiny_overrides, "run.max_updates=1"])
     assert identity(load_config("quickstart", words)) == identity(plain)
+
+
+@kernels
+def test_doctor_times_each_phase_on_the_weights_of_that_phase(
+    without_bfloat16, tiny_overrides, monkeypatch
+):
+    from collapse_lm.experiment.build import prepare
+    from collapse_lm.machine import doctor
+
+    words = [word for word in tiny_overrides if not word.startswith("precision")]
+    config = load_config("quickstart", words)
+    parts, seen = prepare(config), []
+    assert parts.state.models.sampler is not parts.state.models.evaluator
+    monkeypatch.setattr(doctor, "evaluate", lambda network, data: seen.append(network))
+    doctor.measure_update(config, parts)
+    assert {id(network) for network in seen} == {id(parts.state.models.evaluator)}
+
+
+def test_an_evaluation_in_a_loop_of_its_own_makes_no_weights_that_it_does_not_read(
+    gpt2_dir, prose_file, monkeypatch
+):
+    from collapse_lm import own_loop
+
+    model, made = collapse_lm.load_model(gpt2_dir), []
+    inner = own_loop.inference_network
+    monkeypatch.setattr(
+        own_loop, "inference_network", lambda *words: made.append(words[1]) or inner(*words)
+    )
+    monkeypatch.setattr(own_loop, "try_once", None)  # `load_model` has tried it
+    monkeypatch.setattr(compute, "has_bfloat16", lambda device: False)
+    collapse_lm.evaluate(model, f"text:{prose_file}", context=64)
+    assert made == ["float32"]
+
+
+@pytest.mark.parametrize(
+    ("call_it", "name"),
+    [
+        (lambda m, c: collapse_lm.evaluate(m, c, every=5), "every"),
+        (lambda m, c: collapse_lm.evaluate(m, c, corpora="sotu"), "corpora"),
+        (lambda m, c: collapse_lm.evaluation_set(m, c, precision="float32"), "precision"),
+        (lambda m, c: collapse_lm.sample(m, batch_size=3), "batch_size"),
+    ],
+)
+def test_what_would_be_without_effect_is_no_argument(call_it, name, gpt2_dir, prose_file):
+    with pytest.raises((UserError, TypeError), match=name):
+        call_it(gpt2_dir, f"text:{prose_file}")

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, overload
 from weakref import WeakKeyDictionary
 
-from collapse_lm.config import Config, EvaluationConfig, SamplingConfig, resolve
+from collapse_lm.config import Config, SamplingConfig, resolve
 from collapse_lm.config.keys import did_you_mean
-from collapse_lm.config.precision import PHASES
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.experiment.batch import Batch, Text, checked
@@ -27,6 +26,7 @@ from collapse_lm.experiment.build import (
     evaluation_sets,
     load_corpora,
     own_samples,
+    phases_of_config,
     ready_model,
 )
 from collapse_lm.experiment.facts import mean_loss, spelled, text_metrics
@@ -37,17 +37,18 @@ from collapse_lm.inference import (
     in_evaluation,
     inference_network,
     is_touched,
-    reads_compiled,
 )
-from collapse_lm.machine.compute import Precision, choose_phases
+from collapse_lm.machine.compute import Precision
 from collapse_lm.measures import validation
 from collapse_lm.measures.names import Row
 from collapse_lm.measures.validation import CorpusLoss
-from collapse_lm.models.load import LanguageModel, name_of
+from collapse_lm.models.load import LanguageModel, load_model, name_of
 from collapse_lm.models.own_code import own_code
 from collapse_lm.models.trial import try_once
 
 AnyModel = LanguageModel | str | Path
+_SAMPLING = {*SamplingConfig.model_fields} - {"batch_size"}  # `samples` is the number of them
+_WINDOWS = ("context", "stride", "tokens", "start_token")
 AnyPrecision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -80,10 +81,10 @@ def sample(
     Raises:
         UserError: for a setting that does not fit, or a model that cannot be had.
     """
-    _require_known(settings, SamplingConfig, "prompt", "samples", "seed", "update", "precision")
+    _require_known(settings, "samples", "seed", "update", "precision", *sorted(_SAMPLING))
     sampling = {"prompt": prompt, "batch_size": samples, **settings}
     config = _config(model, precision, seed=seed, sampling=sampling)
-    with _ready(model, config) as ready:
+    with _ready(model, config, "sampling") as ready:
         drawn = as_batch(own_samples(config, ready).sample(ready.sampler, update), "own")
         return spelled(drawn, lambda texts: [decode(ready.model, ids) for ids in texts])
 
@@ -119,11 +120,11 @@ def evaluate(
         UserError: for a corpus or model that cannot be had, or that does not fit, such as
             an evaluation set of another tokenizer.
     """
-    _require_known(settings, EvaluationConfig, "precision")
+    _require_known(settings, *_WINDOWS, "precision")
     is_one = isinstance(corpora, (str, EvaluationSet))
     wanted = [corpora] if isinstance(corpora, (str, EvaluationSet)) else list(corpora)
     config = _config(model, precision)
-    with _ready(model, config) as ready:
+    with _ready(model, config, "evaluation") as ready:
         sets = [_fitting(ready.model, data, settings) for data in wanted]
         losses = validation.evaluate_all(ready.evaluator, sets)
     return next(iter(losses.values())) if is_one else losses
@@ -140,11 +141,9 @@ def evaluation_set(model: AnyModel, corpus: str, **settings: Any) -> EvaluationS
     Raises:
         UserError: for a corpus or model that cannot be had, or that does not fit.
     """
-    _require_known(settings, EvaluationConfig)
-    if isinstance(model, LanguageModel):
-        return _tokenized(model, corpus, settings)
-    with _ready(model, _config(model, "float32")) as ready:
-        return _tokenized(ready.model, corpus, settings)
+    _require_known(settings, *_WINDOWS)
+    held = model if isinstance(model, LanguageModel) else load_model(model)
+    return _tokenized(held, corpus, settings)
 
 
 def probe_row(update: int, probe: Batch | Sequence[Text]) -> Row:
@@ -176,9 +175,9 @@ def _config(model: AnyModel, precision: AnyPrecision, **changes: Any) -> Config:
     return resolve({"model": name_of(model), "precision": precision, **changes})
 
 
-def _require_known(settings: dict[str, Any], section: type[Any], *arguments: str) -> None:
-    """Refuse what is neither a key of a section nor an argument of the caller's."""
-    known = list(dict.fromkeys([*arguments, *section.model_fields]))
+def _require_known(settings: dict[str, Any], *arguments: str) -> None:
+    """Refuse what is no argument of the caller's."""
+    known = list(arguments)
     problems = [
         Problem(
             name, "an unknown argument", f"one of {', '.join(known)}", did_you_mean(name, known)
@@ -208,17 +207,18 @@ def _tokenized(model: LanguageModel, corpus: str, settings: dict[str, Any]) -> E
 
 
 @contextmanager
-def _ready(model: AnyModel, config: Config) -> Iterator[ReadyModel]:
-    """The model with working weights that are as its own are now, and without dropout."""
+def _ready(model: AnyModel, config: Config, phase: str) -> Iterator[ReadyModel]:
+    """The model with working weights that are as its own are now, and without dropout.
+
+    The weights are those of one phase, whatever asks for them.
+    """
     if not isinstance(model, LanguageModel):
         yield ready_model(config)
         return
-    network, device = model.network, next(model.network.parameters()).device
-    words = {phase: getattr(config.precision, phase) for phase in PHASES}
-    phases = choose_phases(words, device, lambda: reads_compiled(network))
-    with in_evaluation(network):
-        working = [_working(model, word) for word in (phases.sampling, phases.evaluation)]
-        yield ReadyModel(model, phases, *working)
+    phases = phases_of_config(config, model.network)
+    with in_evaluation(model.network):
+        working = _working(model, phases.words[phase])
+        yield ReadyModel(model, phases, working, working)
 
 
 def _working(model: LanguageModel, precision: Precision) -> Network:
@@ -228,7 +228,8 @@ def _working(model: LanguageModel, precision: Precision) -> Network:
         working.refresh()
         return working
     name = model.provenance.reference
-    try_once(name, model.network)  # one that the caller made was not tried yet
+    if model.provenance.kind == "memory":
+        try_once(name, model.network)
     with own_code(name, "its first passes"):
         working = inference_network(model.network, precision)
     kept[precision] = shape, working

@@ -7,6 +7,7 @@ from typing import Any
 from collapse_lm._util.files import read_regular
 from collapse_lm.analysis.outcomes import DAMAGE, first_rate
 from collapse_lm.config import MOVED
+from collapse_lm.config.keys import value_at
 from collapse_lm.config.yaml_text import parse_yaml
 from collapse_lm.errors import UserError
 from collapse_lm.rundir import RecordError, RunReader, find_runs, has_writer
@@ -91,15 +92,9 @@ def _swept(run: Path, config: Any) -> dict[str, Any]:
     try:
         spec = _read_yaml(run.parent.parent / _SWEEP)
         keys = {*spec["grid"], *(key for single in spec["runs"] for key in single)}
-        return {key: _value(config, MOVED.get(key, key)) for key in sorted(keys)}
+        return {key: value_at(config, MOVED.get(key, key).split(".")) for key in sorted(keys)}
     except (*DAMAGE, UserError, RecordError):
         return {}
-
-
-def _value(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, Mapping) else None
-    return tree
 
 
 def _status(reader: RunReader, written: str) -> str:

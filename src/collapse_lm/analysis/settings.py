@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from collapse_lm._util.printable import printable
 from collapse_lm.analysis.levels import name_rate
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.config import MOVED, Config
+from collapse_lm.config.keys import value_at
 
 MODEL = "model"
 
@@ -31,11 +32,7 @@ class SettingLevel:
 
 def setting(config: Config, key: str) -> Any:
     """The value of a dotted key: a scalar, JSON text of anything else; None if there is none."""
-    value: Any = config.model_dump(mode="json")
-    for part in MOVED.get(key, key).split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
+    value = value_at(config.model_dump(mode="json"), MOVED.get(key, key).split("."))
     is_scalar = value is None or isinstance(value, (str, int, float))
     return value if is_scalar else json.dumps(value, ensure_ascii=False)
 

@@ -25,8 +25,12 @@ class PrecisionConfig(Section):
 
     @model_serializer
     def _as_written(self) -> str | dict[str, str]:
-        words = {name: getattr(self, name) for name in PHASES}
-        return together(words)
+        return together(self.words)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What was asked for, by phase."""
+        return {phase: getattr(self, phase) for phase in PHASES}
 
 
 def together(words: Mapping[str, str]) -> str | dict[str, str]:

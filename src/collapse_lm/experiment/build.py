@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from collapse_lm.config import Config
-from collapse_lm.config.precision import PHASES
 from collapse_lm.corpora.corpus import Corpus, load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.experiment.learner import Learner
@@ -24,7 +23,7 @@ from collapse_lm.experiment.trial import compute_of_steps
 from collapse_lm.inference import Network, inference_network, reads_compiled
 from collapse_lm.loop import Experiment, RunState
 from collapse_lm.machine.allocator import keep_freed_memory
-from collapse_lm.machine.compute import Phases, choose_device, choose_phases, is_emulated
+from collapse_lm.machine.compute import Phases, choose_device, choose_phases
 from collapse_lm.measures.base import Measure
 from collapse_lm.measures.validation import ValidationLosses
 from collapse_lm.models.embeddings import check_ids
@@ -144,19 +143,21 @@ def ready_model(config: Config, phases: Phases | None = None) -> ReadyModel:
     model = load_model(config.model)
     with own_code(config.model, "its first passes"):
         network = model.network.to(device)
-        words = {phase: getattr(config.precision, phase) for phase in PHASES}
-        phases = phases or choose_phases(words, device, lambda: reads_compiled(network))
-        _tell_emulated(phases)
+        phases = phases or phases_of_config(config, network)
         sampler = inference_network(network, phases.sampling)
         is_same = phases.evaluation == phases.sampling
         evaluator = sampler if is_same else inference_network(network, phases.evaluation)
     return ReadyModel(model, phases, sampler, evaluator)
 
 
-def _tell_emulated(phases: Phases) -> None:
-    for phase, reason in phases.reasons.items():
-        if is_emulated(reason):
-            _LOG.warning("precision.%s is bfloat16 %s", phase, reason)
+def phases_of_config(config: Config, network: Any) -> Phases:
+    """Decide the number formats for a network where it lies; what will be slow is told."""
+    device = next(network.parameters()).device
+    phases = choose_phases(config.precision.words, device, lambda: reads_compiled(network))
+    for phase in phases.emulated:
+        message = "precision.%s is bfloat16 %s: tens to hundreds of times slower than float32"
+        _LOG.warning(message, phase, phases.reasons[phase])
+    return phases
 
 
 def load_corpora(config: Config) -> tuple[Corpus, ...]:

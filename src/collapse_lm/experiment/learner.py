@@ -92,20 +92,26 @@ class Learner:
         texts = [(text.prompt, self._learned(text.prompt, text.ids)) for text in batch.texts]
         for prompt, ids in texts:
             check_ids("source", (*prompt, *ids), models.trained, self.tokenizer)
-        base = models.base() if self.objective.needs_base else None
+        if self.objective.needs_base:
+            models.base()  # loaded here, where that uses up no number of dropout
         steps: list[Step] = []
         is_noisy = self.training.dropout
         with with_dropout(models.trained, self.seed, update) if is_noisy else nullcontext():
             while len(steps) < self.training.steps_per_update and all(s.applied for s in steps):
                 window = self.training.window
                 segments = [choose_segment(prompt, ids, window, numbers) for prompt, ids in texts]
-                is_fresh = not steps and self.compute.precision == "bfloat16"
-                asked = Asked(self.objective, update, base, models.copies() if is_fresh else {})
+                asked = self.asked(models, update, is_fresh=not steps)
                 steps.append(self._step(models.trained, segments, asked))
         models.refresh()
         told = steps[0] if steps[-1].applied else steps[-1]
         applied = sum(step.applied for step in steps)
         return Step(told.loss, told.grad_norm, steps[-1].applied, applied, rate, is_noisy)
+
+    def asked(self, models: Models, update: int, *, is_fresh: bool = True) -> "Asked":
+        """What a step of an update is asked; copies only while they are as the weights are."""
+        lends = is_fresh and self.compute.precision == "bfloat16"
+        base = models.base() if self.objective.needs_base else None
+        return Asked(self.objective, update, base, models.copies() if lends else {})
 
     def _check(self, batch: Batch) -> None:
         """Refuse a batch that no step can be taken on."""

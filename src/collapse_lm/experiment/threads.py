@@ -17,7 +17,7 @@ from collapse_lm.experiment.build import Parts
 from collapse_lm.experiment.trial import training_pass
 
 _CACHED, _PASSES = 32, 4  # tokens in the cache, and passes of one row, of a trial
-_SECONDS = 1.0  # after which no further round of trials begins
+_SECONDS = 0.5  # after which no further round of trials begins
 _CLEARLY = 0.9  # of the time with all threads, that fewer must stay below
 
 _LOG = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def _fastest(parts: Parts) -> int:
     if len(numbers) == 1:
         return numbers[0]
     begin, seen = time.perf_counter(), dict[int, list[tuple[float, float]]]()
-    while not seen or time.perf_counter() - begin < _SECONDS / 2:
+    while not seen or time.perf_counter() - begin < _SECONDS:
         for number in numbers:
             torch.set_num_threads(number)
             seen.setdefault(number, []).append(_trial(parts))

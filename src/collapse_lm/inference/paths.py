@@ -52,9 +52,10 @@ def find_paths(forward: Forward) -> Paths:
     can_be_told = forward.takes_positions and is_near(_told_positions, Paths())
     for positions in (True, False) if can_be_told else (False,):
         tried = Paths(cache=True, positions=positions)
-        is_right = [is_near(way, tried) for way in (_by_one, _after_many, _after_a_drop)]
-        if all(is_right[:2]):
-            return Paths(cache=True, positions=positions, rewind=is_right[2])
+        if is_near(_by_one, tried) and is_near(_after_many, tried):
+            can_drop = _holds_tokens(Reader(forward, tried).new_cache(_TOKENS))
+            can_drop = can_drop and is_near(_after_a_drop, tried)
+            return Paths(cache=True, positions=positions, rewind=can_drop)
     return Paths()
 
 
@@ -121,8 +122,6 @@ def _after_a_drop(reader: Reader, ids_BS: Tensor) -> Tensor:
     """Several tokens after many, some of them dropped, and again."""
     (batch, length), many = ids_BS.shape, max(1, ids_BS.shape[1] - _ALONE)
     cache = reader.new_cache(length + _ALONE)
-    if not _holds_tokens(cache):
-        raise NotImplementedError("layers whose cache is more than keys and values")
     first = reader.read(ids_BS[:, :many], cache)
     reader.read(ids_BS[:, : length - many].flip(1), cache)  # other tokens
     cache.rewind([many] * batch)

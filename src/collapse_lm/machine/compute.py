@@ -41,6 +41,7 @@ class Phases:
         training: of a step's products.
         evaluation: of validation losses.
         reasons: why, by phase.
+        emulated: phases in bfloat16 whose products the hardware emulates.
     """
 
     device: torch.device
@@ -48,6 +49,7 @@ class Phases:
     training: Precision
     evaluation: Precision
     reasons: Mapping[str, str] = field(default_factory=dict)
+    emulated: tuple[str, ...] = ()
 
     @property
     def steps(self) -> Compute:
@@ -57,11 +59,7 @@ class Phases:
     @property
     def words(self) -> dict[str, Precision]:
         """The number formats by phase."""
-        return {
-            "sampling": self.sampling,
-            "training": self.training,
-            "evaluation": self.evaluation,
-        }
+        return {phase: getattr(self, phase) for phase in PHASES}
 
 
 def choose_device(word: str = "auto") -> torch.device:
@@ -96,7 +94,7 @@ def choose_phases(
     multiplies = has_bfloat16(device)
     may_read = wanted["sampling"] != "float32" and not multiplies and reads_compiled()
     words: dict[str, Precision] = {}
-    reasons = {}
+    reasons, emulated = {}, list[str]()
     for phase in PHASES:
         is_easy = phase == "sampling" and may_read
         if wanted[phase] != "auto":
@@ -111,19 +109,9 @@ def choose_phases(
             words[phase] = "float32"
             reasons[phase] = "the hardware has no instruction for products of bfloat16"
         if words[phase] == "bfloat16" and not multiplies and not is_easy:
-            reasons[phase] += _EMULATED
-    return Phases(device, **words, reasons=reasons)
-
-
-_EMULATED = (
-    ", though the hardware has no instruction for it and emulates its products, "
-    "some ten to hundreds of times slower than in float32"
-)
-
-
-def is_emulated(reason: str) -> bool:
-    """True for the reason of a format that the hardware emulates."""
-    return reason.endswith(_EMULATED)
+            emulated.append(phase)
+            reasons[phase] += ", though the hardware has no instruction for it and emulates it"
+    return Phases(device, **words, reasons=reasons, emulated=tuple(emulated))
 
 
 def choose_precision(word: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Compute:

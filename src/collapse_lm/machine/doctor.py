@@ -97,27 +97,32 @@ class UpdateCost:
 
 def measure_update(config: Config, parts: Parts) -> UpdateCost:
     """Measure the three phases of an update on a small piece of each."""
-    network, sampling = parts.state.models.sampler, config.sampling
+    models, sampling = parts.state.models, config.sampling
     tokens = min(_PROBE_TOKENS, sampling.max_new_tokens)  # the model may have positions for these
     numbers = rng.uniforms(rng.stream(0, "sample"), sampling.batch_size, tokens)
     is_sliding = sampling.context == "sliding"
     block_size = sampling.block_size if is_sliding else None
     prompt = [parts.model.start_token] * (block_size or 1)
     filters = parts.context.sampling().filters
-    sample_s = seconds_of(lambda: sample(network, prompt, numbers, filters, block_size=block_size))
+    sample_s = seconds_of(
+        lambda: sample(models.sampler, prompt, numbers, filters, block_size=block_size)
+    )
     sample_s *= sampling.max_new_tokens / tokens
     length = config.training.window or sampling.max_new_tokens
     segments = [Segment((prompt[0],), (prompt[0],) * length)] * sampling.batch_size
-    optimizer = torch.optim.AdamW(parts.state.models.trained.parameters(), lr=0.0, fused=True)
-    compute = parts.experiment.learner.compute
+    optimizer = torch.optim.AdamW(models.trained.parameters(), lr=0.0, fused=True)
+    learner = parts.experiment.learner
+    asked = learner.asked(models, update=1)
     train_s = seconds_of(
-        lambda: train_step(parts.state.models.trained, optimizer, segments, compute, None)
+        lambda: train_step(models.trained, optimizer, segments, learner.compute, None, asked)
     )
     evaluate_s = 0.0
     for data in parts.evaluation:
         small = replace(data, windows=data.windows[:4])
         share = sum(w.inputs for w in data.windows) / sum(w.inputs for w in small.windows)
-        evaluate_s += share * seconds_of(lambda small=small: evaluate(network, small))  # type: ignore[misc]
+        evaluate_s += share * seconds_of(
+            lambda small=small: evaluate(models.evaluator, small)  # type: ignore[misc]
+        )
     steps = config.training.steps_per_update
     return UpdateCost(sample_s, steps * train_s, evaluate_s, config.evaluation.every)
 

@@ -86,8 +86,10 @@ def plain_ids(ids: Any, where: str = "token ids") -> tuple[int, ...]:
 
 
 def distinct(ids: Sequence[int], n: int) -> float:
-    """Return different n-grams divided by n-grams of one sample, or NaN if it has none."""
-    ids = plain_ids(ids)
+    """Return different n-grams divided by n-grams of one sample, or NaN if it has none.
+
+    The ids must be plain numbers (`plain_ids`): tensors of equal numbers are not equal keys.
+    """
     grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
     return len(set(grams)) / len(grams) if grams else math.nan
 
