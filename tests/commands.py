@@ -23,3 +23,13 @@ def call(*arguments, cwd=None, **environment):
 
 def settings(overrides):
     return [word for override in overrides for word in ("--set", override)]
+
+
+def read_terminal(leader):
+    """All that was written to a terminal until its other side is closed."""
+    shown = b""
+    while True:
+        try:
+            shown += os.read(leader, 65536)
+        except OSError:
+            return shown.decode("utf-8", "replace")

@@ -25,7 +25,7 @@ from collapse_lm.models import packaged
 from collapse_lm.rundir import RunReader
 
 import hostile
-from commands import call, command, settings
+from commands import call, command, read_terminal, settings
 
 
 def call_here(*arguments, cwd="."):
@@ -62,14 +62,8 @@ def test_run_shows_a_live_panel_on_a_terminal(tiny_overrides, tmp_path):
         env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
     )
     os.close(follower)
-    shown = b""
-    while True:
-        try:
-            shown += os.read(leader, 65536)
-        except OSError:
-            break
+    text = read_terminal(leader)
     assert process.wait() == 0
-    text = shown.decode("utf-8", "replace")
     assert all(word in text for word in ("update", "train", "validation", "loop", "tok/s", "left"))
     assert "\x1b[" in text
 

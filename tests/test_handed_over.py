@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 import torch
 from test_parts import numbers
+from test_run import Seen
 
 import collapse_lm
 from collapse_lm import Batch, RunReader, SourceConfig, Text, UserError, load_config
@@ -67,18 +68,6 @@ class Halved:
 
 def steepest(groups, learning_rate):
     return torch.optim.SGD(groups, lr=learning_rate)
-
-
-class Hearing:
-    def __init__(self):
-        self.updates = []
-
-    def start(self, run): ...
-
-    def update(self, record):
-        self.updates.append(record.update)
-
-    def end(self, summary): ...
 
 
 @pytest.fixture
@@ -175,12 +164,12 @@ def test_a_resume_with_another_object_is_refused(parts, where, tiny, tmp_path):
     [
         ({"source": "own"}, "source"),
         ({"source": 7}, "source"),
-        ({"source": Hearing()}, "source"),
-        ({"source": Hearing}, "source"),
+        ({"source": Seen()}, "source"),
+        ({"source": Seen}, "source"),
         ({"objective": CountingConfig()}, "objective"),
         ({"measures": [3]}, "measure"),
         ({"optimizer": torch.optim.SGD([torch.ones(1, requires_grad=True)])}, "optimizer"),
-        ({"observers": [Hearing]}, "observers"),
+        ({"observers": [Seen]}, "observers"),
         ({"observers": [doubled]}, "observers"),
     ],
 )
@@ -217,7 +206,7 @@ def test_an_observer_that_no_file_can_name_is_not_recorded(tiny, tmp_path):
         def build(self):
             return heard
 
-    heard, also = Hearing(), Hearing()
+    heard, also = Seen(), Seen()
     config = tiny.model_copy(update={"observers": (Quiet(),), "run": tiny.run})
     run = collapse_lm.run(config, tmp_path / "r", observers=[also])
     assert heard.updates == also.updates == list(range(7))

@@ -13,7 +13,7 @@ from run_dirs import write_run
 
 from collapse_lm.cli.tables import Listing
 
-from commands import command
+from commands import command, read_terminal
 from hostile import call
 
 LONG = "a-name-that-no-narrow-column-has-room-for-" * 3
@@ -34,13 +34,8 @@ def on_terminal(width, *words):
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(width)}
     with subprocess.Popen(command(*words), stdout=follower, env=environment):
         os.close(follower)
-        shown = b""
-        while True:
-            try:
-                shown += os.read(leader, 65536)
-            except OSError:
-                break
-    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+        shown = read_terminal(leader)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
 
 
 @pytest.mark.parametrize("columns", ["20", "80"])
