@@ -236,7 +236,8 @@ def restated(claims: Sequence[Row], runs: Sequence[Row]) -> list[str]:
     count = sum(run["group"] == "learning rate" for run in runs)
     return [
         f"**The same runs by the statistics of {RESTATED}.** The claims and p-values above, and "
-        "those further down, are as the call printed them. From the times to collapse in "
+        "those further down, are as the call printed them, an infinite hazard ratio told as the "
+        "bound that it is. From the times to collapse in "
         "[runs.csv](reproduction/runs.csv) this page's script now computes: for the learning "
         f"rates, dealt anew within each seed, p = {told(rates)}; for the sizes, dealt to whole "
         f"models, p = {told(sizes)}. Both were estimates from 10,000 random draws, the first "
@@ -331,7 +332,9 @@ def claims_of(data: Path) -> str:
     text = (data / "claims.md").read_text("utf-8").partition("\n")[2].strip()
     text = re.sub(r"∞ \((\S+) to ∞\)", r"above \1 (no estimate)", text)
     former = r"hazard ratio infinite per tenfold increase \((\S+) to infinite\)"
-    text = re.sub(former, r"hazard ratio above \1 (95 %; separated) per tenfold increase", text)
+    text = re.sub(
+        former, r"hazard ratio above \1 (95 %; the runs are separated) per tenfold increase", text
+    )
     return text.replace("\n## ", "\n### ")
 
 
