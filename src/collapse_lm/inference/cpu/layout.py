@@ -15,7 +15,7 @@ class Layout:
         lanes: float32 numbers of one register.
         rows: rows of one tile; its sums are one register each per row and output.
         steps: registers of weights that one turn of the loop takes of each output (one
-            cache line of 16 words together).
+            cache line of 16 words together, which is asked for once).
     """
 
     lanes: int

@@ -19,6 +19,8 @@ from collapse_lm.errors import UserError
 from collapse_lm.inference.cpu.layout import PANEL, Layout
 from collapse_lm.inference.cpu.requirements import layout_here
 
+_AHEAD = 512  # 32-bit words between the weights that are read and those that are asked for
+
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
@@ -101,7 +103,7 @@ class _Tile:
         begun = {place: b.phi(self._floats) for place in places}
         sums = dict(begun)
         for step in range(self._layout.steps):
-            self._add(sums, b.add(k, _I64(step * self._layout.lanes)), w, gap, x, half)
+            self._add(sums, b.add(k, _I64(step * self._layout.lanes)), step, w, gap, x, half)
         for place in places:
             begun[place].add_incoming(self._floats([0.0] * self._layout.lanes), before)
             begun[place].add_incoming(sums[place], loop)
@@ -114,12 +116,18 @@ class _Tile:
             place = b.add(b.mul(out_stride, _I64(r)), b.mul(gap, _I64(o)))
             b.store(self._sum_of_lanes(sums[r, o]), b.gep(out, [place]))
 
-    def _add(self, sums: Any, k: Any, w: Any, gap: Any, x: Any, half: Any) -> None:
-        """Add the products of one register of words per output to the sums."""
+    def _add(self, sums: Any, k: Any, step: int, w: Any, gap: Any, x: Any, half: Any) -> None:
+        """Add the products of one register of words per output to the sums.
+
+        For one row the processor reads ahead by itself, and faster unasked; with several it
+        has too much else to do.
+        """
         b, lanes = self._b, self._layout.lanes
         pairs = []
         for o in range(self._outputs):
             here = b.gep(w, [b.add(b.mul(b.mul(half, gap), _I64(o)), k)])
+            if step == 0 and self._rows > 1:
+                _prefetch(b, b.gep(here, [_I64(_AHEAD)]))
             word = self._load(here, self._ints)
             even = b.shl(word, self._ints([16] * lanes))
             odd = b.and_(word, self._ints([0xFFFF0000] * lanes))
@@ -155,6 +163,15 @@ class _Tile:
         return self._b.extract_element(vector, _I32(0))
 
 
+def _prefetch(b: ir.IRBuilder, pointer: Any) -> None:
+    """Ask for a cache line of weights that will be needed soon; any address is allowed."""
+    byte = ir.IntType(8).as_pointer()
+    name = "llvm.prefetch.p0"
+    kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    function = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+    b.call(function, [b.bitcast(pointer, byte), _I32(0), _I32(2), _I32(1)])
+
+
 def _indices(values: range) -> Any:
     return ir.VectorType(_I32, len(values))([_I32(value) for value in values])
 
@@ -164,7 +181,7 @@ def product_in(layout: Layout) -> Any:
 
     It multiplies split rows at address x by the outputs first..last of the weights at w. The
     outputs of a tile lie far apart, so that each is a stream of its own that the processor
-    reads ahead of, as it does unasked: one stream alone does not keep the memory busy.
+    reads ahead of: one stream alone does not keep the memory busy.
     """
     one_output, panel, rows_at_once = _tiles_of(layout, 1), _tiles_of(layout, PANEL), layout.rows
 
