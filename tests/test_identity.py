@@ -87,6 +87,7 @@ def test_what_version_1_could_not_say_has_no_identity_there():
         "run.checkpoint_every=2",
         "run.checkpoints_kept=5",
         "run.export_model=true",
+        "run.trackers=[tensorboard]",
         "observers=[]",
     ],
 )
@@ -99,6 +100,7 @@ def test_every_key_of_what_runs_compute_counts():
     assert observing == {
         *("run.max_updates", "run.max_minutes", "run.checkpoint_every", "run.checkpoints_kept"),
         *("run.export_model", "observers", "device", "run.threads"),
+        "run.trackers",
     }
 
 

@@ -68,7 +68,7 @@ def _off_again(value: object) -> object:
 
 
 def _as_list(value: object) -> object:
-    """Let a single corpus reference stand for a list of one."""
+    """Let a single word stand for a list of one."""
     return [value] if isinstance(value, str) else value
 
 
@@ -85,3 +85,6 @@ Threads = Annotated[
     Annotated[int, Field(ge=1, le=1024)] | Literal["auto"], BeforeValidator(_no_bool)
 ]
 CorpusReferences = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+Trackers = Annotated[
+    tuple[Literal["wandb", "trackio", "tensorboard"], ...], BeforeValidator(_as_list)
+]

@@ -18,6 +18,7 @@ from collapse_lm.config.fields import (
     Section,
     Speculation,
     Threads,
+    Trackers,
 )
 
 
@@ -153,3 +154,7 @@ class RunConfig(Section):
     else runs as the run begins, which is tried for a second. A resume takes what it began with."""
     export_model: bool = Field(default=False, json_schema_extra=OBSERVES)
     """Save the final weights in RUN/model, in the hub's layout, for transformers."""
+    trackers: Trackers = Field(default=(), json_schema_extra=OBSERVES)
+    """Trackers that are told every row, the samples, figures and alerts: wandb, trackio,
+    tensorboard, each by the extra of its name. One that fails or hangs is told once, and stops
+    nothing."""

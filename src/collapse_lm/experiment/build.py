@@ -32,6 +32,7 @@ from collapse_lm.models.own_code import own_code
 from collapse_lm.models.tokens import own_start, start_token, unknown_ids
 from collapse_lm.observers.base import Observer
 from collapse_lm.observers.guard import build_all
+from collapse_lm.observers.trackers.choose import require_trackers
 
 _LOG = logging.getLogger(__name__)
 
@@ -208,8 +209,9 @@ def prepare(config: Config, phases: Phases | None = None) -> Parts:
         phases: device and precision, where they are known already (a resume).
 
     Raises:
-        UserError: for a model or corpus that cannot be had, or that does not fit.
+        UserError: for a model, corpus or tracker that cannot be had, or that does not fit.
     """
+    require_trackers(config.run.trackers)
     corpora = load_corpora(config)  # a missing file is told before a model is loaded
     ready = ready_model(config, phases)
     context = context_of(config, ready)

@@ -1,7 +1,7 @@
 """The run directory: the names of what is in it, and its process that writes it.
 
     config.yaml  manifest.json  updates.jsonl  samples.jsonl  summary.json
-    checkpoints/  figures/  samples.md  model/ (run.export_model)
+    checkpoints/  figures/  samples.md  model/ (run.export_model)  trackers/ (run.trackers)
 
 The record is the truth: figures and reports only read it. The two .jsonl files are
 append-only; only a resume cuts them, back to the checkpoint that it starts from.
@@ -10,6 +10,7 @@ Knows nothing of models.
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ SAMPLES = "samples.jsonl"
 SUMMARY = "summary.json"
 PAGE = "samples.md"
 FIGURES = "figures"
+TRACKERS = "trackers"
 MODEL = "model"
 LOCK = ".lock"
 ROW_FILES = (UPDATES, SAMPLES)
@@ -75,6 +77,7 @@ class RunDirectory:
                 (path / name).unlink(missing_ok=True)
             for picture in (path / FIGURES).glob("*"):
                 picture.unlink()
+            shutil.rmtree(path / TRACKERS, ignore_errors=True)
         for name in ROW_FILES:
             write_atomically(path / name, "")
         write_atomically(path / CONFIG, config_yaml)
@@ -129,7 +132,7 @@ def _is_unused(path: Path) -> bool:
     found = {item.name for item in path.iterdir()} - {LOCK}
     found -= {item.name for item in _leftovers(path)}
     if _has_failed_at_once(path):
-        found -= {CONFIG, MANIFEST, SUMMARY, PAGE, *ROW_FILES}
+        found -= {CONFIG, MANIFEST, SUMMARY, PAGE, TRACKERS, *ROW_FILES}
         is_link = (path / FIGURES).is_symlink()
         is_ours = not is_link and {item.name for item in (path / FIGURES).glob("*")} <= _PICTURES
         return found <= ({FIGURES} if is_ours else set())

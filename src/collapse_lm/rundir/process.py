@@ -15,6 +15,7 @@ from collapse_lm.measures.rule import last_update
 from collapse_lm.models.own_code import is_out_of_memory
 from collapse_lm.observers.base import Observer, RunFacts
 from collapse_lm.observers.guard import Guarded
+from collapse_lm.observers.trackers.choose import trackers_of
 from collapse_lm.rundir.export import export_model
 from collapse_lm.rundir.keeper import Keeper
 from collapse_lm.rundir.layout import MANIFEST, SUMMARY, RunDirectory
@@ -67,7 +68,8 @@ class Process:
         """Follow the loop to its end and say how it ended."""
         self._begin = time.perf_counter() - self.manifest.get("seconds", 0)
         update, status = self.parts.state.update, "failed"
-        watching = Guarded([*self.parts.observers, *self.observers])
+        trackers = trackers_of(self.config.run.trackers)  # last: they take figures and pages along
+        watching = Guarded([*self.parts.observers, *self.observers, *trackers])
         watching.start(RunFacts(self.directory.path, self.config, self.manifest, update))
         try:
             with enough_memory():

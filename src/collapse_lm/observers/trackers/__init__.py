@@ -1,0 +1,1 @@
+"""Trackers of experiments (wandb, trackio, tensorboard) as observers: told, never asked."""
