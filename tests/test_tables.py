@@ -8,10 +8,14 @@ import re
 import subprocess
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 from run_dirs import write_run
 
-from collapse_lm.cli.tables import Listing
+from collapse_lm.cli.fitting import Narrowing, fit
+from collapse_lm.cli.tables import Listing, evaluation_table
 
 from commands import command, read_terminal
 from hostile import call
@@ -58,14 +62,108 @@ def test_every_list_is_a_line_per_entry_in_a_pipe(words, entries, monkeypatch):
     assert all(not line.startswith(" ") for line in lines)
 
 
-@pytest.mark.parametrize("width", [40, 300])
-def test_a_terminal_gets_all_of_it_in_its_width(width, runs):
-    shown = on_terminal(width, "ls", runs)
+def test_a_wide_terminal_gets_all_of_it_in_its_width(runs):
+    shown = on_terminal(300, "ls", runs)
     assert "…" not in shown
-    assert all(len(line) <= width for line in shown.splitlines())
-    assert LONG in re.sub(r"\s", "", shown)
-    for number in ("0.0001", "3.000", "4.090"):  # no number is broken in two
-        assert number in shown
+    assert all(len(line) <= 300 for line in shown.splitlines())
+    for word in (LONG, "0.0001", "3.000", "4.090"):
+        assert word in shown.split()
+
+
+def test_a_name_is_whole_on_the_narrowest_terminal_and_what_is_not_shown_is_named(runs):
+    shared, _, name, told = on_terminal(40, "ls", runs).splitlines()
+    assert shared == "lr 0.0001, seed 0, model smollm2-135m, source own"
+    assert name == LONG
+    assert told == ("not in full: status, updates, collapse, validation (--json for all)")
+
+
+def test_ls_of_a_sweep_is_a_line_per_run_in_80_columns(tmp_path):
+    names = [f"learning_rate=3e-0{rate}-seed{seed}-1a2b3c4d" for rate in range(3) for seed in "01"]
+    for place, name in enumerate(names):
+        write_run(tmp_path / "runs" / name, seed=place % 2, corpora=("sotu", "ptb"), collapse=5)
+    (tmp_path / "runs" / names[0] / "config.yaml").unlink()
+    shared, head, *lines, told = on_terminal(80, "ls", tmp_path).splitlines()
+    assert "lr 0.0001" in shared or "lr" in told
+    assert head.split()[:2] == ["run", "status"]
+    assert [line.split()[0] for line in lines] == [f"runs/{name}" for name in sorted(names)]
+    assert all(len(line) <= 80 for line in lines)
+    assert "--json for all" in told
+
+
+def columns_of(width, keep, rows, **how):
+    columns = ("name", *keep)
+    return fit(columns, rows, width, Narrowing(keep, **how))
+
+
+def test_what_fits_is_shown_as_it_is():
+    found = columns_of(17, ("a b", "c"), [("x", "1", "long"), ("yyyy", "2", "l")])
+    assert (found.shared, found.left_out) == ((), ())
+    assert found.head == ("name  a b  c",)
+    assert found.lines == ("x     1    long", "yyyy  2    l")
+
+
+def test_headers_are_folded_before_anything_goes():
+    found = columns_of(11, ("long head",), [("x", "1.2"), ("y", "3.4")])
+    assert found.head == ("      long", "name  head")
+    assert found.left_out == ()
+
+
+def test_what_all_rows_share_is_told_above_them():
+    rows = [("x", "1", "all"), ("y", "1", "all")]
+    found = columns_of(10, ("own", "same"), rows, share=("same",))
+    assert found.shared == (("same", "all"),)
+    assert found.lines == ("x     1", "y     1")
+    assert found.left_out == ()
+    assert columns_of(10, ("own", "same"), rows).left_out == ("same",)
+
+
+def test_short_forms_come_before_cuts_and_the_least_important_column_goes_first():
+    rows = [("x", "a text that is rather long", "3.14, 2.71", "17"), ("y", "b", "1.5", "18")]
+    how = {"cut": ("words",), "short": {"numbers": ["3.14 +1", "1.5"]}}
+    found = columns_of(47, ("words", "numbers", "rest"), rows, **how)
+    assert found.lines[0] == "x     a text that is rather long  3.14 +1  17"
+    assert found.left_out == ("numbers",)
+    found = columns_of(42, ("words", "numbers", "rest"), rows, **how)
+    assert found.lines[0] == "x     a text that is rathe…  3.14 +1  17"
+    found = columns_of(35, ("words", "numbers", "rest"), rows, **how)
+    assert found.lines[0] == "x     a text that is rath…  3.14 +1"
+    assert found.left_out == ("words", "numbers", "rest")
+    assert columns_of(4, ("words", "numbers", "rest"), rows, **how).lines == ("x", "y")
+
+
+@given(
+    st.lists(st.lists(st.text("ab 中…", max_size=9), min_size=4, max_size=4), max_size=5),
+    st.integers(1, 60),
+)
+def test_nothing_but_a_name_is_wider_than_the_terminal(rows, width):
+    keep = ("b", "two words", "d")
+    found = columns_of(width, keep, rows, cut=("b",))
+    names = max(map(cell_len, ("name", *(row[0] for row in rows))))
+    assert all(cell_len(line) <= max(width, names) for line in (*found.head, *found.lines))
+    whole = set(keep) - set(found.left_out) - {name for name, _ in found.shared}
+    for row, line in zip(rows, found.lines, strict=True):
+        assert line.startswith(row[0].rstrip())
+        assert all(row[1 + keep.index(name)].strip() in line for name in whole)
+
+
+@pytest.mark.parametrize("corpora", [1, 2])
+def test_eval_has_a_line_per_corpus_in_80_columns(corpora):
+    names = ["sotu", "wikitext2-raw"][:corpora]
+    loss = {"loss": 3.2031, "perplexity": 24.609, "bits_per_byte": 1.0123}
+    loss |= {"word_perplexity": 123.456, "tokens": 254_123 if corpora == 1 else 2048}
+    facts = {"tokens": 254_123, "context": 1024, "stride": 1024, "form": "raw"}
+    listing = evaluation_table(
+        {
+            "corpora": [{"name": name, **facts} for name in names],
+            "validation": dict.fromkeys(names, loss),
+        }
+    )
+    found = fit(listing.columns, listing.rows, 80, listing.narrowing)
+    assert all(len(line) <= 80 for line in (*found.head, *found.lines))
+    for line in found.lines:
+        assert all(n in line for n in ("3.2031", "24.609", "1.0123", "123.456", "254,123"))
+    assert dict(found.shared) == {"context": "1024", "stride": "1024", "form": "raw"}
+    assert found.left_out == ()
 
 
 def test_the_widest_column_alone_is_folded():

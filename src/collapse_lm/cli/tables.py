@@ -12,20 +12,37 @@ from rich.table import Table
 from rich.text import Text
 
 from collapse_lm._util.printable import printable
+from collapse_lm.cli.fitting import Fitted, Narrowing, fit
 from collapse_lm.corpora.corpus import CorpusInfo
 from collapse_lm.machine.doctor_lines import DoctorLine
 from collapse_lm.models.inventory import ModelInfo
 
 _RATE = "training.learning_rate"
+_SCORES = (  # by importance
+    *("loss (nats/token)", "tokens", "perplexity", "bits/byte", "word perplexity"),
+    *("context", "stride", "form"),
+)
+_OF_A_RUN = (
+    *("status", "collapse", "updates", "swept", "lr", "validation", "seed"),
+    *("model", "source"),
+)
+_FACTS = ("swept", "lr", "seed", "model", "source")
 _NARROWEST = 20  # characters of a column in which a text is folded
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Columns and rows of printable text; a cell may have several lines."""
+    """Columns and rows of printable text; a cell may have several lines.
+
+    Attributes:
+        columns: headers.
+        rows: as many cells each.
+        narrowing: on a terminal, one line per row by these rules; None folds instead.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    narrowing: Narrowing | None = None
 
     def on_terminal(self, width: int) -> Table:
         """Folded in its widest column; where that does not do, one below the other."""
@@ -63,11 +80,30 @@ Lazy = Callable[[], Listing]
 
 def show(listing: Listing) -> None:
     """Print a table: fitted to a terminal, in full where the output is none."""
-    if sys.stdout.isatty():
-        console = Console()
-        console.print(listing.on_terminal(console.width))
-    else:
+    if not sys.stdout.isatty():
         print("\n".join(listing.lines()))
+        return
+    console = Console()
+    if listing.narrowing and listing.rows:
+        rows = [[cell.replace("\n", "; ") for cell in row] for row in listing.rows]
+        fitted = fit(listing.columns, rows, console.width, listing.narrowing)
+        for line in _fitted_lines(fitted):
+            # The terminal wraps what is wider, so that a long name is still one word to copy.
+            console.print(line, soft_wrap=True)
+    else:
+        console.print(listing.on_terminal(console.width))
+
+
+def _fitted_lines(fitted: Fitted) -> list[Text]:
+    """The lines of a table, with what it does not show told before and after it."""
+    shared = ", ".join(f"{name} {value}" for name, value in fitted.shared)
+    left_out = f"not in full: {', '.join(fitted.left_out)} (--json for all)"
+    return [
+        *([Text(shared, "dim")] if shared else []),
+        *(Text(line, "bold") for line in fitted.head),
+        *map(Text, fitted.lines),
+        *([Text(left_out, "dim")] if fitted.left_out else []),
+    ]
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -82,8 +118,12 @@ def _padded(cell: str, width: int) -> str:
     return cell + " " * (width - cell_len(cell))
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Listing:
-    return Listing(columns, [[*map(_cell, row)] for row in rows])
+def _table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    narrowing: Narrowing | None = None,
+) -> Listing:
+    return Listing(columns, [[*map(_cell, row)] for row in rows], narrowing)
 
 
 def _cell(value: object) -> str:
@@ -144,20 +184,36 @@ def evaluation_table(found: dict[str, Any]) -> Listing:
                 f"{loss['perplexity']:.3f}",
                 f"{loss['bits_per_byte']:.4f}",
                 f"{loss['word_perplexity']:.3f}",
-                f"{loss['tokens']:,} of {described[name]['tokens']:,}",
+                _of_all(loss["tokens"], described[name]["tokens"]),
                 described[name]["context"],
                 described[name]["stride"],
                 described[name]["form"],
             )
             for name, loss in found["validation"].items()
         ),
+        Narrowing(
+            _SCORES,
+            share=("context", "stride", "form"),
+            short={"tokens": [f"{loss['tokens']:,}" for loss in found["validation"].values()]},
+        ),
     )
+
+
+def _of_all(tokens: int, split: int) -> str:
+    """How many tokens of a split were scored."""
+    return f"all {tokens:,}" if tokens == split else f"{tokens:,} of {split:,}"
 
 
 def runs_table(rows: Sequence[dict[str, Any]]) -> Listing:
     """Runs, one line each; what their sweeps vary has a column where there is a sweep."""
     told = [_swept(row["swept"]) for row in rows]
     swept = ("swept",) if any(told) else ()
+    short = {
+        "validation": [printable(_losses(row, most=1)) for row in rows],
+        "collapse": [
+            "1 (before)" if row["collapse_update"] == 1 else _collapse(row) for row in rows
+        ],
+    }
     ending = ("status", "updates", "collapse", "validation")
     return _table(
         ("run", "model", "source", *swept, "lr", "seed", *ending),
@@ -172,11 +228,19 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> Listing:
                 printable(row["status"]),
                 row["updates"],
                 _collapse(row),
-                ", ".join(f"{n} {a:.3f} -> {b:.3f}" for n, (a, b) in row["validation"].items()),
+                _losses(row),
             )
             for row, words in zip(rows, told, strict=True)
         ),
+        Narrowing(_OF_A_RUN, _FACTS, cut=("status", "swept", "model"), short=short),
     )
+
+
+def _losses(row: Mapping[str, Any], most: int | None = None) -> str:
+    """Validation losses from the base model to the last, of the first `most` corpora."""
+    told = [f"{name} {a:.3f} -> {b:.3f}" for name, (a, b) in row["validation"].items()]
+    rest = len(told[most:]) if most else 0
+    return ", ".join(told[:most]) + (f" +{rest}" if rest else "")
 
 
 def _swept(values: Mapping[str, object]) -> str:
