@@ -73,16 +73,12 @@ def fit(
 
 
 def _take_shared(cells: dict[str, list[str]], width: int, how: Narrowing) -> list[tuple[str, str]]:
-    """Take columns out in which all rows are alike, until the rest fits."""
-    found: list[tuple[str, str]] = []
-    for name in reversed(how.keep):
-        if _needs(cells) <= width:
-            break
-        if name in how.share and name in cells and len(set(cells[name])) == 1:
-            value = cells.pop(name)[0]
-            if value:
-                found.insert(0, (name, value))
-    return found
+    """Of a table that is too wide, take out the facts in which all rows are alike."""
+    if _needs(cells) <= width:
+        return []
+    alike = [name for name in how.share if name in cells and len(set(cells[name])) == 1]
+    taken = [(name, cells.pop(name)[0]) for name in alike]
+    return [(name, value) for name, value in taken if value]
 
 
 def _narrow(cells: dict[str, list[str]], width: int, how: Narrowing) -> set[str]:
