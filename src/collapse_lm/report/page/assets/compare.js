@@ -1,0 +1,167 @@
+// Any two groups or runs side by side: values, difference, its interval, and both curves.
+"use strict";
+
+const Compare = (() => {
+  // Pure: the comparison of groups a and b, whichever way round the page has it; null if it has none.
+  function between(compare, a, b) {
+    const found = compare.find((one) => one.a === a && one.b === b);
+    if (found) return found.rows;
+    const turned = compare.find((one) => one.a === b && one.b === a);
+    return turned ? turned.rows.map(turn) : null;
+  }
+
+  const minus = (value) => (value === null || value === undefined ? null : -value);
+
+  function turn(row) {
+    return { ...row, a: row.b, b: row.a, difference: minus(row.difference), lower: minus(row.upper), upper: minus(row.lower) };
+  }
+
+  // Pure: both runs at update u (or the nearest earlier value), for every name that both have.
+  function atUpdate(names, rowsA, rowsB, u) {
+    return names.flatMap((name) => {
+      const a = Bands.valueAt(rowsA.update, rowsA.columns[name], u);
+      const b = Bands.valueAt(rowsB.update, rowsB.columns[name], u);
+      if (!a || !b) return [];
+      const notes = [a, b].map(([, update]) => update).filter((update) => update !== u);
+      const note = notes.length ? `of update ${a[1]}${a[1] === b[1] ? "" : ` and ${b[1]}`}` : "";
+      return [{ name, a: a[0], b: b[0], difference: b[0] - a[0], lower: null, upper: null, n: 1, paired: false, note }];
+    });
+  }
+
+  return { between, turn, atUpdate };
+})();
+
+if (typeof App !== "undefined") {
+  (() => {
+    const { el, svg } = App;
+    let [page, root, figures, drawing] = [null, null, [], 0];
+    const sized = new ResizeObserver(() => figures.forEach((figure) => figure.resize()));
+
+    function mount(div, thePage) {
+      page = thePage;
+      root = div;
+      figures.forEach((figure) => figure.destroy());
+      figures = [];
+      App.clear(
+        div,
+        el("div", { class: "row toolbar" }, pick("a", "Compare"), pick("b", "with"), el("button", { type: "button", class: "button", on: { click: swap } }, "Swap"), el("button", { type: "button", class: "button", on: { click: download } }, "CSV")),
+        el("p", { class: "muted note", dataset: { part: "note" } }),
+        el("div", { dataset: { part: "table" } }),
+        el("div", { class: "figures", dataset: { part: "figures" } }),
+      );
+      sized.observe(div);
+    }
+
+    function pick(key, label) {
+      const id = `compare-${key}`;
+      const groups = page.groups.length > 1 ? el("optgroup", { label: "Groups" }, page.groups.map((group) => el("option", { value: group.id }, `${group.label} (${group.runs.length} runs)`))) : null;
+      const runs = el("optgroup", { label: "Runs" }, page.runs.map((run) => el("option", { value: run.id }, run.label || run.name)));
+      return [el("label", { for: id }, label, " "), el("select", { id, dataset: { key }, on: { change: (event) => App.state.set({ [key]: event.target.value }) } }, groups, runs)];
+    }
+
+    // The two that are compared: {id, label, runs: indices}.
+    function sides() {
+      const ids = page.groups.length > 1 ? page.groups.map((group) => group.id) : page.runs.map((run) => run.id);
+      return ["a", "b"].map((key, i) => sideOf(App.state.get(key)) || sideOf(ids[i]) || sideOf(page.runs[0].id));
+    }
+
+    function sideOf(id) {
+      const group = page.groups.find((one) => one.id === id);
+      const runs = page.runs.map((run, i) => i).filter((i) => (group ? group.runs.includes(page.runs[i].id) : page.runs[i].id === id));
+      return runs.length ? { id, group: Boolean(group), label: group ? group.label : page.runs[runs[0]].label, runs } : null;
+    }
+
+    function swap() {
+      const [a, b] = sides();
+      App.state.set({ a: b.id, b: a.id });
+    }
+
+    function comparison() {
+      const [a, b] = sides();
+      if (a.group && b.group) {
+        const rows = Compare.between(page.compare, a.id, b.id);
+        if (rows) return { a, b, rows, at: true, note: "Difference: second minus first, with its 95 % interval. Paired where the groups share seeds." };
+      }
+      const [one, two] = [a, b].map((side) => page.runs[side.runs[0]]);
+      const u = App.state.get("u");
+      const rows = Charts.has(one) && Charts.has(two) ? Compare.atUpdate(Object.keys(page.names), Charts.rowsOf(one), Charts.rowsOf(two), u) : [];
+      const more = a.runs.length > 1 || b.runs.length > 1 ? " The page compares no such pair; the first run of each stands here." : "";
+      return { a, b, rows, at: false, note: `Both at update ${u}; difference: second minus first. One run each gives no interval.${more}` };
+    }
+
+    const AT = { end: "at the end", collapse: "at the collapse", lowest: "lowest" };
+
+    function table({ a, b, rows, at }) {
+      if (!rows.length) return el("p", { class: "muted" }, "No number that both have.");
+      const heads = ["measure", ...(at ? ["when"] : []), a.label, b.label, "difference", ...(at ? ["95 % interval", "", "runs"] : []), "note"];
+      return el(
+        "div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": `${a.label} and ${b.label} compared`, "data-keys": true },
+        el("table", { class: "numbers compare" }, el("thead", {}, el("tr", {}, heads.map((head) => (head ? el("th", { scope: "col" }, head) : el("td", {}))))), el("tbody", {}, rows.map((row) => lineOf(row, at)))),
+      );
+    }
+
+    function lineOf(row, at) {
+      const meta = page.names[row.name];
+      const num = (value, digits = 4) => el("td", { class: "num" }, App.number(value, digits));
+      const interval = Bands.finite(row.lower) && Bands.finite(row.upper);
+      return el(
+        "tr", {},
+        el("th", { scope: "row", title: meta?.meaning || null }, meta?.title || row.name, meta?.unit ? el("span", { class: "muted" }, ` ${meta.unit}`) : null),
+        at ? el("td", {}, AT[row.at] || row.at) : null, num(row.a), num(row.b), num(row.difference, 3),
+        at ? [el("td", { class: "num" }, interval ? `${App.number(row.lower, 3)} to ${App.number(row.upper, 3)}` : "–"), el("td", {}, interval ? bar(row) : null), el("td", {}, `${row.n}${row.paired ? " paired" : ""}`)] : null,
+        el("td", { class: "muted" }, row.note),
+      );
+    }
+
+    // The interval as a line about zero; the axis is its own, as wide as what lies farthest from zero.
+    function bar({ difference, lower, upper }) {
+      const far = Math.max(Math.abs(lower), Math.abs(upper), Math.abs(difference)) || 1;
+      const x = (value) => 60 + (54 * value) / far;
+      const sure = lower > 0 || upper < 0;
+      return svg(
+        "svg", { width: 120, height: 16, viewBox: "0 0 120 16", role: "img", class: sure ? "bar sure" : "bar", "aria-label": sure ? "the interval leaves out zero" : "the interval holds zero" },
+        svg("line", { class: "zero", x1: 60, x2: 60, y1: 1, y2: 15 }), svg("line", { class: "range", x1: x(lower), x2: x(upper), y1: 8, y2: 8 }),
+        svg("circle", { cx: x(difference), cy: 8, r: 3.5 }),
+      );
+    }
+
+    function overlay({ a, b }) {
+      figures.forEach((figure) => figure.destroy());
+      const runs = [...new Set([...a.runs, ...b.runs])];
+      const names = page.panels.slice(0, 2).flatMap((panel) => panel.names).filter((name) => page.names[name] && !/change_se/.test(name) && runs.some((i) => Charts.rowsOf(page.runs[i])?.columns[name])).slice(0, 4);
+      figures = names.map((name) => Figure.make(() => ({ page, title: page.names[name].title, unit: page.names[name].unit, names: [name], allNames: [name], runs, byName: false, x: App.state.get("x"), log: false, zoom: App.state.get("zoom") })));
+      part("figures").replaceChildren(...figures.map((figure) => figure.node));
+      figures.forEach((figure) => figure.draw());
+    }
+
+    const part = (name) => root.querySelector(`[data-part=${name}]`);
+
+    function write() {
+      const now = comparison();
+      part("note").textContent = now.note;
+      part("table").replaceChildren(table(now));
+      for (const side of ["a", "b"]) root.querySelector(`[data-key=${side}]`).value = now[side].id;
+      return now;
+    }
+
+    async function update(state, changed) {
+      const mine = ++drawing;
+      const needed = [...new Set(sides().flatMap((side) => side.runs))].map((i) => page.runs[i]);
+      if (!needed.every(Charts.has)) await Promise.all(needed.map((run) => Charts.load(run).catch(() => null)));
+      if (mine !== drawing) return;
+      const now = write();
+      if (!figures.length || ["a", "b", "x", "theme"].some((key) => changed.has(key))) overlay(now);
+      else if (changed.has("zoom")) figures.forEach((figure) => figure.zoom());
+      figures.forEach((figure) => figure.moveTo());
+    }
+
+    function download() {
+      const { a, b, rows } = comparison();
+      Csv.download(`compare ${a.label} ${b.label}`, ["name", "at", "a", "b", "difference", "lower", "upper", "n", "paired", "note"], rows.map((row) => [row.name, row.at ?? `update ${App.state.get("u")}`, row.a, row.b, row.difference, row.lower, row.upper, row.n, row.paired ? 1 : 0, row.note]));
+    }
+
+    App.register("compare", { mount, update });
+  })();
+}
+
+if (typeof module !== "undefined") module.exports = Compare;
