@@ -85,6 +85,25 @@ def write_atomically(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A name beside a file for the body of a with statement, which then takes its place.
+
+    Raises:
+        MachineError: where the disk does not take it; the former file stays.
+    """
+    with writing(path):
+        temporary = _beside(path)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def _beside(path: Path) -> Path:
     """A new name beside a file (`tempfile` keeps its files from everyone else)."""
     return path.with_name(f".{path.name}-{uuid.uuid4().hex[:12]}")

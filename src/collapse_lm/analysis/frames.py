@@ -26,7 +26,8 @@ def tables(folder: Path | str) -> dict[str, Any]:
     losses of its summary (`validation_CORPUS_start`, `_collapse`, `_end`, as in a sweep's
     runs.csv), and a column per configuration key. updates: a row per update, with `run`,
     `update` and a column per name of docs/run-format.md. samples: a row per text, with `run`,
-    `update`, `origin`, `role` (trained on, or a probe drawn apart), `text`, `tokens`.
+    `update`, `role` (trained on, or a probe drawn apart), `number`, `origin`, `prompt`, `text`,
+    `tokens`.
 
     Args:
         folder: of runs or sweeps, or a single run directory.
@@ -47,13 +48,14 @@ def tables(folder: Path | str) -> dict[str, Any]:
     for reader in readers:
         name = reader.path.relative_to(place).as_posix()
         with reading(reader):
-            rows["runs"].append(_run_row(name, reader))
+            rows["runs"].append(run_row(name, reader))
             rows["updates"] += _named(name, update_rows(reader))
             rows["samples"] += _named(name, sample_rows(reader))
     return _framed(rows)
 
 
-def _run_row(name: str, reader: RunReader) -> TableRow:
+def run_row(name: str, reader: RunReader) -> TableRow:
+    """The row of the table of runs: how one ended, and its configuration by dotted key."""
     manifest, summary = reader.manifest(), reader.summary() or {}
     ending = {
         key: summary.get(key)

@@ -22,6 +22,7 @@ from collapse_lm._util.printable import printable
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
 from collapse_lm.cli.evaluate import evaluate
+from collapse_lm.cli.export import export
 from collapse_lm.cli.options import ModelReference, Settings
 from collapse_lm.cli.output import AsJson, show
 from collapse_lm.cli.pretrain import pretrain
@@ -232,7 +233,7 @@ def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> No
 
 
 app.command(name="eval")(evaluate)
-for _command in (sweep, reproduce, pretrain):
+for _command in (sweep, reproduce, pretrain, export):
     app.command()(_command)
 
 

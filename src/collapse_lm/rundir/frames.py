@@ -9,6 +9,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.rundir.shape import RecordError
 
 if TYPE_CHECKING:
+    from collapse_lm.experiment.batch import Text
     from collapse_lm.rundir.reader import RunReader
 
 TableRow = dict[str, Any]
@@ -46,13 +47,25 @@ def update_rows(reader: "RunReader") -> Iterator[TableRow]:
         yield {"update": row.update, **row.values}
 
 
-def sample_rows(reader: "RunReader") -> Iterator[TableRow]:
-    """A row per text: `role` is trained on, or probe for one that was drawn apart."""
+def sample_rows(reader: "RunReader", *, per_token: bool = False) -> Iterator[TableRow]:
+    """A row per text: `role` is trained on, or probe for one that was drawn apart.
+
+    Args:
+        reader: of the run.
+        per_token: with its ids and the lists of numbers per token, None where not recorded.
+    """
     for row in reader.samples():
         for role, texts in (("trained on", row.texts), ("probe", row.probe)):
-            for text in texts:
-                facts = {"update": row.update, "origin": text.origin, "role": role}
-                yield {**facts, "text": text.text, "tokens": len(text.ids)}
+            for number, text in enumerate(texts):
+                facts = {"update": row.update, "role": role, "number": number}
+                facts |= {"origin": text.origin, "prompt": text.prompt_text, "text": text.text}
+                facts["tokens"] = len(text.ids)
+                yield facts | (_tokens(text) if per_token else {})
+
+
+def _tokens(text: "Text") -> TableRow:
+    numbers = ("ends", "log_probs", "entropies", "base_log_probs")
+    return {"ids": list(text.ids)} | {name: getattr(text, name) or None for name in numbers}
 
 
 def has_pandas() -> bool:

@@ -1,0 +1,1 @@
+"""The record of any number of runs as three typed tables, in files that other programs read."""
