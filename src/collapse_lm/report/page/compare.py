@@ -1,0 +1,201 @@
+"""Groups of runs side by side: the difference of each measure with its interval. Pure.
+
+The unit is the run. Where two groups share seeds, runs of one seed are a pair, as they share
+random numbers; elsewhere the interval is Welch's. Both are Student's t, 95 %.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean, variance
+from typing import Any
+
+from collapse_lm.report.page.blocks import number
+from collapse_lm.report.page.feed import RunFeed
+from collapse_lm.report.page.names import COLLAPSE_UPDATE, base_of
+
+MOST_PAIRS = 66
+_TAIL = 0.975
+_LOWEST = ("train.loss", "validation.loss")
+_AT_COLLAPSE = ("validation.loss", "validation.change")
+_NO_RESULT = ("seconds", "validation.tokens", "validation.change_se", "train.lr", "train.applied")
+_NO_RESULT += ("train.tokens", "train.steps")
+
+Values = Sequence[tuple[int, float]]  # (seed, value) of each run; NaN where a run has none
+Measure = tuple[str, str]  # name, and where it is taken: end, collapse or lowest
+
+
+@dataclass(frozen=True)
+class Difference:
+    """b less a, of means over runs.
+
+    Attributes:
+        a, b: means.
+        difference: b - a.
+        lower, upper: of its 95 % interval; NaN where there is none, and `note` says why.
+        n: pairs, or runs of both where they are no pairs.
+        paired: true where runs were compared seed by seed.
+        note: what else there is to know.
+    """
+
+    a: float
+    b: float
+    difference: float
+    lower: float
+    upper: float
+    n: int
+    paired: bool
+    note: str
+
+    def row(self) -> dict[str, Any]:
+        """As a page holds it."""
+        numbers = ("a", "b", "difference", "lower", "upper")
+        found: dict[str, Any] = {name: number(getattr(self, name)) for name in numbers}
+        return {**found, "n": self.n, "paired": self.paired, "note": self.note}
+
+
+def difference_of(a: Values, b: Values) -> Difference:
+    """Compare two groups of runs.
+
+    Args:
+        a: (seed, value) of each run; runs whose value is NaN are left out.
+        b: likewise.
+    """
+    known_a, known_b = ([pair for pair in of if math.isfinite(pair[1])] for of in (a, b))
+    lost = len(a) + len(b) - len(known_a) - len(known_b)
+    notes = [f"no such value in {lost} of {len(a) + len(b)} runs"] if lost else []
+    if not known_a or not known_b:
+        nan = math.nan
+        means = (fmean(v for _, v in of) if of else nan for of in (known_a, known_b))
+        return Difference(*means, nan, nan, nan, 0, False, "one of the two has no such value")
+    shared = _shared_seeds(known_a, known_b)
+    if shared:
+        left_a, left_b = dict(known_a), dict(known_b)
+        apart = len(known_a) + len(known_b) - 2 * len(shared)
+        if apart:
+            notes.append(f"without a partner of the same seed: {apart} of {len(a) + len(b)} runs")
+        return _paired([left_a[s] for s in shared], [left_b[s] for s in shared], notes)
+    return _welch([v for _, v in known_a], [v for _, v in known_b], notes)
+
+
+def _shared_seeds(a: Values, b: Values) -> list[int]:
+    """Seeds that pair the runs of two groups; none where a seed stands twice in one of them.
+
+    One shared seed pairs only single runs: elsewhere it would leave out all others.
+    """
+    seeds_a, seeds_b = [seed for seed, _ in a], [seed for seed, _ in b]
+    if len(set(seeds_a)) < len(seeds_a) or len(set(seeds_b)) < len(seeds_b):
+        return []
+    shared = sorted(set(seeds_a) & set(seeds_b))
+    return shared if len(shared) > 1 or len(a) == len(b) == 1 else []
+
+
+def _paired(a: Sequence[float], b: Sequence[float], notes: list[str]) -> Difference:
+    changes = [y - x for x, y in zip(a, b, strict=True)]
+    middle, half = fmean(changes), math.nan
+    if len(changes) < 2:
+        notes.append("one run each gives no interval")
+    elif (spread := variance(changes)) > 0:
+        half = _quantile(len(changes) - 1) * math.sqrt(spread / len(changes))
+    else:
+        notes.append("all pairs differ alike, which gives no interval")
+    note = "; ".join(notes)
+    limits = (middle - half, middle + half)
+    return Difference(fmean(a), fmean(b), middle, *limits, len(changes), True, note)
+
+
+def _welch(a: Sequence[float], b: Sequence[float], notes: list[str]) -> Difference:
+    middle, half = fmean(b) - fmean(a), math.nan
+    if len(a) < 2 or len(b) < 2:
+        few = "one run each gives" if len(a) == len(b) else "a single run gives"
+        notes.append(f"{few} no interval")
+    else:
+        parts = [variance(of) / len(of) for of in (a, b)]
+        if sum(parts) > 0:
+            pairs = zip(parts, (a, b), strict=True)
+            freedom = sum(parts) ** 2 / sum(part**2 / (len(of) - 1) for part, of in pairs)
+            half = _quantile(freedom) * math.sqrt(sum(parts))
+        else:
+            notes.append("runs of a group are alike, which gives no interval")
+    note = "; ".join(notes)
+    limits = (middle - half, middle + half)
+    return Difference(fmean(a), fmean(b), middle, *limits, len(a) + len(b), False, note)
+
+
+def _quantile(freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, _TAIL))
+
+
+# --- of runs -----------------------------------------------------------------------------------
+
+
+def measures_of(feeds: Sequence[RunFeed]) -> list[Measure]:
+    """What runs are compared by, in the order of their rows."""
+    names = dict.fromkeys(name for feed in feeds for name in feed.columns.values)
+    found: list[Measure] = []
+    for name in names:
+        if name.startswith(_NO_RESULT):
+            continue
+        found.append((name, "end"))
+        if base_of(name) in _AT_COLLAPSE:
+            found.append((name, "collapse"))
+        if base_of(name) in _LOWEST:
+            found.append((name, "lowest"))
+    return found
+
+
+def value_of(feed: RunFeed, measure: Measure) -> float:
+    """The number of a run; NaN where it has none."""
+    name, at = measure
+    if at == "end":
+        return feed.columns.last(name)
+    if at == "lowest":
+        return feed.columns.lowest(name)
+    collapse = feed.verdict.collapse_update
+    return math.nan if collapse is None else feed.columns.at_or_after(name, collapse)
+
+
+def compare(a: Sequence[RunFeed], b: Sequence[RunFeed]) -> list[dict[str, Any]]:
+    """Every measure of two groups of runs, the time to collapse first."""
+    rows = [_times(a, b)]
+    for name, at in measures_of([*a, *b]):
+        values = ([(_seed(f), value_of(f, (name, at))) for f in feeds] for feeds in (a, b))
+        rows.append({"name": name, "at": at, **difference_of(*values).row()})
+    return rows
+
+
+def _times(a: Sequence[RunFeed], b: Sequence[RunFeed]) -> dict[str, Any]:
+    """Times to collapse; where a run has none, a mean would be that of those that were quick."""
+    values = [
+        [(_seed(f), math.nan if t is None else float(t)) for f in feeds for t in [_time(f)]]
+        for feeds in (a, b)
+    ]
+    found = difference_of(*values)
+    without = sum(math.isnan(value) for of in values for _, value in of)
+    row = {"name": COLLAPSE_UPDATE, "at": "collapse", **found.row()}
+    if without:
+        runs = len(a) + len(b)
+        nothing = dict.fromkeys(("a", "b", "difference", "lower", "upper"))
+        note = f"no time to collapse in {without} of {runs} runs: survival curves compare them"
+        row |= {**nothing, "n": 0, "paired": False, "note": note}
+    return row
+
+
+def _time(feed: RunFeed) -> int | None:
+    """The collapse update, None for a run that was degenerate before training."""
+    return None if feed.verdict.from_the_start else feed.verdict.collapse_update
+
+
+def _seed(feed: RunFeed) -> int:
+    return int(feed.manifest["seed"])
+
+
+def compare_all(groups: Mapping[str, Sequence[RunFeed]]) -> Iterator[dict[str, Any]]:
+    """Every pair of groups, up to `MOST_PAIRS` of them."""
+    for place, (a, b) in enumerate(combinations(groups, 2)):
+        if place == MOST_PAIRS:
+            return
+        yield {"a": a, "b": b, "rows": compare(groups[a], groups[b])}

@@ -1,0 +1,158 @@
+"""What a run was made of: how its configuration differs from a preset, its machine, its command.
+
+Pure but for the presets, which are read once.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from collapse_lm.config import Config, load_config, preset_names
+from collapse_lm.config.identity import flat_values
+from collapse_lm.config.trees import spelled_out
+from collapse_lm.report.page.feed import RunFeed
+from collapse_lm.rundir.resume import may_change
+
+_LEFT_ALONE = ("observers", "run.report", "run.trackers")  # say nothing of what a run did
+_SHORT = 12  # characters of a hash or a commit
+
+Values = Mapping[str, Any]
+
+
+@cache
+def presets() -> dict[str, dict[str, Any]]:
+    """Every preset by dotted key."""
+    return {name: spelled(load_config(name)) for name in preset_names()}
+
+
+def spelled(config: Config) -> dict[str, Any]:
+    """The values of a configuration by dotted key, in the one form that a page compares."""
+    return flat_values(spelled_out(config.model_dump(mode="json")))
+
+
+@cache
+def decides_no_number(key: str) -> bool:
+    """True for a key on which no number of a run depends."""
+    return may_change(key)
+
+
+def nearest_preset(values: Values) -> str:
+    """The preset that a configuration differs from in the fewest keys."""
+    return min(presets(), key=lambda name: (len(_differing(values, presets()[name])), name))
+
+
+def _differing(values: Values, preset: Values) -> list[str]:
+    """Keys of a configuration with another value than the preset's; a new key means its default."""
+    return [
+        key
+        for key, value in values.items()
+        if (key in preset and value != preset[key]) or key not in preset
+        if not key.startswith(_LEFT_ALONE)
+    ]
+
+
+def difference(values: Values) -> list[list[str]]:
+    """(key, value, the preset's value) of what differs from the nearest preset."""
+    preset = presets()[nearest_preset(values)]
+    return [
+        [key, word(values[key]), word(preset[key]) if key in preset else "not set"]
+        for key in _differing(values, preset)
+    ]
+
+
+def command(values: Values) -> str:
+    """The command that does the same run again."""
+    name = nearest_preset(values)
+    words = ["collapse-lm", "run", name]
+    for key in _differing(values, presets()[name]):
+        words += ["--set", f"{key}={json_word(values[key])}"]
+    return " ".join(shlex.quote(one) for one in words)
+
+
+def word(value: Any) -> str:
+    """A value as YAML writes it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def json_word(value: Any) -> str:
+    """A value as an override takes it."""
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def facts(feed: RunFeed) -> list[list[str]]:
+    """What the manifest tells of model, text, machine and time, in words."""
+    found = feed.manifest
+    pairs = [
+        *_of_the_model(found),
+        ("Texts trained on", feed.origins),
+        *_of_the_corpora(found),
+        ("Processor", found.get("processor") or found.get("device")),
+        ("Device", found.get("device")),
+        ("Threads", found.get("threads")),
+        ("Number formats", _formats(found.get("precision"))),
+        ("Sampling reads the model", _described(found.get("inference"))),
+        *((name, version) for name, version in _mapping(found.get("versions")).items()),
+        ("Python", found.get("python")),
+        ("System", found.get("platform")),
+        ("Commit", str(found.get("git_commit") or "")[:_SHORT]),
+        ("Started", found.get("started")),
+        ("Took", _duration(found.get("seconds"))),
+        ("Resumed after update", ", ".join(map(str, found.get("resumed_after") or ()))),
+        ("Record", f"format {found['format_version']}"),
+    ]
+    return [[name, str(told)] for name, told in pairs if told not in (None, "")]
+
+
+def _of_the_model(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    model = _mapping(found.get("model"))
+    count = model.get("parameters")
+    told = f"{model.get('reference', '')}" + (f", {count:,} parameters" if _is_count(count) else "")
+    return [
+        ("Model", told),
+        ("Revision of the model", str(model.get("revision") or "")[:_SHORT]),
+        ("SHA-256 of the weights", str(model.get("sha256") or "")[:_SHORT]),
+    ]
+
+
+def _of_the_corpora(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    rows = []
+    for corpus in found.get("corpora") or ():
+        parts = [
+            f"{corpus['scored_tokens']:,} tokens scored" if "scored_tokens" in corpus else "",
+            f"context {corpus['context']}" if "context" in corpus else "",
+            str(corpus.get("form") or ""),
+            f"licence {corpus['licence']}" if corpus.get("licence") else "",
+        ]
+        rows.append((f"Corpus {corpus['name']}", ", ".join(part for part in parts if part)))
+    return rows
+
+
+def _formats(precision: Any) -> str:
+    if isinstance(precision, Mapping):
+        return ", ".join(f"{phase} {word}" for phase, word in precision.items())
+    return str(precision or "")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {word(told)}" for name, told in value.items())
+    return str(value or "")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _duration(seconds: Any) -> str:
+    if not isinstance(seconds, (int, float)):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,129 @@
+"""Runs that differ in nothing but the seed are a group; what else runs differ in names it. Pure."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from collapse_lm._util.printable import printable
+from collapse_lm.analysis.settings import is_number, short_keys, told
+from collapse_lm.config import resolve
+from collapse_lm.report.page.facts import decides_no_number, spelled, word
+from collapse_lm.report.page.feed import RunFeed
+
+SEED = "seed"
+_LONGEST = 80  # characters of a label
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one configuration.
+
+    Attributes:
+        identity: g0, g1, ...
+        label: what sets it apart, in words.
+        values: of the keys in which groups differ.
+        runs: by seed.
+    """
+
+    identity: str
+    label: str
+    values: Mapping[str, Any]
+    runs: tuple[RunFeed, ...]
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return spelled(resolve({}))
+
+
+def value_of(feed: RunFeed, key: str) -> Any:
+    """The value of a key; what an earlier release did not know is its default."""
+    return feed.values[key] if key in feed.values else _defaults().get(key)
+
+
+def varied_keys(feeds: Sequence[RunFeed]) -> list[str]:
+    """Dotted keys in which runs differ, the seed among them, of those that decide numbers."""
+    keys = dict.fromkeys(key for feed in feeds for key in feed.values)
+    found = [k for k in keys if len({word(value_of(feed, k)) for feed in feeds}) > 1]
+    return [key for key in found if not decides_no_number(key)]
+
+
+def groups_of(feeds: Sequence[RunFeed]) -> list[Group]:
+    """Sort runs into groups: numbers by size, then words."""
+    keys = [key for key in varied_keys(feeds) if key != SEED]
+    members: dict[str, list[RunFeed]] = {}
+    for feed in feeds:
+        members.setdefault(_told_apart(feed, keys), []).append(feed)
+    ordered = sorted(members.values(), key=lambda runs: _rank(runs[0], keys))
+    labels = _apart([_label(runs[0], keys) for runs in ordered])
+    return [
+        Group(
+            f"g{place}",
+            label,
+            {key: value_of(runs[0], key) for key in keys},
+            tuple(sorted(runs, key=lambda feed: (feed.manifest["seed"], str(feed.path)))),
+        )
+        for place, (label, runs) in enumerate(zip(labels, ordered, strict=True))
+    ]
+
+
+def _told_apart(feed: RunFeed, keys: Sequence[str]) -> str:
+    """Values of a run, with the hashes of what it read: equal for runs of one group."""
+    manifest = feed.manifest
+    hashes = [manifest["model"]["sha256"], *(corpus["sha256"] for corpus in manifest["corpora"])]
+    return json.dumps([[value_of(feed, key) for key in keys], hashes], default=str)
+
+
+def _rank(feed: RunFeed, keys: Sequence[str]) -> list[tuple[int, float, str]]:
+    values = [value_of(feed, key) for key in keys]
+    return [(0, float(v), "") if is_number(v) else (1, 0.0, word(v)) for v in values]
+
+
+def _label(feed: RunFeed, keys: Sequence[str]) -> str:
+    if not keys:
+        return "all runs"
+    words = [f"{short.replace('_', ' ')} {_value(feed, key)}" for short, key in _short(keys)]
+    return _cut(", ".join(words))
+
+
+def _short(keys: Sequence[str]) -> Iterable[tuple[str, str]]:
+    return zip(short_keys(keys), keys, strict=True)
+
+
+def _value(feed: RunFeed, key: str) -> str:
+    """A value in words; of a path its last part."""
+    value = value_of(feed, key)
+    if isinstance(value, str):
+        return printable(value.rstrip("/").rpartition("/")[2] or value)
+    return told(value) if value is None or isinstance(value, (bool, int, float)) else word(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _apart(labels: Sequence[str]) -> list[str]:
+    """Number labels that stand twice."""
+    seen: dict[str, int] = {}
+    found = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        found.append(label if seen[label] == 1 else f"{label} #{seen[label]}")
+    return found
+
+
+def run_labels(groups: Sequence[Group]) -> dict[int, str]:
+    """A label of each run, by the id of its object: the values of its group, and its seed."""
+    labels, feeds = list[str](), [feed for group in groups for feed in group.runs]
+    for group in groups:
+        values = [_value(group.runs[0], key) for key in group.values]
+        for feed in group.runs:
+            labels.append(_cut(", ".join([*values, f"seed {feed.manifest['seed']}"])))
+    return dict(zip(map(id, feeds), _apart(labels), strict=True))
+
+
+def settings_of(feed: RunFeed, keys: Sequence[str]) -> dict[str, str]:
+    """The values of the keys in which runs differ, in words."""
+    return {key: word(value_of(feed, key)) for key in keys}

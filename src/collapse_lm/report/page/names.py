@@ -1,0 +1,130 @@
+"""The names of rows as a page tells and sorts them; names that nobody knows come last. Pure."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from collapse_lm.measures.names import NAMES, described
+
+COLLAPSE_UPDATE = "collapse_update"  # of a comparison; no name of a row
+_TITLES = {
+    "train.loss": "train loss",
+    "train.grad_norm": "gradient norm",
+    "train.lr": "learning rate",
+    "draw.entropy": "entropy of the batch",
+    "draw.sampling_entropy": "sampling entropy of the batch",
+    "probe.loss": "loss of the probe",
+    "probe.entropy": "entropy of the probe",
+    "probe.sampling_entropy": "sampling entropy of the probe",
+    "text.distinct_1": "distinct 1-grams",
+    "text.distinct_2": "distinct 2-grams",
+    "text.distinct_3": "distinct 3-grams",
+    "text.distinct_4": "distinct 4-grams",
+    "text.seq_rep_4": "repeated 4-grams",
+    "text.loop_share": "share in a loop",
+    "text.loop_period": "period of the loop",
+    "text.compression": "compressed size",
+    "validation.loss": "validation loss",
+    "validation.change": "change of the validation loss",
+    "validation.change_se": "standard error of the change",
+    "validation.bits_per_byte": "bits per byte",
+    "validation.word_perplexity": "word perplexity",
+}
+# (id, title, names without their labels, in the order in which they are shown)
+_PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("loss", "Train and validation loss", ("train.loss", "validation.loss", "probe.loss")),
+    (
+        "text",
+        "Text measures",
+        (
+            *("text.loop_share", "text.seq_rep_4", "text.distinct_4", "text.distinct_3"),
+            *("text.distinct_2", "text.distinct_1", "text.compression"),
+        ),
+    ),
+    (
+        "entropy",
+        "Entropy",
+        (
+            *("probe.entropy", "probe.sampling_entropy"),
+            *("draw.entropy", "draw.sampling_entropy"),
+        ),
+    ),
+    ("change", "Change of the validation loss", ("validation.change",)),
+    ("base", "Under the base model", ("base",)),
+    ("overlap", "Overlap with the last sample", ("overlap",)),
+    ("drift", "Drift of the weights", ("drift",)),
+    ("bits", "Bits per byte", ("validation.bits_per_byte",)),
+    ("perplexity", "Perplexity", ("validation.perplexity", "validation.word_perplexity")),
+    ("period", "Period of the loop", ("text.loop_period",)),
+    ("gradient", "Gradient norm", ("train.grad_norm",)),
+    ("rate", "Learning rate", ("train.lr",)),
+    (
+        "seconds",
+        "Seconds of an update",
+        (
+            *("seconds.sample", "seconds.train", "seconds.evaluate", "seconds.probe"),
+            *("seconds.judge", "seconds.log_probs"),
+        ),
+    ),
+    ("passes", "Passes through the model", ("draw.forward_passes", "probe.forward_passes")),
+    ("counts", "Tokens and steps", ("train.tokens", "train.steps", "validation.tokens")),
+)
+_HIDDEN = ("validation.change_se", "train.applied")  # a band of another line; told in words
+
+
+def base_of(name: str) -> str:
+    """A name without its label."""
+    return name.partition("[")[0]
+
+
+def label_of(name: str) -> str:
+    """The label of a name; empty without one."""
+    return name[len(base_of(name)) + 1 : -1] if name.endswith("]") else ""
+
+
+def title_of(name: str) -> str:
+    """A name in words."""
+    base, of = base_of(name), label_of(name)
+    known = _TITLES.get(base) or " ".join(base.replace("_", " ").split("."))
+    return f"{known} ({of})" if of else known
+
+
+def told_names(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Title, unit, meaning and kind of every name."""
+    return {name: _told(name) for name in names}
+
+
+def _told(name: str) -> dict[str, str]:
+    known = described(name)
+    if known is None:
+        return {"title": title_of(name), "unit": "", "meaning": "", "kind": "number"}
+    meaning = known.meaning.split("; a value per ")[0]
+    return {"title": title_of(name), "unit": known.unit, "meaning": meaning, "kind": known.kind}
+
+
+def panels_of(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Panels with the names that there are; those that nobody knows by their first part."""
+    found: list[dict[str, Any]] = []
+    left = [name for name in names if base_of(name) not in _HIDDEN]
+    for identity, title, bases in _PANELS:
+        mine = [name for base in bases for name in left if _belongs(name, base)]
+        if mine:
+            found.append({"id": identity, "title": title, "names": mine})
+            left = [name for name in left if name not in mine]
+    rest: dict[str, list[str]] = {}
+    for name in left:
+        rest.setdefault(base_of(name).partition(".")[0], []).append(name)
+    taken = {panel["id"] for panel in found}
+    for first, mine in rest.items():
+        identity = f"other-{first}" if first in taken else first
+        found.append({"id": identity, "title": _sentence(first), "names": mine})
+    return found
+
+
+def _belongs(name: str, base: str) -> bool:
+    """True for a name of this base, or of a whole family (`drift`, which no row has as such)."""
+    return base_of(name) == base or (base not in NAMES and name.startswith(f"{base}."))
+
+
+def _sentence(word: str) -> str:
+    words = word.replace("_", " ").strip() or "other"
+    return words[:1].upper() + words[1:]
