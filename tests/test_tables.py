@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from run_dirs import write_run
 
-from collapse_lm.cli.fitting import Narrowing, fit
+from collapse_lm._util.fitting import Narrowing, fit
 from collapse_lm.cli.tables import Listing, evaluation_table
 
 from commands import command, read_terminal

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from collapse_lm._util.fitting import Fitted, Narrowing, fit
 from collapse_lm._util.printable import printable
-from collapse_lm.cli.fitting import Fitted, Narrowing, fit
 from collapse_lm.corpora.corpus import CorpusInfo
 from collapse_lm.machine.doctor_lines import DoctorLine
 from collapse_lm.models.inventory import ModelInfo

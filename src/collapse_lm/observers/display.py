@@ -1,7 +1,8 @@
-"""Progress of one run: a live panel on a terminal, plain lines elsewhere."""
+"""Progress of one run: a live panel with small curves on a terminal, plain lines elsewhere."""
 
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from statistics import median
 from typing import Any
 
@@ -9,15 +10,19 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
 from collapse_lm._util.printable import one_line, printable
+from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Record
 from collapse_lm.observers.base import RunFacts
+from collapse_lm.observers.panel import Curves, panel_lines
+from collapse_lm.rundir import RecordError, RunReader
 
 _LINES = 12  # updates that stay visible in the live table
 _RECENT = 500  # updates that the pace is taken from
+_FRAME = 4  # columns of the borders and their padding
+_AROUND = 5  # lines of borders, sample and spinner, and the one after
 _PHASES = ("sample", "probe", "train", "judge", "evaluate")
 
 
@@ -29,14 +34,14 @@ class Pace:
         self._seconds: deque[float] = deque(maxlen=_RECENT)
 
     def left(self, record: Record) -> str:
-        """At most this long to go, as 3m10s."""
+        """At most this long to go, as <3m10s."""
         if record.update:
             self._seconds.append(seconds_of(record))
         if not self._seconds:
             return "?"
         seconds = median(self._seconds) * (self._max_updates - record.update)
         minutes, rest = divmod(round(seconds), 60)
-        return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m{rest:02}s"
+        return f"<{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"<{minutes}m{rest:02}s"
 
 
 def seconds_of(record: Record) -> float:
@@ -57,12 +62,19 @@ def _cells(record: Record, left: str) -> dict[str, str]:
         "seq-rep-4": _shown(record, "text.seq_rep_4", 2),
         "tok/s": f"{record.batch.tokens / sample:.0f}" if sample else "",
         "s": f"{seconds_of(record):.1f}",
-        "left <": left,
+        "left": left,
     }
 
 
 def _shown(record: Record, name: str, digits: int) -> str:
     return f"{record.row.get(name):.{digits}f}" if name in record.row.values else ""
+
+
+def _short_validation(record: Record) -> str:
+    """The loss on the first corpus alone."""
+    validation = list(record.row.labelled("validation.loss").items())
+    rest = f" +{len(validation) - 1}" if len(validation) > 1 else ""
+    return f"{printable(validation[0][0])} {validation[0][1]:.3f}{rest}" if validation else ""
 
 
 def _newest(record: Record) -> str:
@@ -95,31 +107,39 @@ class PlainLines:
 
 
 class LivePanel:
-    """A table of the latest updates over a line of the newest sample."""
+    """A table of the latest updates, curves of the losses, and a line of the newest sample."""
 
     def __init__(self, live: Live) -> None:
         self._pace = Pace()
         self._live = live
         self._title = ""
-        self._rows: deque[dict[str, str]] = deque(maxlen=_LINES)
+        self._curves = Curves()
+        self._rows: deque[tuple[dict[str, str], str]] = deque(maxlen=_LINES)
         self._spinner = Spinner("dots", "preparing")
         live.update(self._spinner)
 
     def start(self, run: RunFacts) -> None:
-        """Know what is shown."""
+        """Know what is shown; of a run that goes on, what it did before."""
         self._pace = Pace(run.config.run.max_updates)
         self._title = f"{one_line(run.config.model, 60)} · seed {run.config.seed}"
+        if run.update:
+            with suppress(OSError, RecordError, UserError):  # curves that begin here then
+                for row in RunReader(run.directory).updates()[: run.update + 1]:
+                    self._curves.add(row)
 
     def update(self, record: Record) -> None:
         """Show the record."""
-        self._rows.append(_cells(record, self._pace.left(record)))
-        table = Table(*self._rows[0], box=None, expand=True)
-        for row in self._rows:
-            table.add_row(*map(Text, row.values()))
-        newest = one_line(_newest(record), self._live.console.width - 6)
+        cells = _cells(record, self._pace.left(record))
+        self._rows.append((cells, _short_validation(record)))
+        self._curves.add(record.row)
         self._spinner.update(text=f"update {record.update + 1}")
-        sample = Text(newest, style="italic")
-        self._live.update(Panel(Group(table, sample, self._spinner), title=Text(self._title)))
+        console = self._live.console
+        inner = console.width - _FRAME
+        curves = None if console.options.ascii_only else self._curves
+        lines = panel_lines(list(self._rows), curves, inner, console.height - _AROUND)
+        sample = Text(one_line(_newest(record), inner - 2), style="italic")
+        shown = Group(*lines, sample, self._spinner)
+        self._live.update(Panel(shown, title=Text(self._title)))
 
     def end(self, summary: Mapping[str, Any]) -> None:
         """Leave the last picture."""
