@@ -36,7 +36,11 @@
   function sectionOf(name, title) {
     const main = document.querySelector("main") || document.body.appendChild(el("main", { id: "main" }));
     let node = document.getElementById(name);
-    if (!node) node = main.appendChild(el("section", { id: name, "aria-labelledby": `${name}-title` }, el("h2", { id: `${name}-title` }, title)));
+    if (!node) {
+      const later = SECTIONS.slice(SECTIONS.findIndex(([one]) => one === name) + 1).map(([one]) => document.getElementById(one));
+      node = el("section", { id: name, "aria-labelledby": `h-${name}` }, el("h2", { id: `h-${name}` }, title));
+      main.insertBefore(node, later.find(Boolean) || null);
+    }
     const div = node.querySelector("[data-app]") || node.appendChild(el("div", { dataset: { app: name } }));
     return { node, div };
   }
@@ -105,16 +109,16 @@
       el("div", { class: "bar-update" }, play, slider, el("output", { for: "bar-update" })),
       el("span", { class: "link-state", hidden: !page.live }, "live"), theme,
     );
-    document.body.prepend(bar);
-    const ensure = (selector, make) => document.querySelector(selector) || make();
-    ensure(".skip", () => document.body.prepend(el("a", { class: "skip", href: "#main" }, "Skip to the content")));
-    document.querySelector(".skip").addEventListener("click", (event) => {
+    document.querySelector("[data-app=bar]")?.remove();
+    const skip = document.querySelector(".skip") || el("a", { class: "skip", href: "#main" }, "Skip to the content");
+    document.body.prepend(skip, bar);
+    skip.addEventListener("click", (event) => {
       event.preventDefault(); // the address holds the state
       const main = document.querySelector("main");
       main.tabIndex = -1;
       main.focus();
     });
-    ensure("#live-region", () => document.body.append(el("div", { id: "live-region", class: "visually-hidden", "aria-live": "polite" })));
+    if (!document.getElementById("live-region")) document.body.append(el("div", { id: "live-region", class: "visually-hidden", "aria-live": "polite" }));
   }
 
   function writeBar(state) {

@@ -13,7 +13,7 @@
     const more = rest.length
       ? el("button", { type: "button", class: "button", on: { click: () => { box.append(...rest.map((run) => card(run, several))); more.remove(); } } }, `Show the other ${rest.length} runs`)
       : null;
-    App.clear(div, several ? el("p", { class: "headline" }, page.headline) : null, box, more, notices(page));
+    App.clear(div, box, more, notices(page));
   }
 
   function notices(page) {

@@ -129,9 +129,10 @@ if (typeof App !== "undefined") {
       defaults = Object.freeze({ ...StateCodec.empty(), ...pageDefaults });
       state = Object.freeze({ ...defaults, ...StateCodec.parse(location.hash) });
       window.addEventListener("hashchange", () => {
-        if (timer) flush();
-        const asked = { ...defaults, ...StateCodec.parse(location.hash) };
-        set(asked);
+        if (location.hash && !location.hash.includes("=")) return flush(); // an anchor, not a state
+        clearTimeout(timer);
+        timer = 0;
+        set({ ...defaults, ...StateCodec.parse(location.hash) });
       });
     }
 
