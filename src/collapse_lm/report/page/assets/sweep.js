@@ -35,7 +35,7 @@
       "figure", { class: "chart" },
       el("h3", {}, "Share of runs that have not collapsed"),
       el("p", { class: "muted note" }, "Kaplan-Meier curves with pointwise 95 % intervals; a tick is a run that ended without a collapse."),
-      el("ul", { class: "legend" }, curves.map((curve, i) => el("li", {}, Figure.swatch(App.groupColour(i), App.groupDash(i), 3), " ", el("strong", {}, curve.label), ` ${inWords(curve)}`))),
+      el("ul", { class: "legend" }, curves.map((curve, i) => el("li", {}, Figure.swatch(App.groupColour(lookOf(curve, i)), App.groupDash(lookOf(curve, i)), 3), " ", el("strong", {}, curve.label), ` ${inWords(curve)}`, curve.note ? ` (${curve.note})` : ""))),
       plot, el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Runs at risk", "data-keys": true }, riskTable(curves)),
       el("div", { class: "row tools" }, open, el("button", { type: "button", class: "button", on: { click: () => Csv.download("survival", ...steps(curves)) } }, "CSV")),
       table,
@@ -80,20 +80,34 @@
     }
     for (const t of ticksTo(end, wide / 70)) picture.append(svg("text", { x: x(t), y: HIGH - EDGE.bottom + 14, "text-anchor": "middle" }, App.number(t)));
     picture.append(svg("text", { x: (wide + EDGE.left) / 2, y: HIGH - 3, "text-anchor": "middle" }, "update"));
-    curves.forEach((curve, i) => picture.append(...drawn(curve, i, x, y, end)));
+    curves.forEach((curve, i) => picture.append(...drawn(curve, lookOf(curve, i), x, y)));
     plot.replaceChildren(picture);
   }
 
-  // A step curve from (0, 1): [[time, value], ...], held to the last time of the level.
+  // A step curve from (0, 1): [[time, value], ...], held to the last time of the level. A limit of the
+  // interval that is undefined at first lies at 1; once it is undefined again (all have collapsed), the band ends.
   function corners(curve, values) {
-    const last = Math.max(...curve.time, ...curve.censored, 0);
     const points = [[0, 1]];
-    curve.time.forEach((t, i) => {
-      if (!Bands.finite(values[i])) return;
-      points.push([t, points[points.length - 1][1]], [t, values[i]]);
-    });
-    points.push([last, points[points.length - 1][1]]);
+    const hold = (t) => points.push([t, points[points.length - 1][1]]);
+    let begun = false;
+    for (const [i, t] of curve.time.entries()) {
+      if (Bands.finite(values[i])) {
+        hold(t);
+        points.push([t, values[i]]);
+        begun = values[i] < 1;
+      } else if (begun) {
+        hold(t);
+        return points;
+      }
+    }
+    hold(Math.max(...curve.time, ...curve.censored, 0));
     return points;
+  }
+
+  // The look of a level is that of its group, whichever groups have a curve.
+  function lookOf(curve, i) {
+    const place = page.groups.findIndex((group) => group.id === curve.group);
+    return place < 0 ? i : place;
   }
 
   // A curve, its interval, and a tick per censored run.
