@@ -10,17 +10,20 @@ const Charts = (() => {
 
   const store = new Map(); // run id -> {update, columns, dose, seconds}: decoded rows
 
+  const stale = new Set(); // ids of runs whose rows have grown since: shown until the new ones are here
+
   async function load(run) {
-    if (!store.has(run.id)) {
+    if (!has(run)) {
+      stale.delete(run.id);
       const rows = await App.source.rows(run.id);
       store.set(run.id, { ...rows, dose: run.dose, seconds: Bands.elapsed(rows) });
     }
     return store.get(run.id);
   }
 
-  const has = (run) => store.has(run.id);
+  const has = (run) => store.has(run.id) && !stale.has(run.id);
   const rowsOf = (run) => store.get(run.id);
-  const forget = (ids) => ids.forEach((id) => store.delete(id));
+  const outdate = (ids) => ids.forEach((id) => stale.add(id));
   const xsOf = (rows, x) => (x === "update" ? rows.update : rows[x]) || [];
   const titleOf = (page, name) => page.names[name]?.title || name;
 
@@ -227,7 +230,7 @@ const Charts = (() => {
   }
 
   return {
-    load, has, rowsOf, forget, xsOf, titleOf, errorName, plan, referencesOf, drawReferences, drawOnsets, rangeOf, logRangeOf,
+    load, has, rowsOf, outdate, xsOf, titleOf, errorName, plan, referencesOf, drawReferences, drawOnsets, rangeOf, logRangeOf,
     axesOf, AXES, MOST_ENTRIES,
   };
 })();

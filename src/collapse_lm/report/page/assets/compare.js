@@ -160,7 +160,15 @@ if (typeof App !== "undefined") {
       Csv.download(`compare ${a.label} ${b.label}`, ["name", "at", "a", "b", "difference", "lower", "upper", "n", "paired", "note"], rows.map((row) => [row.name, row.at ?? `update ${App.state.get("u")}`, row.a, row.b, row.difference, row.lower, row.upper, row.n, row.paired ? 1 : 0, row.note]));
     }
 
-    App.register("compare", { mount, update });
+    function refresh(next, runs) {
+      const ids = (one) => [...one.groups, ...one.runs].map((part) => part.id).join();
+      Charts.outdate(runs);
+      if (ids(next) !== ids(page)) mount(root, next);
+      page = next;
+      update(App.state.get(), new Set(["x"]));
+    }
+
+    App.register("compare", { mount, update, refresh });
   })();
 }
 

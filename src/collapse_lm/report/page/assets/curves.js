@@ -22,6 +22,8 @@ const Curves = (() => {
   function mount(div, thePage) {
     page = thePage;
     root = div;
+    seen.disconnect();
+    sized.disconnect();
     panels = page.panels.map(panelOf);
     const chips = single() ? null : el("div", { class: "runs-shown", role: "group", "aria-label": "Runs shown" });
     App.clear(
@@ -218,7 +220,7 @@ const Curves = (() => {
   }
 
   function paint(figure) {
-    if (!page.runs.some(Charts.has)) return;
+    if (!page.runs.some(Charts.rowsOf)) return;
     figure.dirty = false;
     figure.draw();
   }
@@ -264,7 +266,7 @@ const Curves = (() => {
   function refresh(next, runs) {
     const shape = (one) => JSON.stringify([one.panels, one.runs.map((run) => run.id)]);
     const same = shape(next) === shape(page);
-    Charts.forget(runs);
+    Charts.outdate(runs);
     if (!same) {
       for (const figure of figures()) figure.destroy();
       mount(root, next);

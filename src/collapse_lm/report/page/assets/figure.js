@@ -31,6 +31,7 @@ const Figure = (() => {
       plot.replaceChildren();
       chart = new uPlot(options(spec, planned, references), planned.data, plot);
       chart.over.append(mark);
+      chart.over.addEventListener("mousedown", (event) => { pressedAt = event.clientX; });
       chart.over.addEventListener("click", clicked);
       moveTo();
     }
@@ -47,7 +48,7 @@ const Figure = (() => {
         },
         cursor: {
           y: false, points: { show: plan.lines.length <= 12, size: 6 }, drag: { x: true, y: false, setScale: false },
-          sync: { key: "curves", scales: ["x", null], setSeries: false, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+          sync: { key: "curves", scales: ["x", null], setSeries: false, filters: { pub: (type) => type === "mousemove" || type === "mouseleave", sub: () => true } },
           bind: { dblclick: () => () => App.state.set({ zoom: null }) },
         },
         axes: Charts.axesOf(now), series: plan.series, bands: plan.bands,
@@ -64,17 +65,13 @@ const Figure = (() => {
       if (u.select.width < 8) return;
       const ends = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
       u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-      dragged = true;
       App.state.set({ zoom: ends });
     }
 
     // A click that ends no drag chooses the update below it.
-    let dragged = false;
+    let pressedAt = 0;
     function clicked(event) {
-      if (dragged) {
-        dragged = false;
-        return;
-      }
+      if (Math.abs(event.clientX - pressedAt) > 4) return;
       const x = chart.posToVal(event.clientX - chart.over.getBoundingClientRect().left, "x");
       App.state.set({ u: updateAt(x) });
     }

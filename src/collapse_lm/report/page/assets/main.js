@@ -225,12 +225,20 @@
       if (!entry.mounted) continue;
       if (entry.section.refresh) entry.section.refresh(page, runs);
       else entry.mounted = false;
-      if (entry.near) bring(entry);
+      if (entry.near) keepingFocus(entry.div, () => bring(entry));
     }
     for (const link of bar.querySelectorAll("nav a")) link.hidden = !wanted(page, link.dataset.view);
     if (following) App.state.set({ u: lastUpdate(page) });
     writeBar(App.state.get());
     spread(new Set(["page"]));
+  }
+
+  // What has the focus has it still after its section was made anew.
+  function keepingFocus(div, work) {
+    const all = () => [...div.querySelectorAll("button, a, input, select, summary, [tabindex]")];
+    const place = all().indexOf(document.activeElement);
+    work();
+    if (place >= 0 && document.activeElement === document.body) all()[place]?.focus({ preventScroll: true });
   }
 
   function linked(up) {

@@ -172,7 +172,17 @@ if (typeof App !== "undefined") {
       return el("div", {}, el("h3", {}, "Left out"), el("ul", { class: "left-out" }, list.map((one) => el("li", {}, el("strong", {}, one.run), ": ", one.reason))));
     }
 
-    App.register("runs", { mount, update });
+    function refresh(next) {
+      const before = columns.map((column) => column.id).join();
+      if (columnsOf(next).map((column) => column.id).join() !== before || next.left_out.length !== page.left_out.length) mount(root, next);
+      page = next;
+      columns = columnsOf(page);
+      rows = page.runs.map((run, i) => rowOf(run, i));
+      fill();
+      update(App.state.get(), new Set());
+    }
+
+    App.register("runs", { mount, update, refresh });
   })();
 }
 
