@@ -104,5 +104,5 @@ def _levels(values: Sequence[float | None], count: int) -> list[int | None]:
     low, high = min(known, default=0.0), max(known, default=0.0)
     if high <= low:
         return [None if value is None else (count - 1) // 2 for value in values]
-    scale = (count - 1) / (high - low)
-    return [None if v is None else min(count - 1, round((v - low) * scale)) for v in values]
+    shares = (None if value is None else (value - low) / (high - low) for value in values)
+    return [None if share is None else round(share * (count - 1)) for share in shares]
