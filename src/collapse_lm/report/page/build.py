@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.report.page.blocks import inlined_size, pack
 from collapse_lm.report.page.compare import MOST_PAIRS, compare_all
 from collapse_lm.report.page.entry import entry, states
-from collapse_lm.report.page.feed import RunFeed
+from collapse_lm.report.page.feed import RunFeed, read_feed
 from collapse_lm.report.page.groups import (
     SEED,
     Group,
@@ -24,7 +24,7 @@ from collapse_lm.report.page.groups import (
     varied_keys,
 )
 from collapse_lm.report.page.headline import headline, notices, title_of
-from collapse_lm.report.page.names import COLLAPSE_UPDATE, panels_of, told_names
+from collapse_lm.report.page.names import panels_of, told_names, with_collapse
 from collapse_lm.report.page.private import cleaned
 from collapse_lm.report.page.samples import fair_shares, thin
 from collapse_lm.rundir import RecordError, RunReader, find_runs
@@ -33,12 +33,6 @@ FORMAT = 1
 MOST_BYTES = 40_000_000  # of all blocks, as they stand in a page
 _UNREADABLE = (RecordError, UserError, OSError)
 _OF_A_SWEEP = ("sweep.yaml", "calls.jsonl")  # one of them is in its folder, or a reproduction's
-_COLLAPSE_UPDATE = {
-    "title": "collapse update",
-    "unit": "updates",
-    "meaning": "the first update of a persistent breach of the collapse rule",
-    "kind": "count",
-}
 
 
 @dataclass(frozen=True)
@@ -63,12 +57,19 @@ class PageMaker:
         paths: of run directories, sweeps, reproductions, or folders that hold any of them.
         live: true for the page of a view.
         most_bytes: of all blocks; beyond it samples are thinned. None thins nothing.
+        refuse: why a run directory is not to be read, or an empty text; None reads all.
     """
 
     def __init__(
-        self, paths: Sequence[Path], *, live: bool = False, most_bytes: int | None = MOST_BYTES
+        self,
+        paths: Sequence[Path],
+        *,
+        live: bool = False,
+        most_bytes: int | None = MOST_BYTES,
+        refuse: Callable[[Path], str] | None = None,
     ) -> None:
         self._paths, self._live, self._most = list(paths), live, most_bytes
+        self._refuse = refuse
         self._feeds: dict[Path, RunFeed] = {}
         self._numbers: dict[Path, int] = {}
         self._left_out: dict[Path, str] = {}
@@ -83,6 +84,10 @@ class PageMaker:
         self._left_out = {}
         places = [reader.path for reader in readers_of(self._paths)]
         for place in places:
+            if self._refuse and (reason := self._refuse(place)):
+                self._left_out[place] = reason
+                self._feeds.pop(place, None)
+                continue
             feed = self._feeds.get(place) or RunFeed(place)
             try:
                 has_new = feed.refresh()
@@ -196,6 +201,21 @@ def make_page(paths: Sequence[Path], *, live: bool = False) -> Page:
     return page
 
 
+def read_runs(paths: Sequence[Path]) -> tuple[list[RunFeed], dict[Path, str]]:
+    """Every run below some paths in path order, and those that cannot be read with the reason.
+
+    Raises:
+        UserError: for a path that is not there.
+    """
+    feeds, left_out = list[RunFeed](), dict[Path, str]()
+    for reader in readers_of(paths):
+        try:
+            feeds.append(read_feed(reader.path))
+        except _UNREADABLE as error:
+            left_out[reader.path] = _reason(error)
+    return feeds, left_out
+
+
 def no_runs(paths: Sequence[Path]) -> UserError:
     """The error of paths that hold no run."""
     return UserError.single(
@@ -274,7 +294,7 @@ def _names(runs: Sequence[RunFeed], *, with_times: bool) -> dict[str, Any]:
     names = list(dict.fromkeys(name for feed in runs for name in feed.columns.values))
     told = told_names(names)
     if with_times:
-        told[COLLAPSE_UPDATE] = dict(_COLLAPSE_UPDATE)
+        told = with_collapse(told)
     return {"names": told, "panels": panels_of(names)}
 
 

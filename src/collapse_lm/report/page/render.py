@@ -65,12 +65,13 @@ def render_report(page: Page) -> str:
     )
 
 
-def render_view(page: Page, assets: str = "assets/") -> str:
+def render_view(page: Page, assets: str = "assets/", home: str = "") -> str:
     """The same page, which gets its data from `page.json` and `block/ID` beside it.
 
     Args:
         page: what is static in it is shown until its scripts run.
         assets: where the scripts and styles are (`asset_names`), relative to the page.
+        home: address of the list of all pages, where there is one.
     """
     names = asset_names()
     return (
@@ -78,6 +79,7 @@ def render_view(page: Page, assets: str = "assets/") -> str:
         .get_template("view.html.j2")
         .render(
             page=page.content,
+            home=home,
             static=static_view(page),
             styles=[assets + name for name in names if name.endswith(".css")],
             scripts=[assets + name for name in names if name.endswith(".js")],
