@@ -23,6 +23,7 @@ from collapse_lm.cli.sweep import board
 from collapse_lm.config import load_config
 from collapse_lm.errors import UserError
 from collapse_lm.machine.processor import processor
+from collapse_lm.rundir.rowfile import last_update
 from collapse_lm.rundir.session import run
 from collapse_lm.sweeps import (
     SweepFolder,
@@ -39,7 +40,7 @@ from collapse_lm.sweeps.engines.base import start_or_resume
 from collapse_lm.sweeps.engines.choose import EngineChoice
 from collapse_lm.sweeps.engines.share import share_machine
 from collapse_lm.sweeps.job import plan_job
-from collapse_lm.sweeps.progress import finding, last_update
+from collapse_lm.sweeps.progress import finding
 from collapse_lm.sweeps.watch import Watch
 
 from commands import call, command

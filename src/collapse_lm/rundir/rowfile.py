@@ -1,10 +1,12 @@
 """A file of rows, one JSON object per line: appended by one process, read by any.
 
 The hash of all bytes so far goes along as lines are appended, so that a checkpoint binds
-itself to the rows without reading them again. Knows nothing of what a line holds.
+itself to the rows without reading them again. Knows nothing of what a line holds,
+but for the update that it is of.
 """
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from collapse_lm._util.files import require_regular, writing
 from collapse_lm.rundir.shape import naming
 
+_TAIL = 1 << 16  # bytes from the end of a file, in which its last row is looked for
 Length = dict[str, Any]  # {"bytes": of the file, "sha256": of those bytes}
 
 
@@ -61,3 +64,22 @@ def begins_with(content: bytes, seen: Length) -> bool:
     start = content[: seen["bytes"]]
     is_whole = len(start) == seen["bytes"]  # neither past the end nor from it
     return is_whole and bool(hashlib.sha256(start).hexdigest() == seen["sha256"])
+
+
+def last_update(rows: Path) -> int:
+    """The update of the last whole row of a row file, 0 where there is none.
+
+    Raises:
+        OSError, ValueError, LookupError, TypeError: for a file of something else.
+    """
+    require_regular(rows)
+    with rows.open("rb") as file:
+        end, size = file.seek(0, os.SEEK_END), _TAIL
+        while True:
+            start = max(0, end - size)
+            file.seek(start)
+            lines = file.read(end - start).split(b"\n")[:-1]  # what follows is no whole row
+            whole = lines[1:] if start else lines  # the first may have been cut
+            if whole or not start:
+                return int(json.loads(whole[-1])["update"]) if whole else 0
+            size *= 4

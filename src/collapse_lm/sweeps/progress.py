@@ -2,22 +2,20 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from collapse_lm._util.files import require_regular
 from collapse_lm.config import LENGTH, Config
 from collapse_lm.errors import UserError
 from collapse_lm.rundir import RunReader, has_writer
 from collapse_lm.rundir.layout import UPDATES, holds_run
 from collapse_lm.rundir.resume import read_run
+from collapse_lm.rundir.rowfile import last_update
 from collapse_lm.sweeps.plan import PlannedRun
 
 State = Literal["missing", "running", "unfinished", "done", "damaged"]
-_TAIL = 1 << 16  # bytes from the end of a row file, in which its last row is looked for
 
 
 @dataclass(frozen=True)
@@ -54,25 +52,6 @@ def glance_at(run: PlannedRun, path: Path) -> RunProgress:
         return _ended(path) if _is_over(run, path) else _open_ended(path)
     except (UserError, OSError, ValueError, LookupError, TypeError) as error:
         return RunProgress("damaged", told=str(error))
-
-
-def last_update(rows: Path) -> int:
-    """The update of the last whole row of a row file, 0 where there is none.
-
-    Raises:
-        OSError, ValueError, LookupError, TypeError: for a file of something else.
-    """
-    require_regular(rows)
-    with rows.open("rb") as file:
-        end, size = file.seek(0, os.SEEK_END), _TAIL
-        while True:
-            start = max(0, end - size)
-            file.seek(start)
-            lines = file.read(end - start).split(b"\n")[:-1]  # what follows is no whole row
-            whole = lines[1:] if start else lines  # the first may have been cut
-            if whole or not start:
-                return int(json.loads(whole[-1])["update"]) if whole else 0
-            size *= 4
 
 
 def finding(summary: Mapping[str, Any]) -> str:
