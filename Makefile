@@ -31,7 +31,7 @@ $(PLUGIN): $(READY) tests/plugin/pyproject.toml $(wildcard tests/plugin/src/*/*.
 install: $(READY)
 
 demo: $(READY)
-	$(BIN)/collapse-lm run quickstart
+	$(BIN)/collapse-lm run quickstart --open
 
 test: $(PLUGIN)
 	$(BIN)/python -m pytest -n 2 $(ARGS)

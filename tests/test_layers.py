@@ -40,7 +40,7 @@ LAYERS = [
     ["pretraining"],
     ["analysis"],
     ["report"],
-    ["observers.pictures", "observers.display"],
+    ["observers.pictures", "observers.report", "observers.display"],
     ["rundir.process", "rundir.ended", "rundir.session"],
     ["machine.doctor_lines", "machine.doctor"],
     ["sweeps"],

@@ -11,7 +11,7 @@ from collapse_lm.cli import options
 from collapse_lm.cli.options import Engine
 from collapse_lm.cli.pretrain import train_and_show
 from collapse_lm.cli.stopping import StopRequest
-from collapse_lm.cli.sweep import follow, show_estimate, show_not_drawn, show_plan
+from collapse_lm.cli.sweep import follow, show_estimate, show_not_drawn, show_plan, show_report
 from collapse_lm.reproduction.calls import Call
 from collapse_lm.reproduction.job import ReproductionJob, plan_reproduction
 from collapse_lm.reproduction.plan import Scale, Target
@@ -95,3 +95,4 @@ def _write(job: ReproductionJob) -> None:
         print(printable(f"{claim.verdict:>13}  {claim.statement.sentence}"))
     show_not_drawn(report.not_drawn)
     print(printable(f"figures {out / 'figures'}  tables {out / 'tables'}  {out / 'claims.md'}"))
+    show_report(out)

@@ -1,6 +1,8 @@
 """A run as a command shows it: its progress, and how it ended."""
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,18 +12,45 @@ from rich.live import Live
 
 from collapse_lm._util.printable import printable
 from collapse_lm.cli.stopping import StopRequest
+from collapse_lm.rundir.layout import REPORT
 
 if TYPE_CHECKING:
     from collapse_lm.observers.base import Observer
     from collapse_lm.rundir.process import RunResult
 
 
-def show_run(preset: str, settings: Sequence[str], out: Path | None, stop: StopRequest) -> None:
-    """Do a run and show it; the library's notices come first."""
+def show_run(
+    preset: str,
+    settings: Sequence[str],
+    out: Path | None,
+    stop: StopRequest,
+    *,
+    opens: bool = False,
+) -> None:
+    """Do a run and show it; the library's notices come first.
+
+    Args:
+        preset: or a file.
+        settings: overrides.
+        out: run directory, or None for a new one.
+        stop: asked after every update.
+        opens: true opens its report at the end, where somebody sits before a display.
+    """
     _hear_the_library()
     from collapse_lm.rundir.session import run
 
-    _show(lambda o: run(preset, out, overrides=settings, observers=[o], should_stop=stop))
+    path = _show(lambda o: run(preset, out, overrides=settings, observers=[o], should_stop=stop))
+    if opens and has_display() and (path / REPORT).is_file():
+        import webbrowser
+
+        webbrowser.open((path / REPORT).absolute().as_uri())
+
+
+def has_display() -> bool:
+    """True where a page that is opened is seen: a terminal and a display, and no CI."""
+    display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    is_seen = display or sys.platform in ("darwin", "win32")
+    return is_seen and sys.stdout.isatty() and not os.environ.get("CI")
 
 
 def show_resumed(path: Path, settings: Sequence[str], stop: StopRequest) -> None:
@@ -37,8 +66,8 @@ def _hear_the_library() -> None:
     logging.getLogger("collapse_lm").setLevel(logging.INFO)
 
 
-def _show(go: "Callable[[Observer], RunResult]") -> None:
-    """Show the records of a run as they come, and how it ended."""
+def _show(go: "Callable[[Observer], RunResult]") -> Path:
+    """Show the records of a run as they come, and how it ended; return its directory."""
     from collapse_lm.observers.display import LivePanel, PlainLines
 
     console = Console()
@@ -49,6 +78,7 @@ def _show(go: "Callable[[Observer], RunResult]") -> None:
         result = go(PlainLines(console))
     for line in _ending(result):
         print(printable(line))
+    return result.directory
 
 
 def _ending(result: "RunResult") -> list[str]:
@@ -64,6 +94,7 @@ def _ending(result: "RunResult") -> list[str]:
         "record": path,
         "figure": path / "figures" / "losses.png",
         "samples": path / "samples.md",
+        "report": path / REPORT,
     }
     return [*lines, *(f"{name} {place}" for name, place in made.items() if place.exists())]
 

@@ -17,6 +17,7 @@ from collapse_lm._util.printable import one_line, printable
 from collapse_lm.cli import options
 from collapse_lm.cli.options import Engine
 from collapse_lm.cli.stopping import StopRequest
+from collapse_lm.rundir.layout import REPORT
 from collapse_lm.sweeps import sweep_names
 from collapse_lm.sweeps.check import require_inputs
 from collapse_lm.sweeps.engines.choose import EngineChoice
@@ -78,6 +79,13 @@ def _write(job: SweepJob) -> None:
     pages = [folder / "effects.md", *([folder / "claims.md"] if report.claims else [])]
     places = f"figures {folder / 'figures'}  tables {folder / 'tables'}  "
     print(printable(places + "  ".join(map(str, pages))))
+    show_report(folder)
+
+
+def show_report(folder: Path) -> None:
+    """Say where the page of all runs is, where there is one."""
+    if (folder / REPORT).is_file():
+        print(printable(f"report {folder / REPORT}"))
 
 
 def show_not_drawn(reasons: Mapping[str, str]) -> None:

@@ -154,6 +154,9 @@ class RunConfig(Section):
     else runs as the run begins, which is tried for a second. A resume takes what it began with."""
     export_model: bool = Field(default=False, json_schema_extra=OBSERVES)
     """Save the final weights in RUN/model, in the hub's layout, for transformers."""
+    report: bool = Field(default=True, json_schema_extra=OBSERVES)
+    """Write report.html at the end: one page, with curves and samples, that needs no network. The
+    runs of a sweep write none, unless it sets this; the sweep has one as a whole."""
     trackers: Trackers = Field(default=(), json_schema_extra=OBSERVES)
     """Trackers that are told every row, the samples, figures and alerts: wandb, trackio,
     tensorboard, each by the extra of its name. One that fails or hangs is told once, and stops

@@ -89,6 +89,7 @@ class ReproductionJob:
         Raises:
             MachineError: where the disk does not take a file.
         """
+        from collapse_lm.observers.report import report_on
         from collapse_lm.report.reproduction import write_reproduction
 
         folders = {group: _folder(self.out, group) for group in groups_of(Target.all)}
@@ -96,7 +97,10 @@ class ReproductionJob:
         plans = {group: folder.plan() for group, folder in known.items()}
         groups = {group: known[group].readers(plan) for group, plan in plans.items()}
         planned = {group: len(plan.runs) for group, plan in plans.items()}
-        return write_reproduction(groups, self.out, planned)
+        written = write_reproduction(groups, self.out, planned)
+        if all(run.config.run.report for plan in plans.values() for run in plan.runs):
+            report_on(self.out)
+        return written
 
 
 def plan_reproduction(

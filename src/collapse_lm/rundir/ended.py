@@ -6,9 +6,10 @@ from collapse_lm._util.files import write_atomically
 from collapse_lm.config import to_yaml
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.build import Parts
+from collapse_lm.observers.report import report_on
 from collapse_lm.rundir import checkpoints
 from collapse_lm.rundir.export import export_model
-from collapse_lm.rundir.layout import CONFIG, MODEL, PAGE, SUMMARY
+from collapse_lm.rundir.layout import CONFIG, MODEL, PAGE, REPORT, SUMMARY
 from collapse_lm.rundir.process import RunResult
 from collapse_lm.rundir.reader import RunReader
 from collapse_lm.rundir.resume import Resumable, damage, load_recorded
@@ -28,6 +29,8 @@ def ended(found: Resumable) -> RunResult:
     if is_drawn and not (found.path / PAGE).is_file():
         with damage(found.path):
             draw_run(found.path)
+    if found.config.run.report and not (found.path / REPORT).is_file():
+        report_on(found.path)
     return RunResult(found.path, summary)
 
 

@@ -1,7 +1,8 @@
 """The run directory: the names of what is in it, and its process that writes it.
 
     config.yaml  manifest.json  updates.jsonl  samples.jsonl  summary.json
-    checkpoints/  figures/  samples.md  model/ (run.export_model)  trackers/ (run.trackers)
+    checkpoints/  figures/  samples.md  report.html (run.report)
+    model/ (run.export_model)  trackers/ (run.trackers)
 
 The record is the truth: figures and reports only read it. The two .jsonl files are
 append-only; only a resume cuts them, back to the checkpoint that it starts from.
@@ -29,6 +30,7 @@ UPDATES = "updates.jsonl"
 SAMPLES = "samples.jsonl"
 SUMMARY = "summary.json"
 PAGE = "samples.md"
+REPORT = "report.html"
 FIGURES = "figures"
 TRACKERS = "trackers"
 MODEL = "model"
@@ -73,7 +75,7 @@ class RunDirectory:
         directory = cls(path)
         directory.clean()
         with writing(path):  # at any instant it is the failed run still, or the new one
-            for name in (SUMMARY, PAGE):
+            for name in (SUMMARY, PAGE, REPORT):
                 (path / name).unlink(missing_ok=True)
             for picture in (path / FIGURES).glob("*"):
                 picture.unlink()
@@ -132,7 +134,7 @@ def _is_unused(path: Path) -> bool:
     found = {item.name for item in path.iterdir()} - {LOCK}
     found -= {item.name for item in _leftovers(path)}
     if _has_failed_at_once(path):
-        found -= {CONFIG, MANIFEST, SUMMARY, PAGE, TRACKERS, *ROW_FILES}
+        found -= {CONFIG, MANIFEST, SUMMARY, PAGE, REPORT, TRACKERS, *ROW_FILES}
         is_link = (path / FIGURES).is_symlink()
         is_ours = not is_link and {item.name for item in (path / FIGURES).glob("*")} <= _PICTURES
         return found <= ({FIGURES} if is_ours else set())
@@ -156,5 +158,5 @@ def _has_failed_at_once(path: Path) -> bool:
 
 def _leftovers(path: Path) -> list[Path]:
     """Files that a process was killed while writing (see `write_atomically`)."""
-    names = (CONFIG, MANIFEST, SUMMARY, *ROW_FILES, PAGE)
+    names = (CONFIG, MANIFEST, SUMMARY, *ROW_FILES, PAGE, REPORT)
     return [item for name in names for item in path.glob(f".{name}-*")]

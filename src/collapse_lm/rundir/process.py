@@ -15,6 +15,7 @@ from collapse_lm.measures.rule import last_update
 from collapse_lm.models.own_code import is_out_of_memory
 from collapse_lm.observers.base import Observer, RunFacts
 from collapse_lm.observers.guard import Guarded
+from collapse_lm.observers.report import ReportAtTheEnd
 from collapse_lm.observers.trackers.choose import trackers_of
 from collapse_lm.rundir.export import export_model
 from collapse_lm.rundir.keeper import Keeper
@@ -69,7 +70,8 @@ class Process:
         self._begin = time.perf_counter() - self.manifest.get("seconds", 0)
         update, status = self.parts.state.update, "failed"
         trackers = trackers_of(self.config.run.trackers)  # last: they take figures and pages along
-        watching = Guarded([*self.parts.observers, *self.observers, *trackers])
+        reports = [ReportAtTheEnd()] if self.config.run.report else []
+        watching = Guarded([*self.parts.observers, *self.observers, *reports, *trackers])
         watching.start(RunFacts(self.directory.path, self.config, self.manifest, update))
         try:
             with enough_memory():

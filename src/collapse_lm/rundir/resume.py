@@ -26,7 +26,15 @@ from collapse_lm.config import (
 from collapse_lm.config.precision import PHASES, by_phase
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.measures.rule import last_update
-from collapse_lm.rundir.layout import CONFIG, MANIFEST, ROW_FILES, SUMMARY, holds_run
+from collapse_lm.rundir.layout import (
+    CONFIG,
+    MANIFEST,
+    PAGE,
+    REPORT,
+    ROW_FILES,
+    SUMMARY,
+    holds_run,
+)
 from collapse_lm.rundir.reader import RunReader, Snapshot
 from collapse_lm.rundir.shape import RecordError
 from collapse_lm.rundir.summary import sum_up
@@ -114,7 +122,7 @@ def _require_run(path: Path) -> None:
     for name in (CONFIG, MANIFEST, *ROW_FILES):
         if not os.path.lexists(path / name):
             raise _damaged(path / name, "missing")
-    for name in (CONFIG, MANIFEST, SUMMARY, *ROW_FILES, "samples.md"):
+    for name in (CONFIG, MANIFEST, SUMMARY, *ROW_FILES, PAGE, REPORT):
         if (path / name).exists() and not (path / name).is_file():
             raise _damaged(path / name, "no regular file")
     for name in ("checkpoints", "figures", "model"):

@@ -42,7 +42,7 @@ from collapse_lm.observers.guard import built
 from collapse_lm.rundir import checkpoints
 from collapse_lm.rundir.checkpoints import Checkpoint
 from collapse_lm.rundir.ended import ended, export_of, lacks_model
-from collapse_lm.rundir.layout import CONFIG, MANIFEST, PAGE, RunDirectory, make_directory
+from collapse_lm.rundir.layout import CONFIG, MANIFEST, PAGE, REPORT, RunDirectory, make_directory
 from collapse_lm.rundir.lock import only_writer
 from collapse_lm.rundir.manifest import check_same_inputs, describe, phases_of
 from collapse_lm.rundir.process import Process, RunResult, enough_memory
@@ -237,7 +237,8 @@ def _continue(
         summing = sum_up(snapshot.rows, found.config.collapse)
         directory.clean()
         directory.cut(snapshot.content)  # only now: nothing can fail any more that rows depend on
-        (found.path / PAGE).unlink(missing_ok=True)  # drawn last: without it, pictures are old
+        for page in (PAGE, REPORT):  # made last: without them, pictures are old
+            (found.path / page).unlink(missing_ok=True)
     manifest = {**found.manifest, "status": "running", "process": os.getpid()}
     manifest["format_version"], manifest["identity_version"] = FORMAT_VERSION, IDENTITY_VERSION
     manifest["config_sha256"] = identity(found.config)

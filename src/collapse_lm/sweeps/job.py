@@ -142,15 +142,21 @@ class SweepJob:
     def write_report(self) -> "SweepReport":
         """Write tables, figures and effects of what has ended; claims where runs allow it.
 
+        Last comes report.html of all runs, unless `run.report` is false for them.
+
         Raises:
             MachineError: where the disk does not take a file.
         """
+        from collapse_lm.observers.report import report_on
         from collapse_lm.report.sweep import write_sweep
 
         plan, runs = self.plan, self.folder.readers(self.plan)
         varied = plan.varied
         group = group_of(varied) if varied else None
-        return write_sweep(plan.keys, group, runs, self.folder.path, len(plan.runs))
+        written = write_sweep(plan.keys, group, runs, self.folder.path, len(plan.runs))
+        if all(run.config.run.report for run in plan.runs):
+            report_on(self.folder.path)
+        return written
 
     def longest(self, engine: EngineChoice) -> tuple[int, "Estimate"]:
         """Runs left to do, and how long they take here at most, from a measurement now."""

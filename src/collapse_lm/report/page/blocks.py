@@ -44,6 +44,13 @@ def number(value: float | int | None) -> float | int | None:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 
 
+def told_number(value: float | int | None, digits: int = 4) -> str:
+    """A number of a table; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
 def script_json(value: Mapping[str, Any]) -> str:
     """JSON that may stand in a script element: nothing in it can end the element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # all of it ASCII

@@ -11,7 +11,7 @@ from itertools import combinations
 from statistics import fmean, variance
 from typing import Any
 
-from collapse_lm.report.page.blocks import number
+from collapse_lm.report.page.blocks import number, told_number
 from collapse_lm.report.page.feed import RunFeed
 from collapse_lm.report.page.names import COLLAPSE_UPDATE, base_of
 
@@ -199,3 +199,16 @@ def compare_all(groups: Mapping[str, Sequence[RunFeed]]) -> Iterator[dict[str, A
         if place == MOST_PAIRS:
             return
         yield {"a": a, "b": b, "rows": compare(groups[a], groups[b])}
+
+
+def told_row(row: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row of a comparison in words."""
+    interval = "–"
+    if row["lower"] is not None:
+        interval = f"{told_number(row['lower'])} to {told_number(row['upper'])}"
+    count = f"{row['n']} {'pairs' if row['paired'] else 'runs'}" if row["n"] else "–"
+    at = {"end": "at the end", "collapse": "at the collapse", "lowest": "lowest"}[row["at"]]
+    title = names[row["name"]]["title"]
+    named = title if row["name"] == COLLAPSE_UPDATE else f"{title}, {at}"
+    values = (told_number(row["a"]), told_number(row["b"]), told_number(row["difference"]))
+    return (named, *values, interval, count, row["note"])

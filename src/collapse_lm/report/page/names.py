@@ -6,6 +6,12 @@ from typing import Any
 from collapse_lm.measures.names import NAMES, described
 
 COLLAPSE_UPDATE = "collapse_update"  # of a comparison; no name of a row
+_COLLAPSE_UPDATE = {
+    "title": "collapse update",
+    "unit": "updates",
+    "meaning": "the first update of a persistent breach of the collapse rule",
+    "kind": "count",
+}
 _TITLES = {
     "train.loss": "train loss",
     "train.grad_norm": "gradient norm",
@@ -91,6 +97,11 @@ def title_of(name: str) -> str:
 def told_names(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Title, unit, meaning and kind of every name."""
     return {name: _told(name) for name in names}
+
+
+def with_collapse(told: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """The same with the time to collapse, by which only groups are compared."""
+    return {**told, COLLAPSE_UPDATE: dict(_COLLAPSE_UPDATE)}
 
 
 def _told(name: str) -> dict[str, str]:

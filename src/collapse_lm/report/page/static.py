@@ -1,12 +1,12 @@
 """What a page shows without its scripts: words, small figures, tables. Pure."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from collapse_lm.report.page import svg
-from collapse_lm.report.page.blocks import unpack
+from collapse_lm.report.page.blocks import told_number, unpack
 from collapse_lm.report.page.build import Page
+from collapse_lm.report.page.compare import told_row
 from collapse_lm.report.page.svg import Line, chart
 
 _RUNS = 200  # with their verdicts
@@ -41,13 +41,6 @@ def static_view(page: Page) -> dict[str, Any]:
         "about": runs[:_ABOUT],
         "more_about": max(0, len(runs) - _ABOUT),
     }
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number of a table; a dash where there is none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.{digits}g}".replace("-", "−")
 
 
 # --- curves ------------------------------------------------------------------------------------
@@ -86,7 +79,7 @@ def _figure_of_run(page: Page, panel: Mapping[str, Any], rows: Mapping[str, Any]
     picture = chart(f"{panel['title']} by update", lines, "update", unit)
     shown = svg.spread(list(enumerate(rows["update"])), _TABLE)
     table = [
-        (update, *(number(_at(rows["columns"], name, int(place))) for name in panel["names"]))
+        (update, *(told_number(_at(rows["columns"], name, int(place))) for name in panel["names"]))
         for place, update in shown
     ]
     head = ("update", *(told[name]["title"] for name in panel["names"]))
@@ -108,7 +101,12 @@ def _figure_of_runs(page: Page, name: str, rows: Mapping[str, Any]) -> dict[str,
     picture = chart(f"{title} by update, of each run", lines, "update", told["unit"])
     labels = {run["id"]: run["label"] for run in page.content["runs"]}
     table = [
-        (labels[run], number(of[0][1]), number(min(v for _, v in of)), number(of[-1][1]))
+        (
+            labels[run],
+            told_number(of[0][1]),
+            told_number(min(v for _, v in of)),
+            told_number(of[-1][1]),
+        )
         for run, of in series.items()
         if of
     ]
@@ -235,19 +233,6 @@ def _of_the_sweep(sweep: Mapping[str, Any] | None) -> dict[str, Any]:
 def _pair(pair: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
     labels = {group["id"]: group["label"] for group in content["groups"]}
     a, b = labels[pair["a"]], labels[pair["b"]]
-    rows = [comparison_row(row, content["names"]) for row in pair["rows"]]
+    rows = [told_row(row, content["names"]) for row in pair["rows"]]
     head = ("measure", a, b, "difference", "95 % interval", "runs", "note")
     return {"title": f"{a} and {b}", "head": head, "rows": rows}
-
-
-def comparison_row(row: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[str, ...]:
-    """A row of a comparison in words."""
-    interval = "–"
-    if row["lower"] is not None:
-        interval = f"{number(row['lower'])} to {number(row['upper'])}"
-    count = f"{row['n']} {'pairs' if row['paired'] else 'runs'}" if row["n"] else "–"
-    at = {"end": "at the end", "collapse": "at the collapse", "lowest": "lowest"}[row["at"]]
-    title = names[row["name"]]["title"]
-    named = title if row["name"] == "collapse_update" else f"{title}, {at}"
-    values = (number(row["a"]), number(row["b"]), number(row["difference"]))
-    return (named, *values, interval, count, row["note"])

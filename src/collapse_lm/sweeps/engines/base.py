@@ -1,7 +1,7 @@
 """What every engine is given and gives back, and the work of one task."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +47,7 @@ def start_or_resume(task: Task, should_stop: Callable[[], bool]) -> Ended:
     from collapse_lm.rundir.session import resume, run
     from collapse_lm.sweeps.progress import finding
 
+    task = replace(task, config=_as_swept(task.config))
     try:
         if holds_run(task.path):
             overrides = overrides_to(task.path, _not_shorter(task))
@@ -58,6 +59,14 @@ def start_or_resume(task: Task, should_stop: Callable[[], bool]) -> Ended:
     summary = result.summary
     status: Status = "stopped" if summary["status"] == "interrupted" else "done"
     return Ended(task.name, status, finding(summary))
+
+
+def _as_swept(config: Config) -> Config:
+    """A run of a sweep writes no report, unless that is asked for: the sweep has one."""
+    if "report" in config.run.model_fields_set:
+        return config
+    run = config.run.model_copy(update={"report": False})
+    return config.model_copy(update={"run": run})
 
 
 def _with_given_threads(config: Config) -> Config:
