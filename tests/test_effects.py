@@ -178,7 +178,7 @@ def test_a_mean_of_losses_ends_with_the_first_of_two_runs(tmp_path):
     runs = swept(tmp_path / "r", DECAY, {0.0: [2, 9]})
     write_sweep([DECAY], None, runs, tmp_path / "out", 2)
     caption = (tmp_path / "out" / "figures" / "captions.md").read_text()
-    assert "while these are more than half" in caption
+    assert "mean over the runs of a level while all of them are running" in caption
 
 
 def test_updates_are_whole_numbers_on_an_axis(tmp_path):

@@ -1,7 +1,7 @@
 """A mean curve over runs that end at different updates, with a band. Pure.
 
-A mean over the last one or two of many runs is that of the longest-lived, and the
-curve jumps wherever a run drops out; so it ends where half of them or fewer are left.
+A mean over those that are left is that of other runs than the mean before it, and jumps
+wherever one drops out; so it ends where the first of them ends.
 """
 
 import math
@@ -17,19 +17,17 @@ FEW = 5  # below this number of runs a standard error is too rough, and the band
 
 @dataclass(frozen=True, eq=False)
 class MeanCurve:
-    """The mean of several runs at each update, over those that are still running.
+    """The mean of several runs at each update, while all of them are running.
 
-    It ends where half of the runs or fewer are left. An update at which a run was not
-    evaluated that was evaluated later is left out: a mean without it would jump.
+    An update at which one of them was not evaluated is left out: a mean without it would jump.
 
     Columns have shape (updates,), in nats per token; the band is NaN where one run is left.
 
     Attributes:
         update: in order.
-        mean: over the runs that have a finite value at this update.
+        mean: over all the runs.
         lower: of the band.
         upper: of the band.
-        runs: behind each mean.
         band: what the band is: "range" or "standard error"; empty for a single run.
     """
 
@@ -37,7 +35,6 @@ class MeanCurve:
     mean: Floats
     lower: Floats
     upper: Floats
-    runs: Floats
     band: str
 
 
@@ -45,20 +42,15 @@ def mean_curve(series: Sequence[Mapping[int, float]]) -> MeanCurve:
     """Average runs given as {update: value}.
 
     The band is the range of the runs where there are fewer than five, and the mean -+
-    one standard error where there are more.
+    one standard error where there are more. A run without any finite value counts for nothing.
     """
+    series = [run for run in series if any(map(math.isfinite, run.values()))]
     values: dict[int, list[float]] = {}
     for run in series:
         for update, value in run.items():
             if math.isfinite(value):
                 values.setdefault(update, []).append(value)
-    ends = [max((u for u, y in run.items() if math.isfinite(y)), default=-1) for run in series]
-    running = {update: sum(end >= update for end in ends) for update in values}
-    updates = [
-        update
-        for update in sorted(values)
-        if 2 * len(values[update]) > len(series) and len(values[update]) == running[update]
-    ]
+    updates = [update for update in sorted(values) if len(values[update]) == len(series)]
     band = "" if len(series) < 2 else "range" if len(series) < FEW else "standard error"
     limits = [_limits(np.array(values[update]), band) for update in updates]
     lower, upper = np.array(limits, dtype=np.float64).reshape(-1, 2).T
@@ -67,7 +59,6 @@ def mean_curve(series: Sequence[Mapping[int, float]]) -> MeanCurve:
         mean=np.array([np.mean(values[update]) for update in updates], dtype=np.float64),
         lower=lower,
         upper=upper,
-        runs=np.array([len(values[update]) for update in updates], dtype=np.float64),
         band=band,
     )
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from collapse_lm._util.printable import printable
 from collapse_lm.analysis.outcomes import Measured, Outcome
-from collapse_lm.analysis.stats.survival import kaplan_meier
 
 LEARNING_RATE, SIZE, PHASE = "learning rate", "size", "phase"
 Groups = Mapping[str, Sequence[Measured]]
@@ -57,6 +56,8 @@ def describe_levels(group: str, runs: Sequence[Measured]) -> dict[str, dict[str,
 
     A median or limit that is not reached is None.
     """
+    from collapse_lm.analysis.stats.survival import kaplan_meier  # brings scipy.stats
+
     described = {}
     for name, members in sort_group(group, runs).items():
         outcomes = [run.outcome for run in members]
@@ -76,8 +77,29 @@ def name_rate(learning_rate: float) -> str:
     """Write a learning rate as a reader does: 2e-05 is 2e-5."""
     if not 0 < learning_rate < 0.001:
         return f"{learning_rate:g}"
-    digits, _, power = f"{learning_rate:.6e}".partition("e")
-    return f"{float(digits):g}e{int(power)}"
+    return _as_power(learning_rate)
+
+
+def alike(values: Sequence[float]) -> list[str]:
+    """Write numbers in one form: powers of ten where one needs it, else decimals alike."""
+    if any(0 < abs(value) < 0.001 for value in values):
+        return [_as_power(value) for value in values]
+    texts = [name_rate(value) for value in values]
+    if any("e" in text for text in texts):
+        return texts
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return [f"{value:.{decimals}f}" for value in values]
+
+
+def by_rate(runs: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """Sort runs by their learning rates, each in words."""
+    found = sort_by(runs, rate)
+    return dict(zip(alike(list(found)), found.values(), strict=True))
+
+
+def _as_power(value: float) -> str:
+    digits, _, power = f"{value:.6e}".partition("e")
+    return f"{float(digits):g}e{int(power)}" if value else "0"
 
 
 def name_parameters(parameters: int | None) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from collapse_lm._util.printable import printable
-from collapse_lm.analysis.levels import name_rate
+from collapse_lm.analysis.levels import alike, name_rate
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.config import MOVED, Config
+from collapse_lm.config.identity import decisive
 from collapse_lm.config.keys import value_at
 
 MODEL = "model"
@@ -55,6 +56,12 @@ def levels_of(keys: Sequence[str], runs: Sequence[Measured]) -> list[SettingLeve
     ]
 
 
+def differing(runs: Sequence[Measured]) -> list[str]:
+    """The dotted keys, the seed aside, that decide numbers and in which runs differ."""
+    names = dict.fromkeys(key for run in runs for key in decisive(run.config) if key != "seed")
+    return [key for key in names if len({repr(setting(run.config, key)) for run in runs}) > 1]
+
+
 def short_keys(keys: Sequence[str]) -> list[str]:
     """The last parts of keys, or whole keys where two of them end alike."""
     short = [key.rpartition(".")[2] for key in keys]
@@ -90,7 +97,7 @@ def _names(keys: Sequence[str], levels: Sequence[Sequence[Any]]) -> list[str]:
     if not keys or not levels:
         return ["all runs" for _ in levels]
     columns = [
-        _short_paths(column) if key == MODEL else [told(value) for value in column]
+        _short_paths(column) if key == MODEL else _told_alike(column)
         for key, column in zip(keys, zip(*levels, strict=True), strict=True)
     ]
     if len(keys) == 1:
@@ -100,6 +107,12 @@ def _names(keys: Sequence[str], levels: Sequence[Sequence[Any]]) -> list[str]:
     return [
         ", ".join(f"{key} {value}" for key, value in zip(short, row, strict=True)) for row in rows
     ]
+
+
+def _told_alike(values: Sequence[Any]) -> list[str]:
+    """Values in words, the numbers among them in one form."""
+    forms = dict(zip(numbers := [v for v in values if is_number(v)], alike(numbers), strict=True))
+    return [forms[value] if is_number(value) else told(value) for value in values]
 
 
 def _short_paths(references: Sequence[Any]) -> list[str]:

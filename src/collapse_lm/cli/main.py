@@ -21,11 +21,14 @@ from rich.console import Console
 from collapse_lm._util.printable import printable
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
+from collapse_lm.cli.compare import compare
 from collapse_lm.cli.evaluate import evaluate
 from collapse_lm.cli.export import export
+from collapse_lm.cli.figures import figures
 from collapse_lm.cli.options import ModelReference, Settings
 from collapse_lm.cli.output import AsJson, show
 from collapse_lm.cli.pretrain import pretrain
+from collapse_lm.cli.report import report
 from collapse_lm.cli.reproduce import reproduce
 from collapse_lm.cli.show import show_resumed, show_run
 from collapse_lm.cli.stopping import StopRequest
@@ -122,6 +125,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
     ] = False,
+    opens: Annotated[
+        bool, typer.Option("--open", help="Open report.html at the end, on a display.")
+    ] = False,
 ) -> None:
     """Do one run: sample, train on the sample, evaluate, judge, until collapse or max_updates."""
     config = load_config(preset, settings or [])
@@ -133,7 +139,7 @@ def run(
         changes = overrides_to(out, config)
         _until_signal(lambda stop: show_resumed(out, changes, stop))
     else:
-        _until_signal(lambda stop: show_run(preset, settings or [], out, stop))
+        _until_signal(lambda stop: show_run(preset, settings or [], out, stop, opens=opens))
 
 
 @app.command()
@@ -233,7 +239,7 @@ def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> No
 
 
 app.command(name="eval")(evaluate)
-for _command in (sweep, reproduce, pretrain, export):
+for _command in (sweep, reproduce, report, compare, pretrain, export, figures):
     app.command()(_command)
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from collapse_lm.analysis.curves import mean_curve
-from collapse_lm.analysis.levels import name_rate, rate, sort_by
+from collapse_lm.analysis.levels import by_rate
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.report.style import (
     LINES,
     WIDTH,
     NotDrawnError,
+    is_column,
     line_legend,
     looks,
     new_figure,
@@ -35,7 +36,7 @@ _BANDS = {
 
 def figure_2(runs: Sequence[Measured], folder: Path) -> str:
     """Draw the paper's Figure 2 from runs at several learning rates; return its caption."""
-    return draw_curves(_by_rate(runs), _RATE, corpora_of(runs)[:1], folder, "figure2")
+    return draw_curves(by_rate(runs), _RATE, corpora_of(runs)[:1], folder, "figure2")
 
 
 def figure_4(runs: Sequence[Measured], folder: Path) -> str:
@@ -47,7 +48,7 @@ def figure_4(runs: Sequence[Measured], folder: Path) -> str:
     corpora = corpora_of(runs)[1:]
     if not corpora:
         raise NotDrawnError("it shows further corpora, and the runs were evaluated on one only")
-    return draw_curves(_by_rate(runs), _RATE, corpora, folder, "figure4")
+    return draw_curves(by_rate(runs), _RATE, corpora, folder, "figure4")
 
 
 def draw_level(axes: Any, series: Sequence[dict[int, float]], look: dict[str, Any]) -> str:
@@ -69,7 +70,14 @@ def band_words(bands: Sequence[str]) -> str:
     return f"; {'; or '.join(known)}" if known else ""
 
 
-def draw_curves(levels: Levels, title: str, corpora: Sequence[str], folder: Path, name: str) -> str:
+def draw_curves(
+    levels: Levels,
+    title: str,
+    corpora: Sequence[str],
+    folder: Path,
+    name: str,
+    width: float = WIDTH,
+) -> str:
     """Draw the losses of runs at several levels, a row per corpus; return the caption.
 
     Args:
@@ -78,6 +86,7 @@ def draw_curves(levels: Levels, title: str, corpora: Sequence[str], folder: Path
         corpora: validation corpora.
         folder: of the figure.
         name: of its files, without a suffix.
+        width: in inches; in a column the train loss stands below.
 
     Raises:
         NotDrawnError: without a corpus, and for more levels than there are looks of lines.
@@ -86,16 +95,8 @@ def draw_curves(levels: Levels, title: str, corpora: Sequence[str], folder: Path
     if not corpora:
         raise NotDrawnError("no run was evaluated on a corpus")
     with paper_look():
-        figure = new_figure(WIDTH, 0.5 + 1.9 * len(corpora))
-        rows = figure.subplots(len(corpora), 2, sharex=True, squeeze=False)
-        bands = [
-            band
-            for (validation, train), corpus in zip(rows, corpora, strict=True)
-            for band in _panels(validation, train, levels, corpus)
-        ]
-        for axes in rows[-1]:
-            whole_numbers(axes.xaxis)
-            axes.set_xlabel("updates")
+        figure, validation, train = _panels_for(corpora, width)
+        bands = _draw_panels(validation, train, levels, corpora)
         line_legend(figure, [shown(level) for level in levels], shown(title))
         save_figure(figure, folder, name)
     return _caption(levels, title, corpora, bands)
@@ -107,15 +108,39 @@ def check_lines(levels: Levels, title: str) -> None:
         raise NotDrawnError(f"{len(levels)} values of {title}, and lines differ up to {LINES}")
 
 
-def _panels(validation: Any, train: Any, levels: Levels, corpus: str) -> list[str]:
+def _panels_for(corpora: Sequence[str], width: float) -> tuple[Any, list[Any], list[Any]]:
+    """A figure, its panels of validation loss, one per corpus, and those of train loss."""
+    if is_column(width):
+        figure = new_figure(width, 0.6 + 1.6 * (len(corpora) + 1))
+        panels = list(figure.subplots(len(corpora) + 1, 1, sharex=True))
+        validation, train, lowest = panels[:-1], panels[-1:], panels[-1:]
+        train[0].set_ylabel("loss (nats per token)")
+    else:
+        figure = new_figure(width, 0.5 + 1.9 * len(corpora))
+        rows = figure.subplots(len(corpora), 2, sharex=True, squeeze=False)
+        validation, train, lowest = list(rows[:, 0]), list(rows[:, 1]), list(rows[-1])
+    for axes in lowest:
+        whole_numbers(axes.xaxis)
+        axes.set_xlabel("updates")
+    return figure, validation, train
+
+
+def _draw_panels(
+    validation: Sequence[Any], train: Sequence[Any], levels: Levels, corpora: Sequence[str]
+) -> list[str]:
+    """Draw every level in every panel; return what their bands are."""
     bands = []
     for look, runs in zip(looks(len(levels)), levels.values(), strict=True):
-        bands.append(draw_level(validation, [r.validation_loss(corpus) for r in runs], look))
-        bands.append(draw_level(train, [r.train_loss() for r in runs], look))
-    validation.set_title(f"validation: {shown(corpus)}")
-    validation.set_ylabel("loss (nats per token)")
-    train.set_title(f"train: {_batch(levels)}")
-    train.set_ylim(bottom=-0.03 * train.get_ylim()[1])  # a loss of 0 stays visible
+        for axes, corpus in zip(validation, corpora, strict=True):
+            bands.append(draw_level(axes, [r.validation_loss(corpus) for r in runs], look))
+        for axes in train:
+            bands.append(draw_level(axes, [r.train_loss() for r in runs], look))
+    for axes, corpus in zip(validation, corpora, strict=True):
+        axes.set_title(f"validation: {shown(corpus)}")
+        axes.set_ylabel("loss (nats per token)")
+    for axes in train:
+        axes.set_title(f"train: {_batch(levels)}")
+        axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # a loss of 0 stays visible
     return bands
 
 
@@ -130,14 +155,9 @@ def _caption(levels: Levels, title: str, corpora: Sequence[str], bands: Sequence
     texts = "the model's own samples" if _batch(levels) == "own samples" else "the batch"
     return (
         f"Loss against updates by {shown(title)}: validation on {names}, and train loss on "
-        f"{texts}. Thin lines: the {count} runs. Thick: mean over the runs of a level that are "
-        "still running, while these are more than half; it may step where a "
-        f"run ends{band_words(bands)}."
+        f"{texts}. Thin lines: the {count} runs. Thick: mean over the runs of a level while all "
+        f"of them are running{band_words(bands)}."
     )
-
-
-def _by_rate(runs: Sequence[Measured]) -> Levels:
-    return {name_rate(level): found for level, found in sort_by(runs, rate).items()}
 
 
 def corpora_of(runs: Sequence[Measured]) -> list[str]:

@@ -1,12 +1,28 @@
 """Figures of a folder with their captions, and of those that are not drawn, why."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from collapse_lm._util.files import write_atomically, writing
 from collapse_lm.report.style import FORMATS, NotDrawnError
 
 Draw = Callable[[], str]  # draws, and returns the caption; or raises NotDrawnError
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that is drawn at any width, with the numbers behind it.
+
+    Attributes:
+        draw: into a folder, under a name, at a width in inches; returns the caption, or
+            raises NotDrawnError.
+        data: as CSV text.
+    """
+
+    draw: Callable[[Path, str, float], str]
+    data: Callable[[], str]
+
 
 # Of this and of earlier releases, whatever they are of now.
 _OURS = ("figure2", "figure3", "figure4", "survival*", "curves*", "onset", "phase")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from collapse_lm.analysis.levels import name_parameters, name_rate, rate, size, sort_by
+from collapse_lm.analysis.levels import by_rate, name_parameters, size, sort_by
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.stats.survival import KaplanMeier, kaplan_meier
 from collapse_lm.report.curve_figures import Levels as NamedLevels
@@ -15,6 +15,7 @@ from collapse_lm.report.curve_figures import band_words, check_lines, draw_level
 from collapse_lm.report.style import (
     WIDTH,
     NotDrawnError,
+    is_column,
     line_legend,
     looks,
     new_figure,
@@ -28,7 +29,9 @@ Levels = dict[Any, list[Measured]]  # by (parameters, model)
 _BESIDE = 0.035  # of the axis: how far the median stands to the right of its runs
 
 
-def figure_3(runs: Sequence[Measured], folder: Path, name: str = "figure3") -> str:
+def figure_3(
+    runs: Sequence[Measured], folder: Path, name: str = "figure3", width: float = WIDTH
+) -> str:
     """Draw size against the onset of collapse, and loss curves by size; return the caption.
 
     Raises:
@@ -40,8 +43,8 @@ def figure_3(runs: Sequence[Measured], folder: Path, name: str = "figure3") -> s
     levels = sort_by(sized, size)
     corpus = next((run.outcome.corpora[0] for run in sized if run.outcome.corpora), "")
     with paper_look():
-        figure = new_figure(WIDTH, 2.6)
-        onset, losses = figure.subplots(1, 2)
+        figure = new_figure(width, 4.4 if is_column(width) else 2.6)
+        onset, losses = figure.subplots(*((2, 1) if is_column(width) else (1, 2)))
         _onset_panel(onset, levels)
         bands = _loss_panel(losses, levels, corpus)
         line_legend(figure, _size_labels(levels), "parameters")
@@ -50,23 +53,24 @@ def figure_3(runs: Sequence[Measured], folder: Path, name: str = "figure3") -> s
         f"Left: update of the collapse by number of parameters, {len(sized)} runs; an open "
         "triangle is a run that had not collapsed at that update. Black: Kaplan-Meier median, no "
         "mark where it is not reached; a line is its 95 % interval (Brookmeyer-Crowley), left out "
-        "where it has no upper limit, as with six runs or fewer. Right: validation loss on "
-        f"{shown(corpus)} by size, thin lines runs, thick their mean while more than half are "
-        f"running{band_words(bands)}."
+        "where it has no upper limit, as with six runs or fewer. Right: "
+        f"validation loss on {shown(corpus)} by size, thin lines runs, thick their mean while all "
+        f"are running{band_words(bands)}."
     )
 
 
 def survival_figure(runs: Sequence[Measured], folder: Path) -> str:
     """Draw the Kaplan-Meier curve of each learning rate; return the caption."""
-    levels = {name_rate(level): found for level, found in sort_by(runs, rate).items()}
-    return draw_survival(levels, "learning rate", folder, "survival")
+    return draw_survival(by_rate(runs), "learning rate", folder, "survival")
 
 
-def draw_survival(levels: NamedLevels, title: str, folder: Path, name: str) -> str:
+def draw_survival(
+    levels: NamedLevels, title: str, folder: Path, name: str, width: float = WIDTH
+) -> str:
     """Draw the Kaplan-Meier curve of runs at several levels (see `draw_curves`)."""
     check_lines(levels, title)
     with paper_look():
-        figure = new_figure(WIDTH, 2.8)
+        figure = new_figure(width, 2.8)
         axes = figure.subplots()
         for look, members in zip(looks(len(levels)), levels.values(), strict=True):
             _survival_line(axes, _estimate(members), look)

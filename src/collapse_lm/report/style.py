@@ -16,6 +16,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 _DASHES = ("-", "--", ":", "-.")
 LINES = len(COLOURS) * len(_DASHES)  # that differ
 WIDTH = 5.5  # inches: the text width of the paper's format
+COLUMN = 3.25  # inches: a column of a page with two
 # Dates are left out, and ids in an svg come from a fixed salt: equal runs give equal files.
 FORMATS: dict[str, dict[str, None]] = {
     "svg": {"Date": None},
@@ -25,6 +26,8 @@ FORMATS: dict[str, dict[str, None]] = {
 _EXACT: Any = {
     "svg.hashsalt": "collapse-lm",
     "text.parse_math": False,
+    "pdf.fonttype": 42,  # fonts are embedded as TrueType, which journals ask for
+    "ps.fonttype": 42,
 }  # a dollar in a name is no formula
 _LOOK: Any = {
     "font.size": 8,
@@ -80,6 +83,11 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
+def is_column(width: float) -> bool:
+    """True where a figure is so narrow that its panels stand one below the other."""
+    return width < 4
+
+
 def save_figure(figure: Any, folder: Path, name: str, dpi: int = 160) -> None:
     """Write folder/name.svg, .png and .pdf."""
     with writing(folder):
@@ -124,5 +132,6 @@ def line_legend(figure: Any, labels: Sequence[str], title: str) -> None:
 
     handles = [Line2D([], [], **look) for look in looks(len(labels))]
     longest = max((len(label) for label in labels), default=1)
-    columns = max(1, min(len(labels), 6, 90 // (longest + 7)))  # few where labels are long
+    room = round(16 * figure.get_figwidth())  # characters in a line
+    columns = max(1, min(len(labels), 6, room // (longest + 7)))  # few where labels are long
     figure.legend(handles, labels, title=title, loc="outside upper center", ncols=columns)

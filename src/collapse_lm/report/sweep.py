@@ -14,20 +14,16 @@ from collapse_lm.analysis.claims.judge import judge_claims
 from collapse_lm.analysis.claims.scope import why_not_judged
 from collapse_lm.analysis.claims.verdicts import Claim
 from collapse_lm.analysis.effects import Effect, effects_of
-from collapse_lm.analysis.levels import PHASE
 from collapse_lm.analysis.outcomes import LeftOut, Measured, at_risk, measure_runs
-from collapse_lm.analysis.settings import MODEL, levels_of, short_keys
+from collapse_lm.analysis.settings import levels_of
 from collapse_lm.analysis.tables import runs_table, survival_of_levels, updates_table
 from collapse_lm.report.claims_page import write_claims
-from collapse_lm.report.curve_figures import corpora_of, draw_curves
 from collapse_lm.report.effects_page import effects_markdown
-from collapse_lm.report.gallery import Draw, write_figures
-from collapse_lm.report.onset_figures import draw_survival, figure_3
-from collapse_lm.report.phase_figure import phase_figure
-from collapse_lm.report.style import NotDrawnError
+from collapse_lm.report.gallery import write_figures
+from collapse_lm.report.style import WIDTH
+from collapse_lm.report.sweep_figures import sweep_figures
 from collapse_lm.rundir import RunReader
 
-_TOGETHER = 12  # combinations of several keys that one figure shows
 _OF_A_REPRODUCTION = ("claims.json", "claims.md", "table1.txt", "table1.md")
 _GROUP = "sweep"  # in the column `group` of tables
 
@@ -77,8 +73,9 @@ def write_sweep(
     with writing(out):
         (out / "tables").mkdir(parents=True, exist_ok=True)
     _write_tables(keys, group or _GROUP, found, left_out, out / "tables")
-    figures = _figures(keys, group, found, timed, out / "figures")
-    not_drawn = write_figures(figures, out / "figures")
+    figures = sweep_figures(keys, group, found, timed)
+    drawn = {n: partial(f.draw, out / "figures", n, WIDTH) for n, f in figures.items()}
+    not_drawn = write_figures(drawn, out / "figures")
     effects, missing = effects_of(keys, timed), planned - len(found)
     left_out += never
     rows = [effect.row() for effect in effects]
@@ -105,61 +102,6 @@ def _write_tables(
     write_atomically(folder / "updates.csv", updates_table({group: found}, keys))
     levels = levels_of(keys, at_risk(found)[0])
     write_atomically(folder / "survival.csv", survival_of_levels(group, keys, levels))
-
-
-def _figures(
-    keys: Sequence[str],
-    group: str | None,
-    found: Sequence[Measured],
-    timed: Sequence[Measured],
-    folder: Path,
-) -> dict[str, Draw]:
-    """Curves of all runs, and times of those that have one (`timed`)."""
-    varied = [key for key in keys if len(levels_of([key], found)) > 1]
-    figures: dict[str, Draw] = {}
-    for suffix, chosen in _splits(varied, found).items():
-        name = f"curves{suffix}"
-        figures[name] = _drawn(partial(_draw_curves, chosen, found, folder, name), found, found)
-        name = f"survival{suffix}"
-        figures[name] = _drawn(partial(_draw_survival, chosen, timed, folder, name), timed, found)
-    if varied == [MODEL]:
-        figures["onset"] = _drawn(partial(figure_3, timed, folder, "onset"), timed, found)
-    if group == PHASE and len(varied) > 1:
-        figures["phase"] = _drawn(partial(phase_figure, timed, folder), timed, found)
-    return figures
-
-
-def _splits(varied: Sequence[str], found: Sequence[Measured]) -> dict[str, list[str]]:
-    """Suffix of a figure -> keys whose values it tells apart; others are pooled."""
-    if len(varied) < 2 or len(levels_of(varied, found)) <= _TOGETHER:
-        return {"": list(varied)}
-    return {f"-{short}": [key] for short, key in zip(short_keys(varied), varied, strict=True)}
-
-
-def _drawn(draw: Draw, runs: Sequence[Measured], found: Sequence[Measured]) -> Draw:
-    """A figure of some of the runs that were found, or why there is none."""
-
-    def drawn() -> str:
-        if not runs:
-            why = "every run was degenerate before any training" if found else "no run has ended"
-            raise NotDrawnError(why)
-        return draw()
-
-    return drawn
-
-
-def _draw_curves(keys: Sequence[str], found: Sequence[Measured], folder: Path, name: str) -> str:
-    levels = {level.name: level.runs for level in levels_of(keys, found)}
-    return draw_curves(levels, _title(keys), corpora_of(found), folder, name)
-
-
-def _draw_survival(keys: Sequence[str], timed: Sequence[Measured], folder: Path, name: str) -> str:
-    levels = {level.name: level.runs for level in levels_of(keys, timed)}
-    return draw_survival(levels, _title(keys), folder, name)
-
-
-def _title(keys: Sequence[str]) -> str:
-    return ", ".join(keys if len(keys) < 2 else short_keys(keys)) or "setting"
 
 
 def _remove_others(out: Path, claims: Sequence[Claim]) -> None:
