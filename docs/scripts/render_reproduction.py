@@ -46,6 +46,11 @@ TITLES = {
     "phase": "Phase diagram",
 }
 
+FILES = {  # what a figure of the paper shows, where it stands alone
+    "figure2": "losses-by-learning-rate",
+    "figure3": "onset-by-size",
+    "figure4": "losses-on-other-corpora",
+}
 RESTATED = "2026-11-25"  # when the statistics of the claims last changed
 
 Row = Mapping[str, Any]
@@ -73,7 +78,7 @@ def collect(source: Path) -> None:
     for name in PARTS:
         shutil.copyfile(source / name, DATA / Path(name).name)
     for figure in sorted((source / "figures").glob("*.svg")):
-        shutil.copyfile(figure, DATA / figure.name)
+        shutil.copyfile(figure, DATA / f"{FILES.get(figure.stem, figure.stem)}.svg")
     write_facts(source, DATA / "facts.json")
     runs = DATA / "runs.csv"  # where the models lay says nothing
     runs.write_text(runs.read_text("utf-8").replace(f"{source.resolve()}/", ""), "utf-8")
@@ -300,7 +305,8 @@ def figures(data: Path) -> list[str]:
     for name, caption in captions(data / "captions.md").items():
         if name not in TITLES:  # what is not drawn
             continue
-        found += [f"## {TITLES[name]}", f"![{TITLES[name]}](reproduction/{name}.svg)", caption]
+        file = f"reproduction/{FILES.get(name, name)}.svg"
+        found += [f"## {TITLES[name]}", f"![{TITLES[name]}]({file})", caption]
     return found
 
 
