@@ -30,6 +30,10 @@ class ReproductionResult:
     sweeps: "Mapping[str, SweepResult]"
     claims: "tuple[Claim, ...]"
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows the reproduction: its sweeps."""
+        return "".join(sweep._repr_html_() for sweep in self.sweeps.values())
+
     @property
     def is_complete(self) -> bool:
         """True where every run has ended with a finding."""

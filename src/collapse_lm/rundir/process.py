@@ -48,6 +48,10 @@ class RunResult:
         found: int | None = self.summary["collapse_update"]
         return found
 
+    def _repr_html_(self) -> str | None:
+        """How a notebook shows the run (see `RunReader`)."""
+        return RunReader(self.directory)._repr_html_()
+
     def to_pandas(self, table: Literal["updates", "samples"] = "updates") -> Any:
         """Its rows as a data frame (see `RunReader.to_pandas`)."""
         return RunReader(self.directory).to_pandas(table)

@@ -36,6 +36,16 @@ class RunReader:
     def __repr__(self) -> str:
         return f"RunReader({str(self.path)!r})"
 
+    def _repr_html_(self) -> str | None:
+        """How a notebook shows the run; None, and so its repr, where it cannot be read."""
+        from collapse_lm.report.card import run_card
+
+        try:
+            name, summary = self.path.absolute().name, self.summary()
+            return run_card(name, self.manifest(), summary, self.updates())
+        except (OSError, RecordError, UserError):
+            return None
+
     def manifest(self) -> dict[str, Any]:
         """The manifest."""
         return parse(MANIFEST, _read(self.path / MANIFEST), ManifestShape)

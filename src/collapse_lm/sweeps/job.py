@@ -42,6 +42,10 @@ class SweptRun:
     told: str
     summary: Mapping[str, Any] | None
 
+    def _repr_html_(self) -> str | None:
+        """How a notebook shows the run (see `RunReader`)."""
+        return RunReader(self.path)._repr_html_()
+
 
 @dataclass(frozen=True)
 class SweepResult:
@@ -62,6 +66,13 @@ class SweepResult:
     def is_complete(self) -> bool:
         """True where every run has ended with a finding."""
         return all(run.status == "done" for run in self.runs)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows the sweep: a line per run."""
+        from collapse_lm.report.card import sweep_card
+
+        keys = list(dict.fromkeys(key for run in self.runs for key in run.values))
+        return sweep_card(self.folder.absolute().name, keys, [vars(run) for run in self.runs])
 
     @property
     def was_stopped(self) -> bool:
