@@ -45,6 +45,7 @@ LAYERS = [
     ["machine.doctor_lines", "machine.doctor"],
     ["sweeps"],
     ["reproduction"],
+    ["view"],
     ["cli"],
     ["__main__"],
 ]

@@ -33,6 +33,7 @@ from collapse_lm.cli.reproduce import reproduce
 from collapse_lm.cli.show import show_resumed, show_run
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.cli.sweep import sweep
+from collapse_lm.cli.view import view
 from collapse_lm.config import load_config, preset_names, resolve, to_yaml
 from collapse_lm.config.json_schema import json_schema, tell_parts
 from collapse_lm.errors import CollapseLMError, MachineError, UserError
@@ -239,7 +240,7 @@ def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> No
 
 
 app.command(name="eval")(evaluate)
-for _command in (sweep, reproduce, report, compare, pretrain, export, figures):
+for _command in (sweep, reproduce, report, compare, view, pretrain, export, figures):
     app.command()(_command)
 
 
