@@ -576,7 +576,7 @@ def test_hostile_names_and_texts_stand_in_a_page_as_text(hostile_page):
     found = Outline(hostile_page)
     assert "img" not in found.tags
     assert "b" not in found.tags
-    assert hostile_page.count("{{ 7*7 }}") > 5  # of the name of the run, and of its texts
+    assert hostile_page.count("{{ 7*7 }}") >= 5  # of the name of the run, and of its texts
     assert html.escape('"><img onerror=alert(1)></script>', quote=False)[2:] in hostile_page
 
 

@@ -62,9 +62,11 @@ class Samples:
 
     def texts(self) -> Iterable[tuple[int, Texts]]:
         """(update, its texts), in order."""
-        updates = iter(self.updates)
-        for block, _ in self.blocks():
-            yield from zip(updates, unpack(block)["samples"], strict=False)
+        place = 0
+        for block, count in self.blocks():
+            updates = self.updates[place : place + count]
+            yield from zip(updates, unpack(block)["samples"], strict=True)
+            place += count
 
     def at(self, update: int) -> Texts:
         """The texts of an update that has some."""
