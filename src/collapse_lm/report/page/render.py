@@ -92,7 +92,8 @@ def policy(scripts: list[str]) -> str:
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts) or "'none'"
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; connect-src 'none'; base-uri 'none'; form-action 'none'"
+        "img-src data: blob:; worker-src blob:; connect-src 'none'; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 
