@@ -42,13 +42,13 @@ def serve(path: Path, host: str, port: int, *, is_opened: bool = False) -> None:
     logging.getLogger("collapse_lm.rundir.reader").setLevel(logging.ERROR)
     if is_opened:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    server(folder, host, port).run(sockets=[listener])
+    server(Hub(folder), host, port).run(sockets=[listener])
 
 
-def server(folder: Folder, host: str, port: int) -> uvicorn.Server:
+def server(hub: Hub, host: str, port: int) -> uvicorn.Server:
     """The server of a folder, to be run with a listener of that port."""
     config = uvicorn.Config(
-        make_app(Hub(folder), host, port),
+        make_app(hub, host, port),
         access_log=False,
         http="h11",
         lifespan="on",
