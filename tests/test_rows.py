@@ -115,6 +115,48 @@ def test_texts_come_back_with_prompt_origin_and_log_probabilities():
     assert back.samples == back.probe
 
 
+def test_what_is_known_of_each_token_comes_back():
+    known = {
+        "ends": (1, 1, 3),
+        "entropies": (0.12345, math.nan, 3.0),
+        "base_log_probs": (-1.23456, -math.inf, -2.0),
+        "per_token": {"my.surprise": (0.123456, 1e9, math.inf)},
+    }
+    text = Text((1,), (2, 3, 4), "own", "a\U0001f98ab", **known)
+    line = sample_line(Record(Row(1), Batch((text,))))
+    (found,) = json.loads(line)["texts"]
+    assert found["entropies"] == [0.12, None, 3.0]
+    assert found["base_log_probs"] == [-1.235, None, -2.0]
+    assert found["per_token"] == {"my.surprise": [0.1235, 1e9, None]}
+    (back,) = parse_sample("line", line).texts
+    assert back.ends == (1, 1, 3)
+    assert back.entropies[::2] == (0.12, 3.0)
+    assert math.isnan(back.entropies[1])
+    assert back.base_log_probs[0] == -1.235
+    assert back.per_token["my.surprise"][:2] == (0.1235, 1e9)
+
+
+def test_records_of_earlier_releases_know_nothing_of_their_tokens():
+    old = {"update": 1, "texts": [{"origin": "own", "prompt": [0], "ids": [1, 2], "text": "ab"}]}
+    (text,) = parse_sample("line", json.dumps(old)).texts
+    assert (text.ends, text.entropies, text.base_log_probs, text.per_token) == ((), (), (), {})
+
+
+@pytest.mark.parametrize("ends", [[1], [2, 1], [1, 3], [1, 2, 2]])
+def test_ends_that_are_not_those_of_the_text_are_left_out(ends):
+    text = {"origin": "own", "prompt": [0], "ids": [1, 2], "text": "ab", "ends": ends}
+    assert parse_sample("line", json.dumps({"update": 1, "texts": [text]})).texts[0].ends == ()
+
+
+@pytest.mark.parametrize(
+    "known", [{"entropies": [1.0]}, {"per_token": {"a": [1, 2, 3]}}, {"log_probs": ["low", 1]}]
+)
+def test_numbers_that_are_not_one_per_token_are_damage(known):
+    text = {"origin": "own", "prompt": [0], "ids": [1, 2], "text": "ab", **known}
+    with pytest.raises(RecordError, match=r"samples\.jsonl, line 1"):
+        parse_sample("samples.jsonl, line 1", json.dumps({"update": 1, "texts": [text]}))
+
+
 def test_a_batch_that_is_its_probe_is_written_once():
     batch = Batch((Text((1,), (2,), "own", "a", (-0.5,)),))
     line = sample_line(Record(Row(1), batch, batch))

@@ -183,6 +183,8 @@ def test_a_sample_is_drawn_token_by_token_with_one_uniform_each(both, block_size
     assert draw.prompts == ((3, 1, 4), (3, 1, 4))
     assert [len(values) for values in draw.log_probs] == [30, 30]
     assert [x for values in draw.log_probs for x in values] == pytest.approx(log_probs, rel=1e-4)
+    assert [len(values) for values in draw.entropies] == [30, 30]
+    assert [x for values in draw.entropies for x in values] == pytest.approx(entropies, rel=1e-4)
     assert (draw.tokens, draw.forward_passes) == (60, 30)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from collapse_lm._util.stopwatch import Stopwatch
 from collapse_lm.config.sections import CollapseRule
 from collapse_lm.experiment.batch import Batch, Record, checked
-from collapse_lm.experiment.facts import add, facts, is_due, spelled
+from collapse_lm.experiment.facts import add, facts, is_due, marked, spelled
 from collapse_lm.experiment.learner import Learner
 from collapse_lm.experiment.models import Models, Moment, Stateful
 from collapse_lm.experiment.probe import EACH_UPDATE, Probe
@@ -106,6 +106,7 @@ def self_train(
         with clock.time("evaluate"):
             for measure in experiment.measures:
                 if is_due(measure, at.update, is_last=is_last):
+                    batch, probe = marked(measure, at, batch, probe)
                     add(values, measure(at, batch, probe), measure)
         yield Record(Row(at.update, values | clock.seconds), batch, probe)
         if is_last:

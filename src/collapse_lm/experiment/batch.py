@@ -1,12 +1,15 @@
 """What an update trains on, and what it is judged by: texts with their origin. No torch."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Number, Row
 from collapse_lm.measures.text import plain_ids
+
+_NUMBERS = ("log_probs", "entropies", "base_log_probs")  # fields of a text with a number per id
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,14 @@ class Text:
             and unfiltered; empty for a text that no model drew.
         prompt_text: the prompt decoded, where it is more than a start token; filled in by
             the loop likewise.
+        ends: offset in the text (in code points) at which each token ends; one that only
+            completes a character later ends where the last whole character did. Filled in
+            by the loop likewise; empty where the tokens do not add up to the text.
+        entropies: predictive entropy (nats) of the model that drew it at each id, at
+            temperature 1 and unfiltered; empty for a text that no model drew.
+        base_log_probs: log p (nats) of each id under the base model (measure
+            base_log_probability); empty where it was not measured.
+        per_token: numbers of further measures, one per id, by name.
     """
 
     prompt: tuple[int, ...]
@@ -30,6 +41,10 @@ class Text:
     text: str = ""
     log_probs: tuple[float, ...] = ()
     prompt_text: str = ""
+    ends: tuple[int, ...] = ()
+    entropies: tuple[float, ...] = ()
+    base_log_probs: tuple[float, ...] = ()
+    per_token: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -103,20 +118,52 @@ def _checked(text: Any, where: str) -> Text:
         text,
         prompt=plain_ids(text.prompt, f"{where}, prompt"),
         ids=plain_ids(text.ids, f"{where}, ids"),
-        log_probs=_log_probs(text, where),
+        ends=_ends(text, where),
+        **{name: numbers_of(text, getattr(text, name), f"{where}, {name}") for name in _NUMBERS},
+        per_token=_per_token(text, where),
     )
 
 
-def _log_probs(text: Text, where: str) -> tuple[float, ...]:
+def numbers_of(text: Text, values: Any, where: str) -> tuple[float, ...]:
+    """Values of each id of a text as plain numbers; none stay none.
+
+    Raises:
+        UserError: for what is no number, and for another number of them.
+    """
     try:
-        found = tuple(map(float, text.log_probs))
+        found = tuple(map(float, values))
     except (TypeError, ValueError):
-        raise _refused(f"{where}, log_probs", text.log_probs, "numbers") from None
+        raise _refused(where, values, "numbers") from None
     if len(found) not in (0, len(text.ids)):
-        told = f"{len(found)} log-probabilities of {len(text.ids)} ids"
-        fix = "leave log_probs out for a text that no model drew"
-        raise UserError.single(f"{where}, log_probs", told, "one of each id, or none", fix)
+        told = f"{len(found)} values of {len(text.ids)} ids"
+        fix = "leave them out for a text that has none"
+        raise UserError.single(where, told, "one of each id, or none", fix)
     return found
+
+
+def _per_token(text: Text, where: str) -> dict[str, tuple[float, ...]]:
+    if not isinstance(text.per_token, Mapping):
+        raise _refused(f"{where}, per_token", text.per_token, "values by name")
+    return {
+        str(name): numbers_of(text, values, f"{where}, {name}")
+        for name, values in text.per_token.items()
+    }
+
+
+def _ends(text: Text, where: str) -> tuple[int, ...]:
+    ends = plain_ids(text.ends, f"{where}, ends")
+    if not ends or are_ends(ends, text.ids, text.text):
+        return ends
+    told = f"{len(ends)} offsets up to {ends[-1]}"
+    expected = f"one per id, rising to the text's length, {len(text.text)}, or none"
+    fix = "leave ends out: they are filled in"
+    raise UserError.single(f"{where}, ends", told, expected, fix)
+
+
+def are_ends(ends: Sequence[int], ids: Sequence[int], text: str) -> bool:
+    """True for offsets at which the tokens of a text can end."""
+    is_rising = all(before <= after for before, after in itertools.pairwise((0, *ends)))
+    return len(ends) == len(ids) and is_rising and ends[-1:] == (len(text),)
 
 
 def _refused(where: str, got: object, expected: str, fix: str | None = None) -> UserError:

@@ -1,32 +1,70 @@
 """The numbers of an update that follow from its batch, its probe and its step."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import SupportsFloat
 
 from collapse_lm.errors import UserError
-from collapse_lm.experiment.batch import Batch, Text
+from collapse_lm.experiment.batch import Batch, Text, numbers_of
+from collapse_lm.experiment.ends import Decode, token_ends
 from collapse_lm.experiment.learner import Step
-from collapse_lm.experiment.models import Stateful
-from collapse_lm.measures.base import Measure
+from collapse_lm.experiment.models import Moment, Stateful
+from collapse_lm.measures.base import Measure, TokenMeasure
 from collapse_lm.measures.names import Number
 from collapse_lm.measures.text import measure_samples, text_values
 
-Decode = Callable[[Sequence[Sequence[int]]], Sequence[str]]
 _RESERVED = {"update", "nonfinite", "validation"}  # keys of a line of updates.jsonl, or once were
 
 
 def spelled(batch: Batch, decode: Decode) -> Batch:
-    """The same texts, those and their prompts decoded that a source left as token ids."""
-    decoded = decode([text.ids for text in batch.texts])
+    """The same texts, those and their prompts decoded that a source left as token ids.
+
+    Each is told where its tokens end, too.
+    """
+    samples = [text.ids for text in batch.texts]
+    decoded = decode(samples)
+    words = [text.text or own for text, own in zip(batch.texts, decoded, strict=True)]
     prompts = decode([text.prompt if len(text.prompt) > 1 else () for text in batch.texts])
-    texts = map(_spelled, batch.texts, decoded, prompts)
+    texts = map(_spelled, batch.texts, words, prompts, token_ends(samples, words, decode))
     return replace(batch, texts=tuple(texts))
 
 
-def _spelled(text: Text, words: str, prompt: str) -> Text:
-    return replace(text, text=text.text or words, prompt_text=text.prompt_text or prompt)
+def _spelled(text: Text, words: str, prompt: str, ends: tuple[int, ...]) -> Text:
+    prompt = text.prompt_text or prompt
+    return replace(text, text=words, prompt_text=prompt, ends=text.ends or ends)
+
+
+def marked(measure: Measure, at: Moment, batch: Batch, probe: Batch) -> tuple[Batch, Batch]:
+    """Batch and probe with the numbers per token that a measure has, if it has any.
+
+    A batch that is its probe stays it.
+
+    Raises:
+        UserError: for anything but one number for each id of each text.
+    """
+    if not probe.texts or not isinstance(measure, TokenMeasure):
+        return batch, probe
+    told = measure.token_values(at, probe)
+    if not isinstance(told, Mapping):
+        raise _refused(measure, f"{told!r}"[:80], "values of tokens by name")
+    found = probe
+    for name, rows in told.items():
+        if not isinstance(rows, Sequence) or len(rows) != len(probe.texts):
+            raise _refused(measure, f"{name} = {rows!r}"[:80], "a row of numbers for each text")
+        where = f"{name} of {_name(measure)}"
+        texts = [
+            _with(text, name, numbers_of(text, row, where))
+            for text, row in zip(found.texts, rows, strict=True)
+        ]
+        found = replace(found, texts=tuple(texts))
+    return (found if probe is batch else batch), found
+
+
+def _with(text: Text, name: str, values: tuple[float, ...]) -> Text:
+    if name == "base_log_probs":
+        return replace(text, base_log_probs=values)
+    return replace(text, per_token={**text.per_token, name: values})
 
 
 def facts(batch: Batch, probe: Batch, step: Step) -> dict[str, Number]:

@@ -1,6 +1,6 @@
 """The one interface of all measures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from collapse_lm.experiment.batch import Batch
@@ -42,6 +42,25 @@ class KnowsBase(Protocol):
 
     def see_base(self, network: Network) -> None:
         """Take note of θ_0; in a new run row 0 shows it."""
+        ...
+
+
+@runtime_checkable
+class TokenMeasure(Protocol):
+    """A measure that also has a number for each token of the probe."""
+
+    def token_values(self, at: Moment, probe: Batch) -> Mapping[str, Sequence[Sequence[float]]]:
+        """Measure the tokens, just before the call that measures the update.
+
+        Args:
+            at: the update.
+            probe: with one text at least.
+
+        Returns:
+            By name, a row of numbers for each text of the probe: one per id, or none. They
+            stand in samples.jsonl (under `per_token`, but for base_log_probs), and in the
+            texts that the call is given.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from collapse_lm.experiment.batch import Record, Text
+from collapse_lm.experiment.batch import Record, Text, are_ends
 from collapse_lm.measures.names import Number, Row, label
 from collapse_lm.rundir.shape import (
     RecordError,
@@ -28,7 +28,9 @@ from collapse_lm.rundir.shape import (
 
 FORMAT_VERSION = 2
 _NONFINITE = "nonfinite"
-_DIGITS = 3  # of a log-probability in nats: pages only shade with it
+# Digits of a number per token, in nats: pages only shade with them.
+_DIGITS = {"log_probs": 3, "entropies": 2, "base_log_probs": 3}
+_MORE_DIGITS = 4  # significant ones, of numbers of further measures
 _RENAMED = {  # numbers of format 1 that are a number of today
     "train_loss": ("train.loss", "probe.loss"),
     "grad_norm": ("train.grad_norm",),
@@ -99,15 +101,23 @@ def _plain(text: Text) -> dict[str, Any]:
         "ids": list(text.ids),
         "text": text.text,
     }
-    if text.log_probs:
-        found["log_probs"] = [_rounded(value) for value in text.log_probs]
+    for name, digits in _DIGITS.items():
+        if values := getattr(text, name):
+            found[name] = [_rounded(value, digits) for value in values]
+    if text.ends:
+        found["ends"] = list(text.ends)
     if text.prompt_text:
         found["prompt_text"] = text.prompt_text
-    return found
+    more = {name: list(map(_shortened, values)) for name, values in text.per_token.items()}
+    return found | ({"per_token": more} if more else {})
 
 
-def _rounded(value: float) -> float | None:
-    return round(value, _DIGITS) if math.isfinite(value) else None
+def _rounded(value: float, digits: int) -> float | None:
+    return round(value, digits) if math.isfinite(value) else None
+
+
+def _shortened(value: float) -> float | None:
+    return float(f"{value:.{_MORE_DIGITS}g}") if math.isfinite(value) else None
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -149,9 +159,29 @@ def parse_sample(name: str, line: str) -> SampleRow:
 
 
 def _text(found: Mapping[str, Any]) -> Text:
-    log_probs = tuple(_number(value, None) for value in found.get("log_probs", ()))
-    ids = (tuple(found["prompt"]), tuple(found["ids"]))
-    return Text(*ids, found["origin"], found["text"], log_probs, found.get("prompt_text", ""))
+    return Text(
+        prompt=tuple(found["prompt"]),
+        ids=tuple(found["ids"]),
+        origin=found["origin"],
+        text=found["text"],
+        prompt_text=found.get("prompt_text", ""),
+        ends=_ends(found),
+        per_token={name: _numbers(v) for name, v in found.get("per_token", {}).items()},
+        **{name: _numbers(found.get(name, ())) for name in _DIGITS},
+    )
+
+
+def _ends(found: Mapping[str, Any]) -> tuple[int, ...]:
+    """The ends of the tokens; none where they are not those of the text as it was read.
+
+    JSON joins halves of a character that a text may hold one beside the other.
+    """
+    ends = tuple(found.get("ends", ()))
+    return ends if are_ends(ends, found["ids"], found["text"]) else ()
+
+
+def _numbers(values: Sequence[Number | None]) -> tuple[Number, ...]:
+    return tuple(_number(value, None) for value in values)
 
 
 def _values_1(found: Mapping[str, Any]) -> dict[str, Number]:

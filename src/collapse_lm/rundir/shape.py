@@ -49,6 +49,17 @@ class _TextShape(_Shape):
     text: _Text
     log_probs: list[float | None] = []
     prompt_text: _Text = ""
+    ends: list[_Count] = []
+    entropies: list[float | None] = []
+    base_log_probs: list[float | None] = []
+    per_token: dict[str, list[float | None]] = {}
+
+    @model_validator(mode="after")
+    def _one_per_token(self) -> Self:
+        known = (self.log_probs, self.entropies, self.base_log_probs, *self.per_token.values())
+        if any(len(values) not in (0, len(self.ids)) for values in known):
+            raise ValueError("numbers per token that are not one for each id")
+        return self
 
 
 class SampleShape(_Shape):
@@ -152,6 +163,8 @@ class ManifestShape(_Shape):
     threads: Annotated[int, Field(ge=1, le=_MOST_THREADS)] | None = None
     seconds: Annotated[float, Field(ge=0)] = 0.0
     resumed_after: list[_Count] = []
+    human: dict[str, float] = {}
+    human_windows: _Count = 0
 
 
 def parse(name: str, text: str, shape: type[BaseModel]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ class Draw:
         samples: token ids of each sample, the prompt excluded.
         log_probs: log p (nats) of each token of each sample, at temperature 1 and
             unfiltered.
-        entropy: mean predictive entropy (nats) of the model over the drawn positions,
-            at temperature 1 and unfiltered.
+        entropies: predictive entropy (nats) of the model where it drew each token, likewise.
+        entropy: mean of them over all drawn positions.
         sampling_entropy: mean entropy (nats) of the distributions that the tokens were
             drawn from, after temperature and filters.
         forward_passes: passes through the model, the one over the prompt included.
@@ -41,6 +41,7 @@ class Draw:
     prompts: tuple[tuple[int, ...], ...]
     samples: tuple[tuple[int, ...], ...]
     log_probs: tuple[tuple[float, ...], ...]
+    entropies: tuple[tuple[float, ...], ...]
     entropy: float
     sampling_entropy: float
     forward_passes: int
@@ -175,6 +176,7 @@ def _gather(prompts: Sequence[list[int]], rows: Sequence[Growing], passes: int) 
         prompts=tuple(map(tuple, prompts)),
         samples=tuple(tuple(row.ids) for row in rows),
         log_probs=log_probs,
+        entropies=tuple(tuple(torch.stack(row.entropies).tolist()) for row in rows),
         entropy=_mean([value for row in rows for value in row.entropies]),
         sampling_entropy=_mean([value for row in rows for value in row.sampling_entropies]),
         forward_passes=passes,

@@ -87,8 +87,10 @@ class OwnSamples:
 def as_batch(draw: Draw, origin: str) -> Batch:
     """The samples of a draw as texts, with what drawing them told and cost."""
     texts = tuple(
-        Text(prompt, ids, origin, log_probs=log_probs)
-        for prompt, ids, log_probs in zip(draw.prompts, draw.samples, draw.log_probs, strict=True)
+        Text(prompt, ids, origin, log_probs=log_probs, entropies=entropies)
+        for prompt, ids, log_probs, entropies in zip(
+            draw.prompts, draw.samples, draw.log_probs, draw.entropies, strict=True
+        )
     )
     values = {
         "draw.entropy": draw.entropy,
