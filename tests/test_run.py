@@ -11,7 +11,8 @@ import yaml
 import collapse_lm
 from collapse_lm.config import load_config
 from collapse_lm.errors import MachineError, UserError
-from collapse_lm.measures.text import TextMetrics
+from collapse_lm.experiment.batch import are_ends
+from collapse_lm.measures.text import TextMetrics, measure_samples
 from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.recorder import Recorder
 from collapse_lm.rundir.rows import row_line
@@ -110,6 +111,37 @@ def test_samples_are_the_tokens_trained_on(finished):
         (text,) = row.texts
         assert (len(text.ids), len(text.log_probs), text.prompt) == (40, 40, (256,))
         assert (text.origin, row.probe, row.samples) == ("own", (), row.texts)
+        assert are_ends(text.ends, text.ids, text.text)
+        assert text.base_log_probs == ()
+
+
+def test_the_entropies_of_the_tokens_are_those_of_the_row(finished):
+    reader = RunReader(finished.directory)
+    for row, sample in zip(reader.updates()[1:], reader.samples(), strict=True):
+        (text,) = sample.texts
+        mean = sum(text.entropies) / 40
+        assert row.get("draw.entropy") == pytest.approx(mean, abs=5e-3)  # kept to two digits
+
+
+def test_the_manifest_holds_human_text_at_the_length_of_a_sample(finished, prose_file):
+    manifest = RunReader(finished.directory).manifest()
+    text = prose_file.read_text("utf-8")
+    step = len(text) // manifest["human_windows"]
+    assert manifest["human_windows"] == min(20, len(text) // 40)
+    starts = range(0, step * manifest["human_windows"], step)
+    windows = [text[start : start + 40] for start in starts]
+    wanted = measure_samples([list(window.encode()) for window in windows], windows)
+    assert manifest["human"]["text.distinct_4"] == pytest.approx(wanted.distinct_4, abs=1e-6)
+    assert manifest["human"]["text.compression"] == pytest.approx(wanted.compression, abs=1e-6)
+    names = {f"text.{field.name}" for field in fields(TextMetrics)}
+    assert manifest["human"].keys() == names - {"text.loop_period"}
+
+
+def test_a_corpus_shorter_than_a_sample_is_no_reference(tiny_overrides, tmp_path):
+    (tmp_path / "short.txt").write_text("too short")
+    words = [f"evaluation.corpora=[text:{tmp_path / 'short.txt'}]", "run.max_updates=1"]
+    run = do(tiny_overrides, tmp_path / "r", *words)
+    assert not {"human", "human_windows"} & RunReader(run.directory).manifest().keys()
 
 
 def test_the_log_probabilities_of_the_tokens_are_the_train_loss(finished):

@@ -18,9 +18,10 @@ from collapse_lm.config import IDENTITY_VERSION, Config, identity
 from collapse_lm.config.precision import PHASES, by_phase, together
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import Problem, UserError
-from collapse_lm.experiment.build import Parts
+from collapse_lm.experiment.build import Parts, decode
 from collapse_lm.machine.compute import Phases, choose_device
 from collapse_lm.machine.processor import processor
+from collapse_lm.measures.human import human_values
 from collapse_lm.rundir.layout import MANIFEST
 from collapse_lm.rundir.resume import Resumable, damage
 from collapse_lm.rundir.rows import FORMAT_VERSION
@@ -44,6 +45,7 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
         "start_token": parts.context.start_token,
         "prompts_sha256": parts.context.prompts.sha256,
         "corpora": [describe_corpus(data) for data in parts.evaluation],
+        **human_reference(parts),
         "precision": together(parts.phases.words),
         "precision_reasons": dict(parts.phases.reasons),
         "inference": dict(parts.state.models.sampler.describe()),
@@ -153,6 +155,20 @@ def describe_corpus(data: EvaluationSet) -> dict[str, Any]:
         "scored_bytes": data.scored_bytes,
         "scored_words": data.scored_words,
     }
+
+
+def human_reference(parts: Parts) -> dict[str, Any]:
+    """The text metrics of the first corpus, in windows as long as a sample.
+
+    Nothing where there is no corpus, or one that is shorter.
+    """
+    length = parts.context.config.sampling.max_new_tokens
+    for data in parts.evaluation[:1]:
+        ids = data.ids[1:].tolist()  # without the start token
+        values, count = human_values(ids, length, lambda part: decode(parts.model, part))
+        if count:
+            return {"human": values, "human_windows": count}
+    return {}
 
 
 def device_name(device: torch.device) -> str:
