@@ -133,6 +133,24 @@ class Overlap(MeasureConfig):
         return OverlapWithLast(self.n, self.every)
 
 
+class BaseLogProbability(MeasureConfig):
+    """Log-probability of each token of the probe under the base model, which stays in memory.
+
+    Updates without a probe are not measured. Under sampling.context=sliding it costs as much
+    as drawing.
+    """
+
+    kind: Literal["base_log_probability"] = "base_log_probability"
+
+    def build(self, context: "Context") -> "Measure":
+        """Make the measure."""
+        from collapse_lm.measures import against_base
+
+        sampling = context.config.sampling
+        block_size = sampling.block_size if sampling.context == "sliding" else None
+        return against_base.BaseLogProbability(self.every, block_size)
+
+
 class ObserverConfig(Part, ABC):
     """Somebody who watches a run and decides nothing."""
 
@@ -216,7 +234,9 @@ OBJECTIVES = Slot("objective", ObjectiveConfig, (Nll,), "collapse_lm.objectives"
 OPTIMIZERS = Slot(
     "optimizer", OptimizerConfig, (AdamW, Sgd), "collapse_lm.optimizers", GivenOptimizer
 )
-MEASURES = Slot("measure", MeasureConfig, (Overlap,), "collapse_lm.measures", GivenMeasure)
+MEASURES = Slot(
+    "measure", MeasureConfig, (Overlap, BaseLogProbability), "collapse_lm.measures", GivenMeasure
+)
 OBSERVERS = Slot("observer", ObserverConfig, (Pictures,), "collapse_lm.observers", None)
 SLOTS = (SOURCES, OBJECTIVES, OPTIMIZERS, MEASURES, OBSERVERS)
 

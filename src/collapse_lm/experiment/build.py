@@ -232,7 +232,13 @@ def prepare(config: Config, phases: Phases | None = None) -> Parts:
 
 def _base_loader(config: Config, phases: Phases) -> Callable[[], Network]:
     as_measured = replace(phases, sampling=phases.evaluation)
-    return lambda: ready_model(config, as_measured).evaluator
+
+    def load() -> Network:
+        base = ready_model(config, as_measured).evaluator
+        base.freeze()
+        return base
+
+    return load
 
 
 def _experiment(context: Context, evaluation: Sequence[EvaluationSet]) -> Experiment:

@@ -70,3 +70,7 @@ class Network(Protocol):
     def refresh(self) -> None:
         """Take over the master's weights. Call it after every optimizer step."""
         ...
+
+    def freeze(self) -> None:
+        """Let go of what only `refresh` and `copies` need; both are then not to be called."""
+        ...

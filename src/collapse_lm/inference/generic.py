@@ -110,6 +110,9 @@ class GenericNetwork:
         if self._reader.forward.network is not self._master:
             take_over(self._reader.forward.network, self._master)
 
+    def freeze(self) -> None:
+        """Nothing: its master is read for more than a refresh."""
+
 
 def _in_half(exact: Reader, dtype: torch.dtype) -> tuple[Reader, str] | None:
     """The first way to work in another number format that works, with its name."""

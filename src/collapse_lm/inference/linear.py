@@ -48,6 +48,9 @@ class Linear:
     def refresh(self) -> None:
         """Take over the master's weights."""
 
+    def freeze(self) -> None:
+        """Let go of masters that no pass reads; there are none."""
+
 
 class CopyLinear(Linear):
     """The same over a bfloat16 copy, which `refresh` brings up to date in place.
@@ -80,6 +83,10 @@ class CopyLinear(Linear):
         _copy_joined(self.weight_OK, self.masters_OK)
         if self._bias_O is not None:
             _copy_joined(self._bias_O, self.master_biases_O)
+
+    def freeze(self) -> None:
+        """Let go of the masters, which only `exact`, `copies` and `refresh` read."""
+        self.masters_OK = ()
 
 
 def chunked_nll(head: Callable[[Tensor], Tensor], hidden_NK: Tensor, targets_N: Tensor) -> Tensor:

@@ -114,3 +114,9 @@ class FastNetwork:
             norm.refresh()
         for linear in (arch.head, *(linear for part in arch.blocks for linear in part.linears)):
             linear.refresh()
+
+    def freeze(self) -> None:
+        """Let go of the masters of the blocks, beside the copies that are read in their place."""
+        for part in self._arch.blocks:
+            for linear in part.linears:
+                linear.freeze()

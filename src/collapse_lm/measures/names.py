@@ -153,6 +153,29 @@ NAMES: dict[str, Name] = {
         f"{_LENGTH}",
         since=2,
     ),
+    "base.loss": Name(
+        "number",
+        "nats/token",
+        "mean negative log-likelihood of the probe under the base model, at temperature 1 and "
+        "unfiltered (measure base_log_probability)",
+        since=2,
+    ),
+    "base.log_ratio": Name(
+        "number",
+        "nats/token",
+        "base.loss minus the loss of the probe under the model that drew it: mean log p of its "
+        "tokens under that model minus that under the base model; an estimate of KL(model, base) "
+        "only where tokens are drawn at temperature 1 and unfiltered",
+        since=2,
+    ),
+    "base.kl": Name(
+        "number",
+        "nats/token",
+        "base.loss minus the sampling entropy: an estimate, from the tokens drawn, of KL(q, base), "
+        "q what they were drawn from, after temperature and filters; not 0 for the base model "
+        "itself unless that is its own distribution",
+        since=2,
+    ),
     "seconds.sample": Name("number", "s", "wall time of drawing or choosing the batch"),
     "seconds.probe": Name("number", "s", "wall time of a probe of its own", since=2),
     "seconds.train": Name("number", "s", "wall time of the steps"),

@@ -164,6 +164,10 @@ class CompiledNetwork:
         """Take over the master's weights, in place."""
         self._eager.refresh()
 
+    def freeze(self) -> None:
+        """Let go of what only `refresh` and `copies` need."""
+        self._eager.freeze()
+
 
 def _addresses(part: Block) -> list[int]:
     """Addresses of a block's weights and biases, in the order of the kernels' table."""
