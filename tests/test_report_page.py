@@ -347,6 +347,17 @@ def test_the_command_does_the_same_run_again(tmp_path):
     assert ["training.learning_rate", "3e-05", "0.0001"] in run["difference"]
 
 
+def test_what_no_command_can_hand_over_is_told_behind_it(tmp_path):
+    write_run(tmp_path / "run", model="/srv/ada/tiny")
+    config = tmp_path / "run" / "config.yaml"
+    source = "source:\n  kind: python\n  name: mine:Source\n"
+    config.write_text(config.read_text().replace("source:\n  kind: own\n", source))
+    told = page_of(tmp_path / "run")["runs"][0]["command"]
+    assert told.endswith("  # source was handed over from Python; paths are shortened")
+    assert "--set model=.../tiny" in told
+    assert "mine:Source" not in told
+
+
 def test_a_run_of_format_1_is_shown_and_what_it_lacks_is_told():
     page = page_of(FORMAT_1 / "run")
     run = page["runs"][0]
@@ -530,6 +541,14 @@ def test_runs_that_were_degenerate_from_the_start_are_in_no_curve(tmp_path):
     page = page_of(tmp_path)
     assert [curve["runs"] for curve in page["sweep"]["survival"]] == [1, 2]
     assert any("Degenerate before any training" in notice for notice in page["notices"])
+
+
+def test_runs_that_have_not_ended_are_named(tmp_path):
+    sweep(tmp_path, {1e-5: [None, 20], 1e-4: [8, 9]})
+    write_run(tmp_path / "failed", rate=1e-4, seed=7, status="failed")
+    page = page_of(tmp_path)
+    assert [curve["runs"] for curve in page["sweep"]["survival"]] == [2, 2]
+    assert any("Not ended by themselves" in notice for notice in page["notices"])
 
 
 def test_one_path_given_twice_counts_once(tmp_path):

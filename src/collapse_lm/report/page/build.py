@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from collapse_lm._version import __version__
-from collapse_lm.errors import UserError
 from collapse_lm.report.page.blocks import inlined_size, pack
 from collapse_lm.report.page.compare import MOST_PAIRS, compare_all
 from collapse_lm.report.page.entry import entry, states
-from collapse_lm.report.page.feed import RunFeed, read_feed
+from collapse_lm.report.page.feed import RunFeed
+from collapse_lm.report.page.find import (
+    UNREADABLE,
+    common_root,
+    no_runs,
+    readers_of,
+    reason_of,
+)
 from collapse_lm.report.page.groups import (
     SEED,
     Group,
@@ -27,11 +33,9 @@ from collapse_lm.report.page.headline import headline, notices, title_of
 from collapse_lm.report.page.names import panels_of, told_names, with_collapse
 from collapse_lm.report.page.private import cleaned
 from collapse_lm.report.page.samples import fair_shares, thin
-from collapse_lm.rundir import RecordError, RunReader, find_runs
 
 FORMAT = 1
 MOST_BYTES = 40_000_000  # of all blocks, as they stand in a page
-_UNREADABLE = (RecordError, UserError, OSError)
 _OF_A_SWEEP = ("sweep.yaml", "calls.jsonl")  # one of them is in its folder, or a reproduction's
 
 
@@ -91,8 +95,8 @@ class PageMaker:
             feed = self._feeds.get(place) or RunFeed(place)
             try:
                 has_new = feed.refresh()
-            except _UNREADABLE as error:
-                self._left_out[place] = _reason(error)
+            except UNREADABLE as error:
+                self._left_out[place] = reason_of(error)
                 self._feeds.pop(place, None)
                 continue
             is_known = place in self._feeds
@@ -107,6 +111,8 @@ class PageMaker:
     def _number(self, places: Iterable[Path]) -> None:
         """Give new runs their ids, in the order of a page."""
         new = set(places) - set(self._numbers)
+        if not new:
+            return
         order = [feed.path for group in groups_of(self._in_order()) for feed in group.runs]
         for place in order:
             if place in new:
@@ -201,56 +207,6 @@ def make_page(paths: Sequence[Path], *, live: bool = False) -> Page:
     return page
 
 
-def read_runs(paths: Sequence[Path]) -> tuple[list[RunFeed], dict[Path, str]]:
-    """Every run below some paths in path order, and those that cannot be read with the reason.
-
-    Raises:
-        UserError: for a path that is not there.
-    """
-    feeds, left_out = list[RunFeed](), dict[Path, str]()
-    for reader in readers_of(paths):
-        try:
-            feeds.append(read_feed(reader.path))
-        except _UNREADABLE as error:
-            left_out[reader.path] = _reason(error)
-    return feeds, left_out
-
-
-def no_runs(paths: Sequence[Path]) -> UserError:
-    """The error of paths that hold no run."""
-    return UserError.single(
-        ", ".join(map(str, paths)) or "PATH",
-        "no run",
-        "a run directory, or a folder that holds some",
-        "`collapse-lm ls DIR` lists the runs in a folder; without --out, runs are in runs/",
-    )
-
-
-def readers_of(paths: Sequence[Path]) -> list[RunReader]:
-    """Every run below some paths, each once.
-
-    Raises:
-        UserError: for a path that is not there.
-    """
-    found: dict[Path, RunReader] = {}
-    for path in paths:
-        if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises for a name too long)
-            is_there = os.path.lexists(path)
-            got = "a file" if is_there else "no such folder"
-            expected = "a run directory, or a folder that holds some"
-            raise UserError.single(str(path), got, expected, "`collapse-lm ls DIR` lists runs")
-        for reader in find_runs(path):
-            place = Path(os.path.abspath(reader.path))  # noqa: PTH100 (keeps links)
-            found.setdefault(place, RunReader(place))
-    return list(found.values())
-
-
-def common_root(places: Sequence[Path]) -> Path:
-    """The nearest folder that holds all run directories."""
-    parents = {place.parent for place in places}
-    return Path(os.path.commonpath(parents)) if parents else Path()
-
-
 def _name(place: Path, root: Path, *, alone: bool) -> str:
     return place.name if alone else place.relative_to(root).as_posix()
 
@@ -258,15 +214,6 @@ def _name(place: Path, root: Path, *, alone: bool) -> str:
 def _title(paths: Sequence[Path], root: Path) -> str:
     named = Path(os.path.abspath(paths[0])).name if len(paths) == 1 else root.name  # noqa: PTH100
     return named or "runs"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UserError):
-        problem = error.problems[0]
-        return f"damaged: {problem.where}: {problem.got}"
-    if isinstance(error, OSError):
-        return f"not readable: {Path(str(error.filename)).name}: {error.strerror}"
-    return f"damaged: {error}"
 
 
 def _entries(

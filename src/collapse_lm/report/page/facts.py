@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from collapse_lm.config import Config, load_config, preset_names
+from collapse_lm.config import Config, load_config, preset_names, resolve
 from collapse_lm.config.identity import flat_values
 from collapse_lm.config.trees import spelled_out
 from collapse_lm.report.page.feed import RunFeed
+from collapse_lm.report.page.private import clean
 from collapse_lm.rundir.resume import may_change
 
 _LEFT_ALONE = ("observers", "run.report", "run.trackers")  # say nothing of what a run did
@@ -38,37 +39,76 @@ def decides_no_number(key: str) -> bool:
     return may_change(key)
 
 
+@cache
+def defaults() -> dict[str, Any]:
+    """The values of a configuration that says nothing."""
+    return spelled(resolve({}))
+
+
+def completed(values: Values) -> dict[str, Any]:
+    """A configuration with the keys that its release did not know, which mean their defaults."""
+    known = {
+        key: value
+        for key, value in defaults().items()
+        if not any(_is_of_another_kind(values, part) for part in _parents(key))
+    }
+    return {**known, **values}
+
+
+def _parents(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _is_of_another_kind(values: Values, part: str) -> bool:
+    """True for a part whose settings are not those of the default's kind."""
+    kind = f"{part}.kind"
+    return kind in values and values[kind] != defaults().get(kind)
+
+
 def nearest_preset(values: Values) -> str:
     """The preset that a configuration differs from in the fewest keys."""
     return min(presets(), key=lambda name: (len(_differing(values, presets()[name])), name))
 
 
 def _differing(values: Values, preset: Values) -> list[str]:
-    """Keys of a configuration with another value than the preset's; a new key means its default."""
+    """Keys of a configuration with another value than the preset's."""
     return [
         key
-        for key, value in values.items()
-        if (key in preset and value != preset[key]) or key not in preset
-        if not key.startswith(_LEFT_ALONE)
+        for key, value in completed(values).items()
+        if (key not in preset or value != preset[key]) and not key.startswith(_LEFT_ALONE)
     ]
 
 
 def difference(values: Values) -> list[list[str]]:
     """(key, value, the preset's value) of what differs from the nearest preset."""
-    preset = presets()[nearest_preset(values)]
+    preset, known = presets()[nearest_preset(values)], completed(values)
     return [
-        [key, word(values[key]), word(preset[key]) if key in preset else "not set"]
+        [key, word(known[key]), word(preset[key]) if key in preset else "not set"]
         for key in _differing(values, preset)
     ]
 
 
 def command(values: Values) -> str:
-    """The command that does the same run again."""
-    name = nearest_preset(values)
+    """The command that does the same run again.
+
+    What it cannot do is told behind it: hand over parts from Python, or name folders that a
+    page must not tell.
+    """
+    name, known = nearest_preset(values), completed(values)
+    given = [key.removesuffix(".kind") for key, kind in values.items() if _is_given(key, kind)]
     words = ["collapse-lm", "run", name]
     for key in _differing(values, presets()[name]):
-        words += ["--set", f"{key}={json_word(values[key])}"]
-    return " ".join(shlex.quote(one) for one in words)
+        if not key.startswith(tuple(f"{part}." for part in given)):
+            words += ["--set", f"{key}={json_word(known[key])}"]
+    told = " ".join(shlex.quote(one) for one in words)
+    notes = [f"{part} was handed over from Python" for part in given]
+    notes += ["paths are shortened"] if clean(told) != told else []
+    return f"{told}  # {'; '.join(notes)}" if notes else told
+
+
+def _is_given(key: str, kind: Any) -> bool:
+    return key.endswith(".kind") and kind == "python"
 
 
 def word(value: Any) -> str:

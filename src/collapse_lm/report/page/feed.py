@@ -54,6 +54,7 @@ class RunFeed:
         self.values: Mapping[str, Any] = {}
         self.rule, self.columns, self.samples = CollapseRule(), Columns(), Samples()
         self.base_is_degenerate: bool | None = None
+        self._sampled = 0  # updates whose samples were read, some of which may be thinned out
         self._origins: dict[str, None] = {}
         self._faults: dict[str, str] = {}
         self._summing: Summing | None = None
@@ -123,7 +124,7 @@ class RunFeed:
 
     def _take_samples(self, lines: list[str]) -> None:
         for line in lines if SAMPLES not in self._faults else ():
-            place = len(self.samples.updates) + 1
+            place = self._sampled + 1
             try:
                 row = parse_sample(f"{SAMPLES}, line {place}", line)
                 if row.update != place:
@@ -131,6 +132,7 @@ class RunFeed:
             except RecordError as error:
                 self._blame(SAMPLES, str(error))
                 return
+            self._sampled = place
             self.samples.add(row)
             self._origins |= dict.fromkeys(text.origin for text in row.texts)
 

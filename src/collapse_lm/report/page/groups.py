@@ -3,13 +3,11 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from collapse_lm._util.printable import printable
 from collapse_lm.analysis.settings import is_number, short_keys, told
-from collapse_lm.config import resolve
-from collapse_lm.report.page.facts import decides_no_number, spelled, word
+from collapse_lm.report.page.facts import decides_no_number, defaults, word
 from collapse_lm.report.page.feed import RunFeed
 
 SEED = "seed"
@@ -33,14 +31,9 @@ class Group:
     runs: tuple[RunFeed, ...]
 
 
-@cache
-def _defaults() -> dict[str, Any]:
-    return spelled(resolve({}))
-
-
 def value_of(feed: RunFeed, key: str) -> Any:
     """The value of a key; what an earlier release did not know is its default."""
-    return feed.values[key] if key in feed.values else _defaults().get(key)
+    return feed.values[key] if key in feed.values else defaults().get(key)
 
 
 def varied_keys(feeds: Sequence[RunFeed]) -> list[str]:

@@ -72,6 +72,12 @@ def notices(runs: Sequence[RunFeed], names: dict[int, str]) -> Iterator[str]:
             f"Recorded in format 1, which had no probabilities of tokens, no changes of the "
             f"validation loss and no human reference: {_list(old)}."
         )
+    open_ended = [names[id(feed)] for feed in runs if feed.status not in ("finished", "diverged")]
+    if open_ended and len(runs) > 1:
+        yield (
+            "Not ended by themselves (running, interrupted, killed or failed), so in no survival "
+            f"curve: {_list(open_ended)}."
+        )
     began = [names[id(feed)] for feed in runs if feed.verdict.from_the_start]
     if began and len(runs) > 1:
         yield (

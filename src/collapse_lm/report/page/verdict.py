@@ -173,7 +173,7 @@ def of_base_model(columns: Columns, name: str) -> float:
 
     Losses on real text and other measures of the model after an update stand in row 0.
     """
-    at = 1 if name.startswith(("text.", "probe.", "draw.")) else 0
+    at = 1 if name.startswith(("text.", "probe.", "draw.", "base.")) else 0
     return next((value for update, value in columns.known(name) if update == at), math.nan)
 
 
