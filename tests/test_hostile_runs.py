@@ -306,7 +306,16 @@ def test_a_checkpoint_that_claims_rows_past_the_end_is_not_used(scene):
 
 @pytest.mark.parametrize(
     "name",
-    ["figures", "figures/losses.svg", "checkpoints", ".model", "model", "samples.md", ".lock"],
+    [
+        "figures",
+        "figures/losses.svg",
+        "checkpoints",
+        ".model",
+        "model",
+        "samples.md",
+        "report.html",
+        ".lock",
+    ],
 )
 def test_a_link_in_a_run_directory_is_not_written_through(name, scene, tmp_path):
     copy, outside = scene

@@ -5,6 +5,7 @@ import hashlib
 import html
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -393,6 +394,16 @@ def test_a_run_without_samples_is_shown_without_them(tmp_path):
     assert "samples.jsonl: No such file" in page.content["notices"][0]
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["updates.jsonl", "samples.jsonl", "manifest.json", "config.yaml"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, name):
+    write_run(tmp_path / "run", collapse=8)
+    (tmp_path / "run" / name).unlink()
+    os.mkfifo(tmp_path / "run" / name)
+    page = page_of(tmp_path / "run")
+    assert "a pipe" in str([page["left_out"], page["notices"]])
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "config.yaml"])
 def test_a_run_that_cannot_be_shown_is_left_out_with_the_reason(tmp_path, name):
     write_run(tmp_path / "bad", collapse=8)
@@ -402,6 +413,36 @@ def test_a_run_that_cannot_be_shown_is_left_out_with_the_reason(tmp_path, name):
     assert [run["name"] for run in page["runs"]] == ["good"]
     assert [one["run"] for one in page["left_out"]] == ["bad"]
     assert "damaged" in page["left_out"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"threads": None, "versions": [1], "processor": {"a": 1}, "started": 5},
+        {"human": [1], "platform": {}, "inference": [], "git_commit": 7, "python": None},
+        {"corpora": [{"name": "<x>", "sha256": "", "scored_tokens": "many", "licence": 3}]},
+        {"model": {"reference": "", "sha256": "", "parameters": "many", "revision": 5}},
+    ],
+)
+def test_whatever_else_a_manifest_says_the_run_is_shown(tmp_path, odd):
+    write_run(tmp_path / "run", collapse=8)
+    manifest = tmp_path / "run" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **odd}))
+    assert "Collapsed at update 8" in render_report(make_page([tmp_path / "run"]))
+
+
+@pytest.mark.parametrize("value", ["2020-01-01", "{1: 2}", "[[]]", ".nan", "null", "'a: b'", "x"])
+@pytest.mark.parametrize("key", ["training", "seed", "precision", "collapse", "source", "sampling"])
+def test_whatever_a_configuration_says_the_run_is_shown_or_left_out(tmp_path, key, value):
+    write_run(tmp_path / "run", collapse=8)
+    config = tmp_path / "run" / "config.yaml"
+    lines = config.read_text().splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith(f"{key}:"))
+    end = next(p for p in range(start + 1, len(lines) + 1) if p == len(lines) or lines[p][0] != " ")
+    config.write_text("\n".join([*lines[:start], f"{key}: {value}", *lines[end:]]) + "\n")
+    page = make_page([tmp_path / "run"])
+    assert len(page.content["runs"]) + len(page.content["left_out"]) == 1
+    assert render_report(page)
 
 
 # --- a run that grows --------------------------------------------------------------------------

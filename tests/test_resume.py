@@ -45,6 +45,7 @@ def assert_same_run(path, other):
         "figures/losses.svg",
     ):
         assert (path / name).read_bytes() == (other / name).read_bytes(), name
+    assert (path / "report.html").is_file()
     assert weights(path) == weights(other)
 
 

@@ -62,6 +62,7 @@ def test_the_run_directory_is_complete(finished):
         "samples.jsonl",
         "summary.json",
         "samples.md",
+        "report.html",
         "figures",
         "figures/losses.svg",
         "figures/losses.png",

@@ -113,12 +113,12 @@ def _is_given(key: str, kind: Any) -> bool:
 
 def word(value: Any) -> str:
     """A value as YAML writes it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def json_word(value: Any) -> str:
     """A value as an override takes it."""
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) and value else word(value) or '""'
 
 
 def facts(feed: RunFeed) -> list[list[str]]:
@@ -139,7 +139,7 @@ def facts(feed: RunFeed) -> list[list[str]]:
         ("Commit", str(found.get("git_commit") or "")[:_SHORT]),
         ("Started", found.get("started")),
         ("Took", _duration(found.get("seconds"))),
-        ("Resumed after update", ", ".join(map(str, found.get("resumed_after") or ()))),
+        ("Resumed after update", ", ".join(map(str, found.get("resumed_after", ())))),
         ("Record", f"format {found['format_version']}"),
     ]
     return [[name, str(told)] for name, told in pairs if told not in (None, "")]
@@ -158,9 +158,9 @@ def _of_the_model(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _of_the_corpora(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     rows = []
-    for corpus in found.get("corpora") or ():
+    for corpus in found["corpora"]:
         parts = [
-            f"{corpus['scored_tokens']:,} tokens scored" if "scored_tokens" in corpus else "",
+            f"{scored:,} tokens scored" if _is_count(scored := corpus.get("scored_tokens")) else "",
             f"context {corpus['context']}" if "context" in corpus else "",
             str(corpus.get("form") or ""),
             f"licence {corpus['licence']}" if corpus.get("licence") else "",

@@ -24,6 +24,7 @@ from collapse_lm.report.page.tail import Tail
 from collapse_lm.rundir import RecordError, RunReader, has_writer
 from collapse_lm.rundir.layout import CONFIG, SAMPLES, UPDATES
 from collapse_lm.rundir.rows import SampleRow, parse_row, parse_sample, told_origin
+from collapse_lm.rundir.shape import naming
 from collapse_lm.rundir.summary import Summing
 
 _UNREADABLE = (RecordError, UserError, OSError)
@@ -92,8 +93,8 @@ class RunFeed:
             return []
 
     def _read_config(self) -> None:
-        tree = spelled_out(read_yaml(str(self.path / CONFIG)))
-        self.values = flat_values(tree)
+        with naming(CONFIG):
+            self.values = flat_values(spelled_out(read_yaml(str(self.path / CONFIG))))
         given = {key: self.values.get(f"collapse.{key}") for key in CollapseRule.model_fields}
         try:
             known = {key: value for key, value in given.items() if value is not None}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from collapse_lm._util.files import require_regular
 from collapse_lm.rundir.rowfile import whole_lines
 
 _REMEMBERED = 256  # bytes before the place, by which a file that was cut meanwhile is known
@@ -30,6 +31,7 @@ class Tail:
             OSError: for a file that cannot be read.
             RecordError: for bytes that are no text.
         """
+        require_regular(self.path)
         with self.path.open("rb") as file:
             start = self._place - len(self._before)
             file.seek(start)
