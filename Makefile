@@ -1,11 +1,12 @@
-# make demo | test | test-all | check | bench | models-page | install: each sets up .venv by itself. PYTHON=... picks the interpreter.
+# make demo | test | test-all | check | bench | models-page | browser | install: each sets up .venv by itself. PYTHON=... picks the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PLUGIN := $(VENV)/.plugin
+AXE := $(VENV)/axe/axe.min.js
 
-.PHONY: help install demo test test-all check bench models-page format clean
+.PHONY: help install demo test test-all check bench models-page format browser chromium clean
 help:
 	@echo "make demo     watch a real 135M-parameter model collapse (installs on first use)"
 	@echo "make test     run the test suite"
@@ -13,6 +14,7 @@ help:
 	@echo "make check    format, lint and types"
 	@echo "make bench    time whole runs against transformers (ARGS=... see benchmarks/whole_run.py)"
 	@echo "make models-page  try every family of models and write docs/models.md"
+	@echo "make browser  what the tests of pages in a browser need: Chromium and axe-core"
 	@echo "make install  only set up $(VENV)"
 
 $(READY): pyproject.toml constraints.txt
@@ -49,6 +51,16 @@ bench: $(READY)
 
 models-page: $(PLUGIN)
 	$(BIN)/python docs/scripts/render_models.py
+
+# Tests of pages are skipped, and counted, where these are missing.
+browser: $(READY) chromium $(AXE)
+
+chromium:
+	@command -v chromium >/dev/null || .ci/install-chromium
+
+$(AXE):
+	@mkdir -p $(@D)
+	cd $(@D) && npm pack --silent axe-core@4.14.1 >/dev/null && tar -xzf axe-core-4.14.1.tgz --strip-components=1 package/axe.min.js package/LICENSE
 
 format: $(READY)
 	$(BIN)/ruff format .
