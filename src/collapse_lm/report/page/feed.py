@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from collapse_lm._util.files import require_regular
 from collapse_lm.config.identity import flat_values
 from collapse_lm.config.load import read_yaml
 from collapse_lm.config.sections import CollapseRule
@@ -93,6 +94,7 @@ class RunFeed:
             return []
 
     def _read_config(self) -> None:
+        require_regular(self.path / CONFIG)
         with naming(CONFIG):
             self.values = flat_values(spelled_out(read_yaml(str(self.path / CONFIG))))
         given = {key: self.values.get(f"collapse.{key}") for key in CollapseRule.model_fields}

@@ -1,8 +1,10 @@
 """A text as a page shows it: with one character per token for each thing that shades it. Pure."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from collapse_lm.experiment.batch import Text
 from collapse_lm.report.page.private import clean
@@ -11,15 +13,16 @@ HIGHEST = 90  # level of a shade
 STEP = 10  # levels per nat
 UNKNOWN = "!"
 # chr(35 + level), without the backslash, which JSON would write as two characters.
-_SIGNS = [chr(35 + level + (level >= 57)) for level in range(HIGHEST + 1)]
+_SIGNS = "".join(chr(35 + level + (level >= 57)) for level in range(HIGHEST + 1)) + UNKNOWN
+_CODES = np.frombuffer(_SIGNS.encode("ascii"), dtype=np.uint8)
 
 
-def shades(nats: Iterable[float]) -> str:
+def shades(nats: Sequence[float] | NDArray[np.float64]) -> str:
     """One character per value: levels of a tenth of a nat, from 0 to 90; `!` where it is none."""
-    return "".join(
-        _SIGNS[min(HIGHEST, max(0, round(STEP * value)))] if math.isfinite(value) else UNKNOWN
-        for value in nats
-    )
+    values = np.asarray(nats, dtype=np.float64)
+    levels = np.clip(np.rint(STEP * values), 0, HIGHEST)
+    places = np.where(np.isfinite(values), levels, HIGHEST + 1).astype(np.intp)
+    return _CODES[places].tobytes().decode("ascii")
 
 
 def utf16_offsets(text: str, ends: Sequence[int]) -> list[int]:
@@ -44,9 +47,9 @@ def shown_text(text: Text, role: str) -> dict[str, Any]:
     if text.ends:
         found["ends"] = utf16_offsets(text.text, text.ends)
     if text.log_probs:
-        found["p"] = shades(-value for value in text.log_probs)
+        found["p"] = shades(np.negative(text.log_probs))
     if text.entropies:
         found["h"] = shades(text.entropies)
     if text.base_log_probs:
-        found["b"] = shades(-value for value in text.base_log_probs)
+        found["b"] = shades(np.negative(text.base_log_probs))
     return found
