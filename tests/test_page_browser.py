@@ -83,7 +83,11 @@ def heading(tab, side=LEFT):
 
 
 def until(tab, condition):
-    tab.page.wait_for_function(condition)
+    """Wait for it. The page's policy forbids what playwright's own waiting would evaluate."""
+    limit = time.monotonic() + 10
+    while not tab.page.evaluate(condition):
+        assert time.monotonic() < limit, condition
+        tab.page.wait_for_timeout(20)
 
 
 def state(tab):

@@ -10,7 +10,7 @@ const Strip = (() => {
   // {node, show({last, u, other, states, area, hits, label})}; setUpdate(u) is called as the slider moves.
   function create(setUpdate) {
     const picture = App.svg("svg", { class: "ex-strip", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
-    const input = App.el("input", { type: "range", min: 0, step: 1, class: "ex-slider", "aria-label": "Update of the sample", on: { input: () => setUpdate(Number(input.value)) } });
+    const input = App.el("input", { type: "range", min: 0, step: 1, id: "ex-slider", class: "ex-slider", "aria-label": "Update of the sample", on: { input: () => setUpdate(Number(input.value)) } });
     const strip = { picture, input, last: 1, drawn: null };
     picture.addEventListener("click", (event) => {
       const box = picture.getBoundingClientRect();
