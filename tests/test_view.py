@@ -151,7 +151,6 @@ WAYS_OUT = [
     "/at/./page.json",
     "/./at/",
     "http://elsewhere.example/secret.txt",
-    "/at/\u00ff/".encode().decode("latin-1"),
 ]
 
 
