@@ -201,15 +201,24 @@ def test_the_next_and_the_first_sample_are_a_click_away(tab, told):
 
 
 def test_the_diff_marks_what_stands_on_one_side_only(tab, told):
-    page = explore(tab, told, "&u=3")
+    page = explore(tab, told, "&u=20&diff=previous")
     left = [part.text_content() for part in page.locator(f"{LEFT} del").all()]
     right = [part.text_content() for part in page.locator(f"{RIGHT} ins").all()]
     assert left
     assert right
+    assert not any("say again" in part for part in left + right)  # the loop is in both
     page.get_by_label("differences").click()
-    tab.settle()
-    assert page.locator(f"{LEFT} del").count() == 0
+    until(tab, "!document.querySelector('.ex-left del')")
     assert "no-diff" in state(tab)
+
+
+def test_differences_of_texts_that_share_little_are_marked_only_if_wanted(tab, told):
+    page = explore(tab, told, "&u=3")
+    assert page.locator("del, ins").count() == 0
+    assert "differences: not marked" in page.locator(f"{LEFT} .ex-counts").text_content()
+    page.get_by_label("differences").click()
+    page.wait_for_selector(f"{LEFT} del")
+    assert "marks=diff" in state(tab)
 
 
 def test_equal_texts_have_no_difference(tab, told):

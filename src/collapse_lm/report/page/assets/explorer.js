@@ -23,7 +23,10 @@
 
   const runOf = (id) => view.page.runs.find((one) => one.id === id) || view.page.runs[0];
   const lastUpdate = () => Math.max(1, ...view.page.runs.map((one) => one.updates || 0));
-  const is = (mark) => (mark === "raw") === App.state.get("marks").includes(mark === "raw" ? "raw" : `no-${mark}`);
+  const LITTLE = 0.3; // texts that share a smaller part of their words are not marked unless it is asked for
+  // What the reader chose of a mark: true, false, or null for what is usual.
+  const chosen = (mark) => (App.state.get("marks").includes(mark) ? true : App.state.get("marks").includes(`no-${mark}`) ? false : null);
+  const is = (mark) => chosen(mark) ?? (mark === "diff" ? !view.unlike : mark !== "raw");
   const onsets = (run) => run.states.filter((one) => Number.isFinite(one.update));
   const shortly = (text) => Words.plain(String(text));
 
@@ -113,7 +116,7 @@
 
   const percent = (share) => `${Math.round(100 * share)} %`;
 
-  function legendOf(one, side, changes) {
+  function legendOf(one, side, changes, found) {
     const { loop, repeats } = factsOf(one);
     const parts = [];
     const swatch = (name, text) => parts.push(el("span", { class: "ex-key" }, el("span", { class: name }, text[0]), text[1]));
@@ -126,7 +129,7 @@
       if (side === "left") swatch("ex-removed", ["left only", ` ${changes.left} word${changes.left === 1 ? "" : "s"}`]);
       else swatch("ex-added", ["right only", ` ${changes.right} word${changes.right === 1 ? "" : "s"}`]);
       parts.push(el("span", { class: "ex-key" }, `the same: ${changes.same}`));
-    }
+    } else if (found && view.unlike) parts.push(el("span", { class: "ex-key" }, `differences: not marked, only ${found.same} words are the same`));
     return parts;
   }
 
@@ -161,12 +164,15 @@
     const at = Math.max(0, Math.min(view.second ?? index, others.length - 1));
     const one = texts[index] || null;
     const two = others[at] || null;
-    const changes = one && two && is("diff") ? compared(one.text, two.text) : null;
+    const found = one && two && chosen("diff") !== false ? compared(one.text, two.text) : null;
+    view.unlike = Boolean(found && found.same < LITTLE * (found.same + Math.max(found.left, found.right)));
+    const changes = found && is("diff") ? found : null;
+    view.marks.diff.checked = is("diff");
     const sides = [
-      { pane: view.left, side: "left", run, texts, index, one, sample, u: state.u },
-      { pane: view.right, side: "right", run: second, texts: others, index: at, one: two, sample: other, u: wanted },
+      { pane: view.left, side: "left", run, texts, index, one, sample, u: state.u, found },
+      { pane: view.right, side: "right", run: second, texts: others, index: at, one: two, sample: other, u: wanted, found },
     ];
-    for (const each of sides) showSide(each, state, changes, null);
+    for (const each of sides) showSide(each, state, changes);
     drawShade(state, run, one);
     prefetch(run, sample);
     if (state.q) mark(sides, state, changes, turn);
@@ -177,7 +183,7 @@
     return view.compared.changes;
   }
 
-  function showSide({ pane, side, run, texts, index, one, sample, u }, state, changes) {
+  function showSide({ pane, side, run, texts, index, one, sample, u, found }, state, changes) {
     pane.show({
       heading: `Update ${sample ? sample.update : u}`,
       sub: subOf(run, sample, one),
@@ -187,7 +193,7 @@
       raw: is("raw"),
       shaded: Boolean(one && one.ends && one.ends.length && state.shade && !shadeOf(run, one, state.shade)),
       layers: one ? layersOf(run, one, side, changes, null, state.shade) : [],
-      legend: one ? legendOf(one, side, changes) : [],
+      legend: one ? legendOf(one, side, changes, found) : [],
     });
   }
 
@@ -196,8 +202,8 @@
     const shown = sides.filter(({ one }) => one);
     const found = await (view.search.ranges(shown.map(({ one }) => one.text)) || Promise.resolve(null)).catch(() => null);
     if (!found || turn !== view.turn) return;
-    shown.forEach(({ pane, side, run, one }, i) => {
-      if (found[i].length) pane.marks(layersOf(run, one, side, changes, found[i], state.shade), legendOf(one, side, changes));
+    shown.forEach(({ pane, side, run, one, found: words }, i) => {
+      if (found[i].length) pane.marks(layersOf(run, one, side, changes, found[i], state.shade), legendOf(one, side, changes, words));
     });
   }
 
@@ -218,7 +224,8 @@
     });
     view.strip.hits(view.search.countsOf(run.id));
     view.told.textContent = `update ${state.u} of ${lastUpdate()}`;
-    view.there.textContent = other ? `right: update ${other.update}${second === run ? "" : ` of ${shortly(second.label || second.name)}`}` : "";
+    const facts = [area && "filled: share of the sample in a loop", other && `dotted: right sample, update ${other.update}${second === run ? "" : ` of ${shortly(second.label || second.name)}`}`];
+    view.there.textContent = facts.filter(Boolean).join(" · ");
   }
 
   async function loadArea(run) {
@@ -341,9 +348,10 @@
   }
 
   function flip(mark) {
-    const name = mark === "raw" ? "raw" : `no-${mark}`;
-    const marks = App.state.get("marks");
-    App.state.set({ marks: marks.includes(name) ? marks.filter((one) => one !== name) : [...marks, name] });
+    const other = App.state.get("marks").filter((one) => one !== mark && one !== `no-${mark}`);
+    const wanted = view.marks[mark].checked;
+    const usual = mark !== "raw" && !(mark === "diff" && view.unlike);
+    App.state.set({ marks: wanted === usual && mark !== "diff" ? other : [...other, wanted ? mark : `no-${mark}`] });
   }
 
   function jump(hit) {

@@ -102,14 +102,15 @@ const Pane = (() => {
     more(0);
   }
 
-  const TAGS = { "ex-removed": "del", "ex-added": "ins", "ex-hit": "mark" };
+  const TAGS = { "ex-removed": "del", "ex-added": "ins" };
 
   function made(piece, text, raw) {
     const part = text.slice(piece.start, piece.end);
-    const content = raw ? signs(part) : part;
+    let content = raw ? signs(part) : part;
     if (!piece.classes.length && piece.token === null) return raw ? App.el("span", {}, content) : document.createTextNode(part);
     const tag = TAGS[piece.classes.find((name) => TAGS[name])] || "span";
-    return App.el(tag, { class: piece.classes.join(" ") || null, dataset: piece.token === null ? {} : { t: piece.token } }, content);
+    if (piece.classes.includes("ex-hit")) content = App.el("mark", { class: "ex-hit" }, content);
+    return App.el(tag, { class: piece.classes.filter((name) => name !== "ex-hit").join(" ") || null, dataset: piece.token === null ? {} : { t: piece.token } }, content);
   }
 
   function signs(text) {
