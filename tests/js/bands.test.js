@@ -74,3 +74,9 @@ test("runs at risk follow from the curve and the censored runs", () => {
   const curve = { runs: 5, time: [0, 3, 5], survival: [1, 0.8, 0.8 * (1 / 3)], censored: [4, 8] };
   assert.deepEqual([0, 3, 4, 5, 6, 8, 9].map((t) => Bands.atRisk(curve, t)), [5, 5, 4, 3, 1, 1, 0]);
 });
+
+test("labels lose the words that all share", () => {
+  assert.deepEqual(Bands.shortened(["learning rate 2e-5, seed 0", "learning rate 1e-5, seed 0"]), ["2e-5, seed 0", "1e-5, seed 0"]);
+  assert.deepEqual(Bands.shortened(["a b", "a b c, d"]), ["a b", "a b c, d"]);
+  assert.deepEqual(Bands.shortened(["learning rate 2e-5"]), ["learning rate 2e-5"]);
+});

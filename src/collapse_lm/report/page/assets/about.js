@@ -22,7 +22,7 @@
 
   function foot() {
     const link = el("button", { type: "button", class: "button", on: { click: () => copy(App.state.link(), link) } }, "Copy a link to this state");
-    return el("div", { class: "row" }, link, el("span", { class: "muted" }, `made by collapse-lm ${page.version}`));
+    return el("div", { class: "row" }, link);
   }
 
   // Where the clipboard is closed to the page, the text is selected instead.

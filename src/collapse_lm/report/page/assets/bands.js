@@ -148,7 +148,24 @@ const Bands = (() => {
     return risk - (censored.filter((c) => c < time).length - seen);
   }
 
-  return { gaps, union, place, grid, resample, mean, valueAt, lastAt, elapsed, atRisk, median, finite };
+  // Labels without the words that all have at the same place: "learning rate 2e-5, seed 0" and
+  // "learning rate 1e-5, seed 0" become "2e-5, seed 0" and "1e-5, seed 0".
+  function shortened(labels) {
+    const parts = labels.map((label) => label.split(", "));
+    if (labels.length < 2 || parts.some((one) => one.length !== parts[0].length)) return labels;
+    const cuts = parts[0].map((_, k) => sharedWords(parts.map((one) => one[k])));
+    return parts.map((one) => one.map((part, k) => part.slice(cuts[k])).join(", "));
+  }
+
+  // How many characters of whole words all texts begin with; 0 where they are all the same.
+  function sharedWords(texts) {
+    if (texts.every((text) => text === texts[0])) return 0;
+    let shared = 0;
+    for (let i = 0; i < texts[0].length && texts.every((text) => text[i] === texts[0][i]); i++) if (texts[0][i] === " ") shared = i + 1;
+    return shared;
+  }
+
+  return { shortened, gaps, union, place, grid, resample, mean, valueAt, lastAt, elapsed, atRisk, median, finite };
 })();
 
 if (typeof module !== "undefined") module.exports = Bands;

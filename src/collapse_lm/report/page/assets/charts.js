@@ -4,7 +4,6 @@
 const Charts = (() => {
   const MOST_POINTS = 400_000; // of all lines; beyond, lines are drawn at GRID places
   const GRID = 1500;
-  const MOST_ENTRIES = 8; // lines named one by one in a readout; beyond, groups are
   const STEPS = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4, 5, 6].map((power) => step * 10 ** power)).sort((a, b) => a - b);
   const AXES = { update: "update", dose: "dose", seconds: "seconds" };
 
@@ -171,9 +170,16 @@ const Charts = (() => {
       ctx.stroke();
       if (labelled.has(words)) continue;
       labelled.add(words);
+      ctx.globalAlpha = 1;
+      ctx.setLineDash([]);
       ctx.fillStyle = css("--muted");
+      ctx.strokeStyle = css("--panel");
+      ctx.lineWidth = 4 * devicePixelRatio;
       const above = y - 4 * devicePixelRatio > bbox.top + 10 * devicePixelRatio;
-      ctx.fillText(words, bbox.left + bbox.width - 3 * devicePixelRatio, above ? y - 4 * devicePixelRatio : y + 11 * devicePixelRatio);
+      const at = [words, bbox.left + bbox.width - 3 * devicePixelRatio, above ? y - 4 * devicePixelRatio : y + 11 * devicePixelRatio];
+      ctx.strokeText(...at);
+      ctx.fillText(...at);
+      ctx.lineWidth = devicePixelRatio;
     }
     ctx.restore();
   }
@@ -194,7 +200,7 @@ const Charts = (() => {
       ctx.fillStyle = css("--panel");
       ctx.strokeStyle = line.colour();
       ctx.beginPath();
-      ctx.arc(x, y, 3.6 * devicePixelRatio, 0, 7);
+      ctx.arc(x, y, (lines.length > 8 ? 2.4 : 3.6) * devicePixelRatio, 0, 7);
       ctx.fill();
       ctx.stroke();
     }
@@ -231,6 +237,6 @@ const Charts = (() => {
 
   return {
     load, has, rowsOf, outdate, xsOf, titleOf, errorName, plan, referencesOf, drawReferences, drawOnsets, rangeOf, logRangeOf,
-    axesOf, AXES, MOST_ENTRIES,
+    axesOf, AXES,
   };
 })();

@@ -168,9 +168,9 @@ const Curves = (() => {
     const state = App.state.get();
     const off = new Set(state.off);
     const meta = page.names[names[0]];
-    const title = names.length === 1 ? meta.title : panel.title;
+    const title = names.length === 1 && panel.names.length > 1 ? meta.title : "";
     return {
-      page, title, unit: meta.unit, allNames: names, names: single() ? names.filter((name) => !off.has(name)) : names,
+      page, title, panel: panel.title, unit: meta.unit, allNames: names, names: single() ? names.filter((name) => !off.has(name)) : names,
       runs: shown(), byName: single(), x: state.x, log: state.log.includes(panel.id), zoom: state.zoom,
     };
   }

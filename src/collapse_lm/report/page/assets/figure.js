@@ -1,11 +1,13 @@
 // Figure: the element of one chart: caption, readout of the values at the cursor, canvas.
 //
-// A spec: {page, title, unit, names, allNames, runs: indices, byName, x, log, zoom, height, keys}.
+// A spec: {page, title (empty where the panel says it), panel, unit, names, allNames, runs: indices, byName, x, log, zoom, height, keys}.
 // byName: lines differ by name (a page of one run); else by run, with means over the runs of a group.
 "use strict";
 
 const Figure = (() => {
   const { el } = App;
+  const MOST_ENTRIES = 8; // lines named one by one in a readout; beyond, groups are
+  const MOST_BESIDE_MEANS = 4;
 
   function make(specOf) {
     const caption = el("figcaption", {});
@@ -19,7 +21,7 @@ const Figure = (() => {
       spec = specOf();
       planned = Charts.plan(spec);
       const references = Charts.referencesOf(spec, planned.lines);
-      caption.replaceChildren(el("span", { class: "chart-title" }, spec.title), " ", el("span", { class: "muted" }, spec.unit || ""));
+      caption.replaceChildren(spec.title ? el("span", { class: "chart-title" }, spec.title, " ") : "", el("span", { class: "muted" }, spec.unit || ""));
       entries = legend(spec, planned);
       readout.replaceChildren(...entries.map((entry) => entry.node));
       plot.setAttribute("aria-label", describe(spec, planned));
@@ -150,24 +152,26 @@ const Figure = (() => {
     const where = entryOf(null, "", (x) => (x === null || x === undefined ? "" : `${Charts.AXES[spec.x]} ${App.number(x)}`));
     where.node.classList.add("where");
     if (spec.byName && spec.allNames.length > 1) return [where, ...spec.allNames.map((name) => nameEntry(spec, planned, name))];
-    if (planned.lines.length <= Charts.MOST_ENTRIES) {
+    const byRun = planned.means.length ? MOST_BESIDE_MEANS : MOST_ENTRIES;
+    if (planned.lines.length <= byRun) {
       return [where, ...planned.lines.map((line) => entryOf(swatch(line.colour(), line.dash), line.label, (x) => lineText(line, x)))];
     }
-    return [where, ...groupsOf(spec, planned).map(([i, label, lines]) => entryOf(swatch(App.colour(i), App.dash(i), 3), label, (x) => groupText(lines, x)))];
+    const short = Bands.shortened(spec.page.groups.map((group) => group.label));
+    return [where, ...groupsOf(spec, planned, short).map(([i, label, lines]) => entryOf(swatch(App.colour(i), App.dash(i), 3), label, (x) => groupText(lines, x)))];
   }
 
-  function groupsOf(spec, planned) {
+  function groupsOf(spec, planned, short) {
     return spec.page.groups
-      .map((group) => [group, planned.lines.filter((line) => line.run.group === group.id)])
+      .map((group, g) => [short[g], planned.lines.filter((line) => line.run.group === group.id)])
       .filter(([, lines]) => lines.length)
-      .map(([group, lines]) => [lines[0].index, group.label, lines])
+      .map(([label, lines]) => [lines[0].index, label, lines])
       .slice(0, 12);
   }
 
   function entryOf(picture, label, textAt) {
-    const value = el("span", { class: "value" });
-    const node = el("span", { class: "entry" }, picture, label ? el("span", { class: "entry-label" }, label) : null, value);
-    return { node, write: (x) => { value.textContent = textAt(x); } };
+    const [value, more] = [el("span", { class: "value" }), el("span", { class: "muted" })];
+    const node = el("span", { class: "entry" }, picture, label ? el("span", { class: "entry-label" }, label) : null, value, more);
+    return { node, write: (x) => { [value.textContent, more.textContent] = [textAt(x)].flat(); } };
   }
 
   // On a page of one run a line is switched on and off in its own legend.
@@ -201,17 +205,17 @@ const Figure = (() => {
 
   function groupText(lines, x) {
     const values = lines.map((line) => valueOf(line, x)).filter(Bands.finite);
-    if (!values.length) return "–";
-    if (values.length === 1) return App.number(values[0]);
+    if (!values.length) return ["–", ""];
+    if (values.length === 1) return [App.number(values[0], 3), ""];
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-    return `${App.number(mean)} (${App.number(Math.min(...values), 3)} to ${App.number(Math.max(...values), 3)}, ${values.length} runs)`;
+    return [App.number(mean, 3), `${App.number(Math.min(...values), 3)} to ${App.number(Math.max(...values), 3)}`];
   }
 
   function describe(spec, planned) {
     const runs = new Set(planned.lines.map((line) => line.run.id)).size;
     const first = planned.lines[0];
     const ends = first && planned.lines.length === 1 ? `, from ${App.number(first.raw.find(Bands.finite))} to ${lineText(first, first.xs[first.xs.length - 1])}` : "";
-    return `${spec.title} by ${Charts.AXES[spec.x]}, ${runs} ${runs === 1 ? "run" : "runs"}${ends}. The numbers are in the table of the panel.`;
+    return `${spec.title || spec.panel} by ${Charts.AXES[spec.x]}, ${runs} ${runs === 1 ? "run" : "runs"}${ends}. The numbers are in the table of the panel.`;
   }
 
   return { make, swatch, toggle };

@@ -21,11 +21,12 @@
   }
 
   function card(run, several) {
-    const index = App.source.page().runs.findIndex((one) => one.id === run.id);
+    const page = App.source.page();
+    const index = page.runs.findIndex((one) => one.id === run.id);
     return el(
       "article", { class: `card${several ? "" : " wide"}`, "aria-label": run.label || run.name },
       several ? el("h3", {}, Figure.swatch(App.colour(index), App.dash(index), 4), " ", run.label) : null,
-      el("p", { class: "verdict" }, run.verdict),
+      several || run.verdict !== page.headline ? el("p", { class: "verdict" }, run.verdict) : null,
       el("dl", { class: "three" }, run.numbers.map((one) => el("div", {}, el("dt", {}, one.label), el("dd", {}, one.value), el("dd", { class: "muted" }, one.reference)))),
       jumps(run),
     );

@@ -175,7 +175,7 @@
   function paint(node, depth) {
     const lightness = 88 - 58 * depth;
     node.style.background = `hsl(203 60% ${lightness}%)`;
-    node.style.color = lightness > 58 ? "#111" : "#fff";
+    node.style.color = lightness > 42 ? "#000" : "#fff";
   }
 
   function scale(low, high) {

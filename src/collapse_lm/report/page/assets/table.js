@@ -58,7 +58,7 @@ if (typeof App !== "undefined") {
       const several = (f) => new Set(runs.map(f)).size > 1;
       return [
         { id: "run", title: "run", value: (run) => run.label || run.name },
-        ...keys.map((key) => ({ id: key, title: key.split(".").pop(), hint: key, value: (run) => RunsTable.typed(run.settings[key]) })),
+        ...keys.map((key) => ({ id: key, title: key.split(".").pop(), hint: key, value: (run) => RunsTable.typed(run.settings[key]), shown: (run) => run.settings[key] })),
         ...(several((run) => run.model) ? [{ id: "model", title: "model", value: (run) => run.model }] : []),
         { id: "status", title: "status", value: (run) => run.status },
         { id: "updates", title: "updates", value: (run) => run.updates },
@@ -78,10 +78,12 @@ if (typeof App !== "undefined") {
 
     function head() {
       return el("thead", {}, el("tr", {}, columns.map((column) => el(
-        "th", { scope: "col", dataset: { column: column.id }, "aria-sort": "none" },
+        "th", { scope: "col", class: numeric(column) ? "num" : null, dataset: { column: column.id }, "aria-sort": "none" },
         el("button", { type: "button", title: column.hint || null, on: { click: () => sortBy(column.id) } }, column.title, el("span", { class: "arrow", "aria-hidden": "true" })),
       ))));
     }
+
+    const numeric = (column) => rows.some((row) => typeof row.values[column.id] === "number");
 
     function asked() {
       const text = App.state.get("sort") || "";
@@ -130,31 +132,31 @@ if (typeof App !== "undefined") {
         el("th", { scope: "row" },
           Figure.swatch(App.colour(index), App.dash(index), 3),
           el("button", { type: "button", class: "link", on: { click: () => App.go("samples", { run: run.id }) } }, values[first.id])),
-        others.map((column) => (column.spark ? sparkCell(run, column, index) : cell(column, values[column.id]))),
+        others.map((column) => (column.spark ? sparkCell(run, column, index) : cell(column, values[column.id], column.shown?.(run)))),
       );
     }
 
-    function cell(column, value) {
+    function cell(column, value, text) {
       if (column.id === "status") return el("td", {}, el("span", { class: `status is-${/^[a-z]+$/.test(value) ? value : "other"}` }, value));
-      if (typeof value === "number") return el("td", { class: "num" }, column.id === "seconds" ? value.toFixed(1) : App.number(value, 6));
-      return el("td", {}, value ?? "–");
+      if (typeof value === "number") return el("td", { class: "num" }, text ?? (column.id === "seconds" ? value.toFixed(1) : App.number(value, 6)));
+      return el("td", { class: numeric(column) ? "num" : null }, value ?? "–");
     }
 
     function sparkCell(run, column, index) {
       const points = run.spark[column.id] || [];
-      return el("td", { class: "num spark" }, spark(points, App.colour(index), column.title), el("span", {}, App.number(lastOf(points))));
+      return el("td", { class: "num spark" }, spark(points, App.colour(index), column.title), el("span", {}, App.number(lastOf(points), 3)));
     }
 
     function spark(points, colour, title) {
       const known = points.filter(Bands.finite);
-      const picture = svg("svg", { width: 72, height: 20, viewBox: "0 0 72 20", role: "img", "aria-label": `${title}, from ${App.number(known[0])} to ${App.number(lastOf(known))}` });
+      const picture = svg("svg", { width: 60, height: 20, viewBox: "0 0 60 20", role: "img", "aria-label": `${title}, from ${App.number(known[0])} to ${App.number(lastOf(known))}` });
       if (!known.length) return picture;
       const [low, high] = [Math.min(...known), Math.max(...known)];
-      const x = (i) => 2 + (68 * i) / Math.max(1, points.length - 1);
+      const x = (i) => 2 + (56 * i) / Math.max(1, points.length - 1);
       const y = (value) => 17 - (14 * (value - low)) / (high - low || 1);
       let path = "";
       points.forEach((value, i) => {
-        if (Bands.finite(value)) path += `${path && Bands.finite(points[i - 1]) ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
+        if (Bands.finite(value)) path += `${path ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
       });
       const drawn = svg("path", { d: path, fill: "none", "stroke-width": 1.5, "stroke-linejoin": "round", "stroke-linecap": "round" });
       drawn.style.stroke = colour;
