@@ -12,7 +12,7 @@ const Figure = (() => {
   function make(specOf) {
     const caption = el("figcaption", {});
     const readout = el("div", { class: "readout" });
-    const plot = el("div", { class: "plot", role: "img" });
+    const plot = el("div", { class: "plot" });
     const node = el("figure", { class: "chart" }, caption, readout, plot);
     const mark = el("div", { class: "u-line" });
     let [chart, spec, planned, entries, hovering] = [null, null, null, [], null];
@@ -24,6 +24,7 @@ const Figure = (() => {
       caption.replaceChildren(spec.title ? el("span", { class: "chart-title" }, spec.title, " ") : "", el("span", { class: "muted" }, spec.unit || ""));
       entries = legend(spec, planned);
       readout.replaceChildren(...entries.map((entry) => entry.node));
+      plot.setAttribute("role", "img"); // with its label, once it is known
       plot.setAttribute("aria-label", describe(spec, planned));
       destroy();
       if (!planned.lines.length) {
