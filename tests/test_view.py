@@ -369,10 +369,11 @@ def test_five_clients_lose_nothing_and_cost_the_run_under_two_percent(tmp_path):
         finally:
             process.terminate()
     assert seen == [23] * 5
+    print(f"{share:.2%} of a core")
     assert share < 0.02
 
 
-def _cost_of_five(pid, port, run, seconds=20):
+def _cost_of_five(pid, port, run, seconds=8):
     """(share of a core that a server took, the update that each of five clients saw last)."""
     from viewing import Viewing
 
@@ -455,7 +456,7 @@ def test_what_is_wrong_is_told_with_what_helps(runs, tmp_path):
     with pytest.raises(UserError, match="an address of this machine"):
         bind("192.0.2.1", 0)
     with pytest.raises(UserError, match="an address of this machine"):
-        bind("no such host", 0)
+        bind("..", 0)
 
 
 def test_without_the_extra_its_command_is_told(runs, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+from collapse_lm.view.budget import Budget
 from collapse_lm.view.folder import Folder
 from collapse_lm.view.hub import Hub
 from collapse_lm.view.serve import bind, server
@@ -76,7 +77,8 @@ def viewing(root, period=PERIOD, budget=None):
     """A view of a folder, until the end of a with statement."""
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    hub = Hub(Folder(root), period, budget)
+    # This process also writes the runs and asks, which is not the server's to pay for.
+    hub = Hub(Folder(root), period, budget or Budget(share=10))
     process = server(hub, "127.0.0.1", port)
     thread = threading.Thread(target=process.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

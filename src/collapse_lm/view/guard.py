@@ -95,10 +95,12 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        known = {"everywhere": self._everywhere, "port": self._port}
-        if len(hosts) != 1 or not is_for_us(hosts[0], self._names, **known):
+        if len(hosts) != 1 or not self._is_ours(hosts[0]):
             told = f"this view answers to {' or '.join(sorted(self._names))} only\n"
             return PlainTextResponse(told, 421)
         if scope["method"] not in _METHODS:
             return PlainTextResponse("read only\n", 405, {"Allow": ", ".join(_METHODS)})
         return None
+
+    def _is_ours(self, host: str) -> bool:
+        return is_for_us(host, self._names, everywhere=self._everywhere, port=self._port)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from collapse_lm._version import __version__
 from collapse_lm.report.page.private import clean
@@ -21,12 +21,16 @@ SCRIPT = "index.js"
 
 
 @cache
-def _template() -> Any:
+def _template() -> Template:
     loader = PackageLoader("collapse_lm.view", "templates")
-    strict = {"autoescape": True, "undefined": StrictUndefined}
-    return Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, **strict).get_template(
-        "index.html.j2"
+    made = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    return made.get_template("index.html.j2")
 
 
 @cache
