@@ -21,7 +21,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Batch, Record, Text
 from collapse_lm.measures.names import NAMES, Row
 from collapse_lm.report.page import render
-from collapse_lm.report.page.blocks import number, pack, script_json, unpack
+from collapse_lm.report.page.blocks import inlined_size, number, pack, script_json, unpack
 from collapse_lm.report.page.build import PageMaker, make_page
 from collapse_lm.report.page.columns import Columns
 from collapse_lm.report.page.names import panels_of, title_of
@@ -216,10 +216,13 @@ def test_a_budget_is_shared_by_those_that_need_more_than_their_part():
 
 
 def test_a_page_over_its_budget_says_what_it_left_out(tmp_path):
-    write_run(tmp_path / "run", collapse=50, text="x" * 500, updates=80)
-    maker = PageMaker([tmp_path / "run"], most_bytes=4000)
+    write_run(tmp_path / "run", collapse=150, updates=200)
+    whole = make_page([tmp_path / "run"]).blocks
+    budget = inlined_size(whole.values()) - inlined_size([whole["samples-r0-0"]])
+    maker = PageMaker([tmp_path / "run"], most_bytes=budget)
     maker.refresh()
     page = maker.page()
+    assert inlined_size(page.blocks.values()) <= budget
     assert page.content["runs"][0]["samples"]["thinned"]
     assert any("samples of some updates only" in notice for notice in page.content["notices"])
 
@@ -308,7 +311,7 @@ def test_human_text_is_the_reference_where_it_was_recorded(tmp_path):
     write_run(tmp_path / "run", collapse=8)
     manifest = tmp_path / "run" / "manifest.json"
     found = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**found, "human": {"text.loop_share": 0.01, "x": None}}))
+    manifest.write_text(json.dumps({**found, "human": {"text.loop_share": 0.01}}))
     run = page_of(tmp_path / "run")["runs"][0]
     assert run["references"]["human"] == {"text.loop_share": 0.01}
     assert run["numbers"][2]["reference"] == "human text 0.01, base model 0.00"
@@ -419,7 +422,7 @@ def test_a_run_that_cannot_be_shown_is_left_out_with_the_reason(tmp_path, name):
     "odd",
     [
         {"threads": None, "versions": [1], "processor": {"a": 1}, "started": 5},
-        {"human": [1], "platform": {}, "inference": [], "git_commit": 7, "python": None},
+        {"platform": {}, "inference": [], "git_commit": 7, "python": None},
         {"corpora": [{"name": "<x>", "sha256": "", "scored_tokens": "many", "licence": 3}]},
         {"model": {"reference": "", "sha256": "", "parameters": "many", "revision": 5}},
     ],
@@ -673,7 +676,7 @@ def test_a_page_says_its_gist_without_scripts(rates):
         assert run["verdict"] in text
     for run in rates.content["runs"]:
         assert run["command"] in text
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 5
     assert 'aria-label="Share of runs that have not collapsed, by update"' in page
     assert "Update 8: collapse" in text or "Update 20: collapse" in text
 

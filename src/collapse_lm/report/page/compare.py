@@ -19,8 +19,10 @@ MOST_PAIRS = 66
 _TAIL = 0.975
 _LOWEST = ("train.loss", "validation.loss")
 _AT_COLLAPSE = ("validation.loss", "validation.change")
-_NO_RESULT = ("seconds", "validation.tokens", "validation.change_se", "train.lr", "train.applied")
-_NO_RESULT += ("train.tokens", "train.steps")
+_NO_RESULT: tuple[str, ...] = (
+    *("seconds", "validation.tokens", "validation.change_se"),
+    *("train.lr", "train.applied", "train.tokens", "train.steps"),
+)
 
 Values = Sequence[tuple[int, float]]  # (seed, value) of each run; NaN where a run has none
 Measure = tuple[str, str]  # name, and where it is taken: end, collapse or lowest
@@ -66,9 +68,9 @@ def difference_of(a: Values, b: Values) -> Difference:
     lost = len(a) + len(b) - len(known_a) - len(known_b)
     notes = [f"no such value in {lost} of {len(a) + len(b)} runs"] if lost else []
     if not known_a or not known_b:
-        nan = math.nan
-        means = (fmean(v for _, v in of) if of else nan for of in (known_a, known_b))
-        return Difference(*means, nan, nan, nan, 0, False, "one of the two has no such value")
+        nan, note = math.nan, "one of the two has no such value"
+        a_mean, b_mean = (fmean(v for _, v in of) if of else nan for of in (known_a, known_b))
+        return Difference(a_mean, b_mean, nan, nan, nan, 0, paired=False, note=note)
     shared = _shared_seeds(known_a, known_b)
     if shared:
         left_a, left_b = dict(known_a), dict(known_b)

@@ -101,12 +101,12 @@ def states(feed: RunFeed) -> Iterator[dict[str, Any]]:
 
 
 def _first_degenerate(feed: RunFeed) -> int | None:
-    known = feed.columns.values
-    names = ("text.loop_share", "text.seq_rep_4", "probe.loss")
-    lists = [known.get(name, [None] * len(feed.columns.updates)) for name in names]
-    for update, *values in zip(feed.columns.updates, *lists, strict=True):
-        numbers = [math.nan if value is None else float(value) for value in values]
-        if reasons(Observation(update, *numbers), feed.rule):
+    columns = feed.columns
+    probes = dict(columns.known("text.loop_share"))
+    repeated, losses = (dict(columns.known(name)) for name in ("text.seq_rep_4", "probe.loss"))
+    for update, share in probes.items():
+        rest = (repeated.get(update, math.nan), losses.get(update, math.nan))
+        if reasons(Observation(update, share, *rest), feed.rule):
             return update
     return None
 

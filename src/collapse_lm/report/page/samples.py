@@ -35,8 +35,9 @@ class Samples:
         self._last: tuple[int, bytes] = (0, b"")  # the open block, packed at that length
 
     def add(self, row: SampleRow) -> None:
-        """Take the samples of the next update."""
-        self._take(row.update, _shown(row))
+        """Take the samples of the next update, where it has any."""
+        if texts := _shown(row):
+            self._take(row.update, texts)
 
     def _take(self, update: int, texts: Texts) -> None:
         self.updates.append(update)

@@ -7,9 +7,10 @@ from typing import Any
 
 from collapse_lm.errors import UserError
 from collapse_lm.report.page.compare import compare
+from collapse_lm.report.page.facts import word
 from collapse_lm.report.page.feed import RunFeed
 from collapse_lm.report.page.find import no_runs, read_runs
-from collapse_lm.report.page.groups import groups_of, value_of, varied_keys, word
+from collapse_lm.report.page.groups import groups_of, value_of, varied_keys
 from collapse_lm.report.page.names import told_names, with_collapse
 from collapse_lm.report.page.verdict import sentence
 

@@ -125,11 +125,11 @@ def _figure(
 
 
 def _samples(page: Page) -> dict[str, Any]:
-    """The first sample of the first run, those at its states, and its last."""
+    """Of the first run that collapsed, or else of the first: samples at its ends and states."""
     runs = [run for run in page.content["runs"] if run["samples"]["updates"]]
     if not runs:
         return {"samples": [], "sampled_run": "", "sampled_told": ""}
-    run = runs[0]
+    run = next((one for one in runs if one["end"]["collapsed"]), runs[0])
     updates = run["samples"]["updates"]
     titles = {updates[0]: "drawn by the base model"} if updates[0] == 1 else {}
     titles |= {state["update"]: state["title"] for state in run["states"]}

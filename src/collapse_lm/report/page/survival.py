@@ -4,7 +4,6 @@ Effects and claims are those that the sweep wrote last; nothing is judged here.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -162,10 +161,8 @@ def _effect(effect: Mapping[str, Any]) -> str:
     first, last, levels = effect["from"], effect["to"], effect["levels"]
     if effect["scale"] == "words" and len(levels) > 2:
         return f"{len(levels)} values without an order, each against {first}"
-    ratio = {
-        key: math.nan if value is None else value for key, value in effect["time_ratio"].items()
-    }
-    told_ratio = ratio_words(TimeRatio(**ratio))
+    known: dict[str, Any] = {k: v for k, v in effect["time_ratio"].items() if v is not None}
+    told_ratio = ratio_words(TimeRatio(**known))  # what is null is undefined there too
     p = effect["permutation"].get("p_value")
     end = "" if p is None else f", p = {p:.3g}"
     return f"from {first} to {last}: time to collapse {told_ratio}{end}"
