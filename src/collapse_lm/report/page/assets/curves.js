@@ -104,7 +104,7 @@ const Curves = (() => {
   function chip(ids, label, colour, dash, thick) {
     return el(
       "button", { type: "button", class: "chip", dataset: { ids: ids.join(" ") }, on: { click: () => flip(ids) } },
-      Figure.swatch(colour, dash, thick), label,
+      Figure.swatch(colour, dash, thick), el("span", { class: "entry-label", title: label }, label),
     );
   }
 
