@@ -100,8 +100,11 @@ def with_samples(folder, texts_of, updates):
 def told_run(folder, onset=12, updates=24, tokens=200, every=1, seed=0, **options):
     """A run whose samples tell everything of their tokens, and that collapses at the onset."""
     write_run(folder, collapse=onset, updates=updates, stop=False, seed=seed, **options)
-    known = range(1, updates + 1, every)
-    return with_samples(folder, lambda update: [sample(update, onset, tokens, seed)], known)
+
+    def texts_of(update):
+        return [] if (update - 1) % every else [sample(update, onset, tokens, seed)]
+
+    return with_samples(folder, texts_of, range(1, updates + 1))
 
 
 def nasty_run(folder):
