@@ -235,6 +235,17 @@ def test_every_name_that_we_write_has_a_panel_of_its_own_kind():
     assert set(NAMES) - shown == {"validation.change_se", "train.applied"}
 
 
+def test_a_probe_that_is_the_batch_is_not_drawn_twice(tmp_path):
+    write_run(tmp_path / "own", collapse=8)
+    panels = {panel["id"]: panel["names"] for panel in page_of(tmp_path / "own")["panels"]}
+    assert panels["loss"] == ["train.loss", "validation.loss[sotu]"]
+    assert panels["entropy"] == ["probe.entropy"]
+    rows = tmp_path / "own" / "updates.jsonl"
+    rows.write_text(rows.read_text().replace('"probe.loss": 0.05', '"probe.loss": 0.06'))
+    panels = {panel["id"]: panel["names"] for panel in page_of(tmp_path / "own")["panels"]}
+    assert panels["loss"] == ["train.loss", "validation.loss[sotu]", "probe.loss"]
+
+
 def test_names_that_nobody_knows_come_last_by_their_first_part():
     panels = panels_of(["theirs.a", "train.loss", "theirs.b[x]", "loss.c"])
     assert [(p["id"], p["names"]) for p in panels] == [

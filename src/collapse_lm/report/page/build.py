@@ -13,7 +13,7 @@ from collapse_lm._version import __version__
 from collapse_lm.report.page.blocks import inlined_size, pack
 from collapse_lm.report.page.compare import MOST_PAIRS, compare_all
 from collapse_lm.report.page.entry import entry, states
-from collapse_lm.report.page.feed import RunFeed
+from collapse_lm.report.page.feed import RunFeed, twins_of
 from collapse_lm.report.page.find import (
     UNREADABLE,
     common_root,
@@ -242,7 +242,9 @@ def _names(runs: Sequence[RunFeed], *, with_times: bool) -> dict[str, Any]:
     told = told_names(names)
     if with_times:
         told = with_collapse(told)
-    return {"names": told, "panels": panels_of(names)}
+    twins = twins_of(runs)
+    panels = panels_of([name for name in names if name not in twins])
+    return {"names": told, "panels": panels}
 
 
 def _too_many(groups: Sequence[Group]) -> Iterator[str]:

@@ -69,6 +69,10 @@ class Columns:
         """The first finite value from an update on, NaN without one."""
         return next((value for at, value in self.known(name) if at >= update), math.nan)
 
+    def are_alike(self, name: str, other: str) -> bool:
+        """True where two names have the same numbers, or there is only the second of them."""
+        return name not in self.values or self.values[name] == self.values.get(other)
+
     def block(self) -> dict[str, Any]:
         """What the block of rows holds."""
         return {"update": self.updates, "columns": self.values}

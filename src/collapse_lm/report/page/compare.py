@@ -12,7 +12,7 @@ from statistics import fmean, variance
 from typing import Any
 
 from collapse_lm.report.page.blocks import number, told_number
-from collapse_lm.report.page.feed import RunFeed
+from collapse_lm.report.page.feed import RunFeed, twins_of
 from collapse_lm.report.page.names import COLLAPSE_UPDATE, base_of
 
 MOST_PAIRS = 66
@@ -137,9 +137,9 @@ def _quantile(freedom: float) -> float:
 def measures_of(feeds: Sequence[RunFeed]) -> list[Measure]:
     """What runs are compared by, in the order of their rows."""
     names = dict.fromkeys(name for feed in feeds for name in feed.columns.values)
-    found: list[Measure] = []
+    found, twins = list[Measure](), twins_of(feeds)
     for name in names:
-        if name.startswith(_NO_RESULT):
+        if name.startswith(_NO_RESULT) or name in twins:
             continue
         found.append((name, "end"))
         if base_of(name) in _AT_COLLAPSE:

@@ -151,7 +151,7 @@ def _of_the_model(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     told = f"{model.get('reference', '')}" + (f", {count:,} parameters" if _is_count(count) else "")
     return [
         ("Model", told),
-        ("Revision of the model", str(model.get("revision") or "")[:_SHORT]),
+        ("Revision of the model", str(model.get("revision") or "")),
         ("SHA-256 of the weights", str(model.get("sha256") or "")[:_SHORT]),
     ]
 

@@ -4,7 +4,7 @@ Rows become columns and samples become blocks as they are read, so that a page o
 runs is made run by run. Changes nothing on disk.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Text
 from collapse_lm.measures.rule import Verdict, observe, reasons
 from collapse_lm.report.page.columns import Columns
+from collapse_lm.report.page.names import TWINS
 from collapse_lm.report.page.samples import Samples
 from collapse_lm.report.page.tail import Tail
 from collapse_lm.rundir import RecordError, RunReader, has_writer
@@ -184,6 +185,13 @@ class RunFeed:
     def summary(self) -> dict[str, Any]:
         """What summary.json holds, or would hold now."""
         return self._sums.result(self.status, self._limit)
+
+
+def twins_of(feeds: Iterable[RunFeed]) -> set[str]:
+    """Names that repeat another one in all of some runs."""
+    known = list(feeds)
+    pairs = TWINS.items()
+    return {a for a, b in pairs if all(feed.columns.are_alike(a, b) for feed in known)}
 
 
 def read_feed(path: Path) -> RunFeed:

@@ -115,6 +115,14 @@ def _told(name: str) -> dict[str, str]:
     return {"title": title_of(name), "unit": known.unit, "meaning": meaning, "kind": known.kind}
 
 
+# Under source own the probe is the batch, and each of these is the other again.
+TWINS = {
+    "probe.loss": "train.loss",
+    "draw.entropy": "probe.entropy",
+    "draw.sampling_entropy": "probe.sampling_entropy",
+}
+
+
 def panels_of(names: Sequence[str]) -> list[dict[str, Any]]:
     """Panels with the names that there are; those that nobody knows by their first part."""
     found: list[dict[str, Any]] = []

@@ -142,7 +142,8 @@ def _samples(page: Page) -> dict[str, Any]:
         for update in wanted
     ]
     told = "the first sample, those at its states, and the last"
-    return {"samples": found, "sampled_run": run["label"], "sampled_told": told}
+    name = run["label"] if len(page.content["runs"]) > 1 else run["name"]
+    return {"samples": found, "sampled_run": name, "sampled_told": told}
 
 
 def _texts_at(page: Page, run: Run, update: int) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def chart(
     ]
     return Markup(
         '<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}" font-size="12" '
-        'fill="currentColor">{}</svg>'
+        'fill="currentColor" style="max-width:48rem">{}</svg>'
     ).format(_WIDTH, height, title, Markup("").join(parts))
 
 
@@ -131,8 +131,7 @@ def _axis_labels(x_label: str, y_label: str) -> list[Markup]:
 
 
 def _look(number: int) -> tuple[str, str]:
-    dash = _DASHES[number // len(_COLOURS) % len(_DASHES)]
-    return _COLOURS[number % len(_COLOURS)], dash
+    return _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
 
 
 def _path(line: Line, x: _Scale, y: _Scale) -> Markup:
