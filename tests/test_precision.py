@@ -1,6 +1,8 @@
 """Number formats by phase, and why each was chosen."""
 
 import json
+from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from collapse_lm.experiment.build import ready_model
 from collapse_lm.inference.cpu import requirements
 from collapse_lm.machine import compute
 from collapse_lm.machine.compute import choose_device, choose_phases
+from collapse_lm.machine.doctor import examine
 
 from commands import call, settings
 
@@ -151,6 +154,13 @@ def test_doctor_tells_each_phase_and_its_reason(tiny_overrides):
     lines = {line.split()[1]: line for line in done.stdout.splitlines() if len(line.split()) > 1}
     for phase in AUTO:
         assert "in float32: as asked for" in lines[phase]
+
+
+def test_doctor_says_that_another_accelerator_is_left_unused_and_why(monkeypatch):
+    found = SimpleNamespace(current_accelerator=lambda check_available: torch.device("mps"))
+    monkeypatch.setattr(torch, "accelerator", found)
+    lines = {line.subject: line.finding for line in islice(examine(load_config("quickstart")), 4)}
+    assert lines["accelerator"].startswith("mps is left unused, and the CPU taken: no run")
 
 
 @pytest.mark.parametrize("word", ["cuda:97", "tpu", "cuda:x", "cpu:1"])

@@ -1,6 +1,9 @@
 """Speculation changes no token: in float64, and in the compiled passes, every id is equal."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ from collapse_lm.experiment.prompts import Prompts
 from collapse_lm.experiment.sources import OwnSamples, Sampling
 from collapse_lm.inference import inference_network
 from collapse_lm.inference.cpu import requirements
+from collapse_lm.inference.cpu.layout import AVX512
 from collapse_lm.inference.cpu.network import CompiledNetwork
 from collapse_lm.inference.generic import GenericNetwork
 from collapse_lm.rundir import RunReader
@@ -77,6 +81,32 @@ def test_ids_equal_plain_sampling_over_seeds_and_settings(network):
         assert fast.entropy == pytest.approx(plain.entropy, rel=1e-6)
         passes, tokens = passes + fast.forward_passes, tokens + fast.tokens
     assert passes < 0.75 * tokens  # so that the equality is one of real proposals
+
+
+AVX2_ALONE = {
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2,+popcnt,+f16c",
+}
+
+
+@pytest.mark.skipif(
+    requirements.layout_here() != AVX512, reason="the processor has the layout of AVX2 only"
+)
+def test_ids_are_equal_in_the_layout_of_avx2_too():
+    this = [
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "ids_equal and bfloat16",
+    ]
+    done = subprocess.run(
+        [sys.executable, *this], capture_output=True, text=True, env=os.environ | AVX2_ALONE
+    )
+    assert "2 passed" in done.stdout, done.stdout
 
 
 COSTS = ("seconds.", "draw.forward_passes")  # what speculation is to change

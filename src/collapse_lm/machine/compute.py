@@ -62,6 +62,13 @@ class Phases:
         return {phase: getattr(self, phase) for phase in PHASES}
 
 
+def left_unused(device: torch.device) -> str | None:
+    """The accelerator of this machine that the CPU is taken instead of; None without one."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    is_other = found is not None and found.type != "cuda"
+    return str(found.type) if found is not None and is_other and device.type == "cpu" else None
+
+
 def choose_device(word: str = "auto") -> torch.device:
     """The device that a word names; auto takes CUDA where there is some.
 

@@ -19,7 +19,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.experiment.build import Parts, prepare
 from collapse_lm.experiment.learner import train_step
 from collapse_lm.experiment.segments import Segment
-from collapse_lm.machine.compute import choose_device
+from collapse_lm.machine.compute import choose_device, left_unused
 from collapse_lm.machine.doctor_lines import DoctorLine
 from collapse_lm.machine.processor import OtherWork, processor, seconds_of, told_if_busy
 from collapse_lm.measures.validation import evaluate
@@ -28,6 +28,10 @@ from collapse_lm.rundir.manifest import device_name
 from collapse_lm.sampling import sample
 
 _PROBE_TOKENS = 24
+_WHY_UNUSED = (
+    "no run has been compared with the CPU's on it, and releases of torch have given wrong "
+    "numbers there without an error"
+)
 
 
 def examine(config: Config) -> Iterator[DoctorLine]:
@@ -52,6 +56,8 @@ def _hardware(config: Config) -> Iterator[DoctorLine]:
     device = choose_device(config.device)
     memory = psutil.virtual_memory()
     yield DoctorLine("device", f"{device_name(device)}, {torch.get_num_threads()} threads")
+    if other := left_unused(device):
+        yield DoctorLine("accelerator", f"{other} is left unused, and the CPU taken: {_WHY_UNUSED}")
     yield DoctorLine("processor", processor())
     yield DoctorLine("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")
 
