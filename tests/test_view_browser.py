@@ -1,19 +1,15 @@
 """The view in a browser: it moves while a run goes on, and nothing in a record executes."""
 
-import shutil
 import time
 
 import pytest
+from browser import AXE, Tab, chromium
 from run_dirs import HOSTILE, write_run
 from viewing import viewing
 
 from collapse_lm.experiment.batch import Batch, Record, Text
 from collapse_lm.measures.names import Row
 from collapse_lm.rundir.rows import row_line, sample_line
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
 
 SAMPLES = [
     "<script>window.hacked = 1</script>",
@@ -27,23 +23,28 @@ SAMPLES = [
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as play:
-        found = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
 def tab(browser):
-    """A page that notes what it asks for and what goes wrong in it."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
-    found = context.new_page()
-    found.wrong, found.asked = [], []
-    found.on("pageerror", lambda error: found.wrong.append(str(error)))
-    found.on("console", lambda m: found.wrong.append(m.text) if m.type == "error" else None)
-    found.on("request", lambda request: found.asked.append(request.url))
-    yield found
+    yield Tab(context.new_page())
     context.close()
+
+
+def wait(tab, expression, argument=None, seconds=15):
+    """Until something is true in the page (whose policy refuses the way of playwright itself)."""
+    limit = time.monotonic() + seconds
+    while not tab.page.evaluate(expression, argument):
+        assert time.monotonic() < limit, f"not in time: {expression}"
+        tab.page.wait_for_timeout(50)
+
+
+def complaints(tab):
+    """What went wrong in the page, but that the server has gone at the end of a test."""
+    return [told for told in tab.complaints if "ERR_" not in told and "net::" not in told]
 
 
 def append(run, update, text="a new text"):
@@ -63,53 +64,52 @@ def going_on(folder, **options):
 def test_a_run_that_goes_on_moves_without_a_reload_and_keeps_where_one_is(tab, tmp_path):
     run = going_on(tmp_path / "one")
     with viewing(tmp_path) as view:
-        tab.goto(f"{view.url}at/one/#u=2&view=samples")
-        tab.wait_for_function("document.body.textContent.includes('some text 2')")
-        tab.evaluate("window.same = 1")
+        tab.page.goto(f"{view.url}at/one/#u=2&view=samples")
+        wait(tab, "document.body.textContent.includes('some text 2')")
+        tab.page.evaluate("window.same = 1")
         for update in range(4, 8):
             append(run, update, text=f"told later {update}")
-        tab.wait_for_function("App.source.page().runs[0].updates === 7")
-        tab.wait_for_function("document.body.textContent.includes('some text 2')")
-        assert "u=2" in tab.url
-        assert tab.evaluate("window.same") == 1
-        tab.evaluate("App.state.set({u: 7})")
-        tab.wait_for_function("document.body.textContent.includes('told later 7')")
+        wait(tab, "App.source.page().runs[0].updates === 7")
+        wait(tab, "document.body.textContent.includes('some text 2')")
+        assert "u=2" in tab.page.url
+        assert tab.page.evaluate("window.same") == 1
+        tab.page.evaluate("App.state.set({u: 7})")
+        wait(tab, "document.body.textContent.includes('told later 7')")
         assert all(url.startswith((view.url, "blob:", "data:")) for url in tab.asked)
-    wrong = [told for told in tab.wrong if "ERR_" not in told]  # the server has gone at the end
-    assert wrong == []
+    assert complaints(tab) == []
 
 
 def test_the_list_follows_the_folder(tab, tmp_path):
     run = going_on(tmp_path / "one")
     with viewing(tmp_path) as view:
-        tab.goto(view.url)
-        tab.wait_for_function("document.getElementById('live-told').textContent.startsWith('live')")
-        tab.get_by_role("link", name="one").focus()
+        tab.page.goto(view.url)
+        wait(tab, "document.getElementById('live-told').textContent.startsWith('live')")
+        tab.page.get_by_role("link", name="one").focus()
         append(run, 4)
-        tab.wait_for_function("document.querySelector('main').textContent.includes('4 of 60')")
-        assert tab.evaluate("document.activeElement.textContent") == "one"
+        wait(tab, "document.querySelector('main').textContent.includes('4 of 60')")
+        assert tab.page.evaluate("document.activeElement.textContent") == "one"
         write_run(tmp_path / "two <b>", seed=1)
-        tab.get_by_role("link", name="two <b>").click()
-        tab.wait_for_selector("h1")
-        assert "two" in tab.url
-        tab.get_by_role("link", name="All runs").click()
-        tab.wait_for_selector(".runs-of-folder")
-    assert [told for told in tab.wrong if "ERR_" not in told] == []
+        tab.page.get_by_role("link", name="two <b>").click()
+        tab.page.wait_for_selector("h1")
+        assert "two" in tab.page.url
+        tab.page.get_by_role("link", name="All runs").click()
+        tab.page.wait_for_selector(".runs-of-folder")
+    assert complaints(tab) == []
 
 
 def test_the_page_goes_on_when_the_server_comes_back(tab, tmp_path):
     run = going_on(tmp_path / "one")
     with viewing(tmp_path) as view:
-        tab.goto(f"{view.url}at/one/")
-        tab.wait_for_function("App.source.page() !== null")
-        tab.evaluate("window.same = 1")
-        tab.context.set_offline(True)
+        tab.page.goto(f"{view.url}at/one/")
+        wait(tab, "App.source.page() !== null")
+        tab.page.evaluate("window.same = 1")
+        tab.page.context.set_offline(True)
         append(run, 4)
         time.sleep(0.5)
-        tab.context.set_offline(False)
+        tab.page.context.set_offline(False)
         append(run, 5)
-        tab.wait_for_function("App.source.page().runs[0].updates === 5", timeout=20_000)
-        assert tab.evaluate("window.same") == 1
+        wait(tab, "App.source.page().runs[0].updates === 5", seconds=20)
+        assert tab.page.evaluate("window.same") == 1
 
 
 @pytest.mark.parametrize("where", ["", "at/", "at/{name}/"])
@@ -118,44 +118,47 @@ def test_hostile_texts_and_names_are_shown_and_nothing_executes(where, tab, tmp_
     run = going_on(tmp_path / name, text=HOSTILE)
     for update, text in enumerate(SAMPLES, 4):
         append(run, update, text)
-    tab.on("dialog", lambda dialog: tab.wrong.append(f"dialog {dialog.message}"))
     with viewing(tmp_path) as view:
         from collapse_lm.view.index import link
 
-        tab.goto(view.url + where.replace("at/{name}/", link(name)))
-        tab.wait_for_selector("h1")
+        tab.page.goto(view.url + where.replace("at/{name}/", link(name)))
+        tab.page.wait_for_selector("h1")
         if where:
             for update, text in enumerate(SAMPLES, 4):
-                tab.evaluate("u => App.state.set({u, view: 'samples'})", update)
+                tab.page.evaluate("u => App.state.set({u, view: 'samples'})", update)
                 shown = text.replace("\x1b", "")[:20].strip()
-                tab.wait_for_function(
+                wait(
+                    tab,
                     "text => document.getElementById('samples').textContent.includes(text)",
-                    arg=shown if "\x1b" not in text else "31mred",
+                    shown if "\x1b" not in text else "31mred",
                 )
-        assert tab.evaluate("window.hacked") is None
-        wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-        assert tab.evaluate(wide)
-        tab.set_viewport_size({"width": 390, "height": 800})
-        assert tab.evaluate(wide)
-    assert [told for told in tab.wrong if "ERR_" not in told] == []
+        assert tab.page.evaluate("window.hacked") is None
+        for width in (1400, 390):
+            tab.page.set_viewport_size({"width": width, "height": 800})
+            tab.settle()
+            assert tab.too_wide() == []
+    assert complaints(tab) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1400])
-def test_the_list_fits_every_screen(width, scheme, browser, tmp_path):
+@pytest.mark.parametrize("where", ["", "at/"])
+def test_the_view_fits_every_screen_and_everybody_can_use_it(where, scheme, browser, tmp_path):
+    root = tmp_path / "runs"
     for seed in range(3):
-        write_run(
-            tmp_path / "sweep" / "runs" / f"learning_rate=1e-05-seed{seed}-1a2b3c4d", seed=seed
-        )
-    (tmp_path / "sweep" / "sweep.yaml").write_text("base: quickstart\n")
-    going_on(tmp_path / "a-long-name-" * 8)
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page = context.new_page()
-    with viewing(tmp_path) as view:
-        page.goto(view.url)
-        page.wait_for_function("document.getElementById('live-told').textContent !== ''")
-        wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-        assert page.evaluate(wide)
-        page.screenshot(path=tmp_path / "list.png", full_page=True)
-        assert (tmp_path / "list.png").stat().st_size > 5000
+        name = f"learning_rate=1e-05-seed{seed}-1a2b3c4d"
+        write_run(root / "rates" / "runs" / name, seed=seed, collapse=5 + seed)
+    (root / "rates" / "sweep.yaml").write_text("base: quickstart\n")
+    going_on(root / ("a-long-name-" * 8))
+    context = browser.new_context(color_scheme=scheme)
+    tab = Tab(context.new_page())
+    with viewing(root) as view:
+        for width in (1400, 390):
+            tab.page.set_viewport_size({"width": width, "height": 900})
+            tab.page.goto(view.url + where)
+            tab.settle()
+            assert tab.too_wide() == []
+            tab.shot(f"view-{where.strip('/') or 'list'}-{scheme}-{width}", full_page=True)
+            if AXE.exists():
+                assert tab.violations() == []
     context.close()
+    assert complaints(tab) == []
