@@ -9,8 +9,6 @@ from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Number, Row
 from collapse_lm.measures.text import plain_ids
 
-_NUMBERS = ("log_probs", "entropies", "base_log_probs")  # fields of a text with a number per id
-
 
 @dataclass(frozen=True)
 class Text:
@@ -119,7 +117,9 @@ def _checked(text: Any, where: str) -> Text:
         prompt=plain_ids(text.prompt, f"{where}, prompt"),
         ids=plain_ids(text.ids, f"{where}, ids"),
         ends=_ends(text, where),
-        **{name: numbers_of(text, getattr(text, name), f"{where}, {name}") for name in _NUMBERS},
+        log_probs=numbers_of(text, text.log_probs, f"{where}, log_probs"),
+        entropies=numbers_of(text, text.entropies, f"{where}, entropies"),
+        base_log_probs=numbers_of(text, text.base_log_probs, f"{where}, base_log_probs"),
         per_token=_per_token(text, where),
     )
 

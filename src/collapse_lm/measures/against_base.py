@@ -96,7 +96,7 @@ def _together(
         return [[] for _ in rows]
     ids_BR = torch.tensor(rows, device=network.device)[:, : seen + 1]
     hidden_BRD = network.hidden(ids_BR[:, :-1])[:, -count:]
-    return _scored(network, hidden_BRD, ids_BR[:, -count:]).tolist()  # type: ignore[no-any-return]
+    return _scored(network, hidden_BRD, ids_BR[:, -count:]).tolist()
 
 
 def _sliding(network: Network, ids: tuple[int, ...], first: int, seen: int) -> list[float]:
