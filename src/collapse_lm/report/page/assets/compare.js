@@ -136,12 +136,10 @@ if (typeof App !== "undefined") {
 
     const part = (name) => root.querySelector(`[data-part=${name}]`);
 
-    function write() {
-      const now = comparison();
+    function write(now) {
       part("note").textContent = now.note;
       part("table").replaceChildren(table(now));
       for (const side of ["a", "b"]) root.querySelector(`[data-key=${side}]`).value = now[side].id;
-      return now;
     }
 
     async function update(state, changed) {
@@ -149,7 +147,8 @@ if (typeof App !== "undefined") {
       const needed = [...new Set(sides().flatMap((side) => side.runs))].map((i) => page.runs[i]);
       if (!needed.every(Charts.has)) await Promise.all(needed.map((run) => Charts.load(run).catch(() => null)));
       if (mine !== drawing) return;
-      const now = write();
+      const now = comparison();
+      if (!now.at || [...changed].some((key) => key !== "u")) write(now);
       if (!figures.length || ["a", "b", "x", "theme"].some((key) => changed.has(key))) overlay(now);
       else if (changed.has("zoom")) figures.forEach((figure) => figure.zoom());
       figures.forEach((figure) => figure.moveTo());

@@ -247,6 +247,15 @@
     node.classList.toggle("is-down", !up);
   }
 
+  // What is not near the screen is made when the browser has nothing else to do, a section at a time.
+  const idle = globalThis.requestIdleCallback || ((f) => setTimeout(f, 200));
+  function prepare() {
+    const entry = [...live.values()].find((one) => !one.mounted && !one.node.hidden);
+    if (!entry) return;
+    bring(entry);
+    idle(prepare);
+  }
+
   function announce() {
     let timer = 0;
     App.state.subscribe((state) => {
@@ -273,6 +282,7 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => spread(new Set(["theme"])));
     if (App.state.get("view")) scrollTo(App.state.get("view"));
     watchScroll();
+    idle(prepare);
     if (page.live) App.source.listen(changed, linked);
   }
 

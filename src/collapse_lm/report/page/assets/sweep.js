@@ -216,7 +216,8 @@
 
   function update(state, changed) {
     if (changed.has("theme") && page.sweep) mount(root, page);
-    drawSurvival();
+    if (!plot?.firstChild) drawSurvival();
+    if (!changed.has("off")) return;
     const off = new Set(state.off);
     const on = page.runs.filter((run) => !off.has(run.id)).map((run) => run.id).join(" ");
     for (const node of root.querySelectorAll("button[data-runs]")) {
