@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -457,6 +458,20 @@ def test_what_is_wrong_is_told_with_what_helps(runs, tmp_path):
         bind("192.0.2.1", 0)
     with pytest.raises(UserError, match="an address of this machine"):
         bind("..", 0)
+
+
+def test_ctrl_c_ends_a_view_at_once_although_somebody_listens(runs):
+    words = [sys.executable, "-m", "collapse_lm", "view", str(runs), "--port", "0"]
+    with subprocess.Popen(words, stdout=-1, stderr=-1, text=True) as process:
+        port = int(process.stdout.readline().split(":")[2].partition("/")[0])
+        with socket.create_connection(("127.0.0.1", port)) as listener:
+            listener.sendall(f"GET /events HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+            assert listener.recv(100).startswith(b"HTTP/1.1 200")
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+        assert time.monotonic() - began < 3
+        assert (process.returncode, out, err) == (130, "", "")
 
 
 def test_without_the_extra_its_command_is_told(runs, tmp_path, monkeypatch):

@@ -130,7 +130,7 @@ def _events(hub: Hub, name: str | None, request: Request) -> Response:
 async def _stream(hub: Hub, name: str | None) -> AsyncIterator[str]:
     with suppress(KeyError), hub.listening(name) as client:
         yield f"retry: {_RETRY}\n\n"
-        while True:
+        while not client.is_over:
             yield await _next(client)
 
 

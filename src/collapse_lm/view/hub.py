@@ -26,15 +26,25 @@ _REMEMBERED = 60.0  # seconds, for which who connects is told what changed
 
 
 class Client:
-    """Somebody who listens to a page."""
+    """Somebody who listens to a page.
+
+    Attributes:
+        is_over: true once the view ends.
+    """
 
     def __init__(self) -> None:
+        self.is_over = False
         self._changed: set[str] = set()
         self._event = asyncio.Event()
 
     def tell(self, runs: set[str]) -> None:
         """Note runs that changed, on top of what was not taken yet."""
         self._changed |= runs
+        self._event.set()
+
+    def end(self) -> None:
+        """Wake whoever waits, for the last time."""
+        self.is_over = True
         self._event.set()
 
     async def wait(self, seconds: float) -> set[str] | None:
@@ -88,6 +98,12 @@ class Hub:
     def clients(self) -> int:
         """How many listen."""
         return len(self.index_clients) + sum(len(e.clients) for e in self._entries.values())
+
+    def close(self) -> None:
+        """Let everybody who listens go."""
+        for clients in (self.index_clients, *(e.clients for e in self._entries.values())):
+            for client in clients:
+                client.end()
 
     async def watch(self) -> None:
         """Look for changes until cancelled, and tell those who listen."""

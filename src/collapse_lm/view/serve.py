@@ -18,6 +18,19 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _GRACE = 1  # seconds in which connections may end by themselves
 
 
+class _Server(uvicorn.Server):
+    """A server that lets those who listen go before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End (called by uvicorn)."""
+        self._hub.close()
+        await super().shutdown(sockets)
+
+
 def serve(path: Path, host: str, port: int, *, is_opened: bool = False) -> None:
     """Show a folder until a signal ends it.
 
@@ -59,7 +72,7 @@ def server(hub: Hub, host: str, port: int) -> uvicorn.Server:
         timeout_graceful_shutdown=_GRACE,
         ws="none",
     )
-    return uvicorn.Server(config)
+    return _Server(config, hub)
 
 
 def shown_host(host: str) -> str:
