@@ -257,6 +257,34 @@ def test_tokens_are_shaded_and_tell_what_is_known_of_them(tab, told):
     tab.shot("explorer-shade")
 
 
+def test_the_text_is_copied_as_it_is(tab, nasty):
+    tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = explore(tab, nasty, "&u=3&text=4&marks=raw")
+    page.locator(f"{LEFT} .ex-small").click()
+    until(tab, "document.querySelector('.ex-left .ex-small').textContent === 'copied'")
+    assert page.evaluate("navigator.clipboard.readText()").replace("\0", "") == NASTY[4].replace(
+        "\0", ""
+    )
+
+
+def test_the_samples_play_and_stop_where_somebody_takes_over(tab, told):
+    page = explore(tab, told, "&u=5")
+    page.get_by_role("button", name="▶ play").click()
+    until(tab, "Number(document.querySelector('.ex-slider').value) > 5")
+    page.locator(".ex-slider").press("Home")
+    until(tab, "document.querySelector('.ex-pane').textContent.includes('▶ play')")
+    assert page.locator(".ex-slider").input_value() == "0"
+
+
+def test_a_text_of_thousands_of_tokens_stays_smooth(tab, places):
+    told_run(places / "long", 3, 6, tokens=5000)
+    path = write_report([places / "long"], places / "long.html").path
+    explore(tab, path, "&u=1&shade=p&diff=previous")
+    times = tab.page.evaluate(SLIDE.replace("i < 40", "i < 5").replace("(i % 2 ? 23 : 1)", "1"))
+    assert sorted(times)[1] < 200, times
+    until(tab, "document.querySelectorAll('.ex-left [data-t]').length >= 5000")
+
+
 def test_where_tokens_are_not_recorded_the_page_says_so(tab, swept):
     page = explore(tab, swept, "&shade=p")
     assert "not recorded" in page.locator(".ex-scale").text_content()

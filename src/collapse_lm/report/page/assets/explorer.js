@@ -5,6 +5,8 @@
   const { el } = App;
   const KEYS = ["u", "run", "text", "with", "wu", "shade", "q", "re", "diff", "marks", "page"];
   const PLAY_MS = 500;
+  const LONG = 15000; // characters of both texts, beyond which marks wait
+  const REST_MS = 120;
   const MARKS = [
     ["loop", "loops", "underline the longest run of tokens that repeats with one period"],
     ["repeats", "repeated 4-grams", "mark the 4-grams of words that stand in the text more than once"],
@@ -17,7 +19,7 @@
     ["h", "entropy, current model"],
     ["d", "current against base model"],
   ];
-  const view = { page: null, turn: 0, asked: false, timer: 0, second: null, areas: new Map(), kept: new WeakMap() };
+  const view = { page: null, turn: 0, asked: false, timer: 0, second: null, drawn: [null, null], areas: new Map(), kept: new WeakMap() };
 
   // --- what is shown -----------------------------------------------------------------------------
 
@@ -164,6 +166,7 @@
     const at = Math.max(0, Math.min(view.second ?? index, others.length - 1));
     const one = texts[index] || null;
     const two = others[at] || null;
+    if (await plainFirst(run, second, [one, two], [sample, other], [state.u, wanted], turn)) return;
     const found = one && two && chosen("diff") !== false ? compared(one.text, two.text) : null;
     view.unlike = Boolean(found && found.same < LITTLE * (found.same + Math.max(found.left, found.right)));
     const changes = found && is("diff") ? found : null;
@@ -176,6 +179,26 @@
     drawShade(state, run, one);
     prefetch(run, sample);
     if (state.q) mark(sides, state, changes, turn);
+  }
+
+  // Very long texts are shown without marks at once, and with them when the slider rests. True where
+  // the reader has gone on meanwhile.
+  async function plainFirst(run, second, texts, samples, updates, turn) {
+    const length = texts.reduce((sum, one) => sum + (one ? one.text.length : 0), 0);
+    const isNew = texts.some((one, i) => one !== view.drawn[i]);
+    if (length < LONG || !isNew) {
+      view.drawn = texts;
+      return false;
+    }
+    [view.left, view.right].forEach((pane, i) => {
+      const from = i ? second : run;
+      if (texts[i] === view.drawn[i]) return;
+      pane.show({ heading: `Update ${samples[i] ? samples[i].update : updates[i]}`, sub: subOf(from, samples[i], texts[i]), note: noteOf(from, updates[i], samples[i]), texts: texts[i] ? [texts[i]] : [], index: 0, raw: is("raw"), shaded: false, layers: [], legend: [] });
+    });
+    await new Promise((resolve) => setTimeout(resolve, REST_MS));
+    if (turn !== view.turn) return true;
+    view.drawn = texts;
+    return false;
   }
 
   function compared(a, b) {
@@ -223,7 +246,7 @@
       label: `Share of the sample that lies in a loop, by update${states.length ? `; ${states.map((one) => `update ${one.update}: ${one.title}`).join("; ")}` : ""}`,
     });
     view.strip.hits(view.search.countsOf(run.id));
-    view.told.textContent = `update ${state.u} of ${lastUpdate()}`;
+    view.told.textContent = `update ${state.u}${state.u > lastUpdate() ? "; the last is" : " of"} ${lastUpdate()}`;
     const facts = [area && "filled: share of the sample in a loop", other && `dotted: right sample, update ${other.update}${second === run ? "" : ` of ${shortly(second.label || second.name)}`}`];
     view.there.textContent = facts.filter(Boolean).join(" · ");
   }
