@@ -80,3 +80,9 @@ test("labels lose the words that all share", () => {
   assert.deepEqual(Bands.shortened(["a b", "a b c, d"]), ["a b", "a b c, d"]);
   assert.deepEqual(Bands.shortened(["learning rate 2e-5"]), ["learning rate 2e-5"]);
 });
+
+test("names of one unit share a figure, and a large family has its own", () => {
+  const text = ["text.loop_share", "text.distinct_3", "text.seq_rep_4", "text.distinct_2", "text.distinct_1"];
+  assert.deepEqual(Bands.families(text, () => ""), [["text.loop_share", "text.seq_rep_4"], ["text.distinct_3", "text.distinct_2", "text.distinct_1"]]);
+  assert.deepEqual(Bands.families(["a", "b", "c"], (name) => String(name === "b")), [["a", "c"], ["b"]]);
+});

@@ -165,7 +165,19 @@ const Bands = (() => {
     return shared;
   }
 
-  return { shortened, gaps, union, place, grid, resample, mean, valueAt, lastAt, elapsed, atRisk, median, finite };
+  // Names that share a figure: those of one unit and kind (`keyOf`). Where that is more than four, families of
+  // three and more that differ in a last number only (text.distinct_1, _2, _3) get a figure of their own.
+  function families(names, keyOf) {
+    const by = (list, key) => [...new Set(list.map(key))].map((one) => list.filter((name) => key(name) === one));
+    const stem = (name) => name.replace(/_\d+$/, "_N");
+    return by(names, keyOf).flatMap((list) => {
+      if (list.length <= 4) return [list];
+      const large = new Set(by(list, stem).filter((family) => family.length > 2).map((family) => stem(family[0])));
+      return by(list, (name) => (large.has(stem(name)) ? stem(name) : ""));
+    });
+  }
+
+  return { families, shortened, gaps, union, place, grid, resample, mean, valueAt, lastAt, elapsed, atRisk, median, finite };
 })();
 
 if (typeof module !== "undefined") module.exports = Bands;

@@ -129,12 +129,7 @@ const Curves = (() => {
     const errors = new Set(panel.names.map(Charts.errorName));
     const names = panel.names.filter((name) => !errors.has(name) && page.names[name]);
     if (!single()) return names.map((name) => [name]);
-    const units = new Map();
-    for (const name of names) {
-      const key = `${page.names[name].unit} ${page.names[name].kind}`;
-      units.set(key, [...(units.get(key) || []), name]);
-    }
-    return [...units.values()];
+    return Bands.families(names, (name) => `${page.names[name].unit} ${page.names[name].kind}`);
   }
 
   function panelOf(panel, index) {
