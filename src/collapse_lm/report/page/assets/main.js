@@ -216,6 +216,15 @@
     }, { passive: true });
   }
 
+  // The head of the page is as old as the HTML; the page object may be younger.
+  function writeHead(page) {
+    const set = (selector, text) => document.querySelectorAll(selector).forEach((node) => { if (node.textContent !== text) node.textContent = text; });
+    set("header h1", page.title);
+    set("header .headline", page.headline);
+    set(".bar-title", page.title);
+    document.title = page.title;
+  }
+
   // Live -----------------------------------------------------------------------------------------
   function changed(page, runs) {
     const slider = bar.querySelector("#bar-update");
@@ -229,6 +238,7 @@
     }
     for (const link of bar.querySelectorAll("nav a")) link.hidden = !wanted(page, link.dataset.view);
     if (following) App.state.set({ u: lastUpdate(page) });
+    writeHead(page);
     writeBar(App.state.get());
     spread(new Set(["page"]));
   }
@@ -271,6 +281,7 @@
     document.documentElement.classList.add("js");
     lay(page);
     makeBar(page);
+    writeHead(page);
     writeBar(App.state.get());
     App.state.subscribe((state, keys) => {
       writeBar(state);
