@@ -165,7 +165,8 @@ NAMES: dict[str, Name] = {
         "nats/token",
         "base.loss minus the loss of the probe under the model that drew it: mean log p of its "
         "tokens under that model minus that under the base model; an estimate of KL(model, base) "
-        "only where tokens are drawn at temperature 1 and unfiltered",
+        "only where tokens are drawn at temperature 1 and unfiltered; of update 1 it is rounding "
+        "alone",
         since=2,
     ),
     "base.kl": Name(
