@@ -23,12 +23,16 @@ from hostile import call
 LONG = "a-name-that-no-narrow-column-has-room-for-" * 3
 
 
-@pytest.fixture
-def runs(tmp_path):
-    run = write_run(tmp_path / LONG, collapse=5, corpora=("sotu", "wikitext2", "ptb"))
+def end(run):
+    """Write how a run of `write_run` ended."""
     ending = {"status": "finished", "updates": 9, "collapsed": True, "collapse_update": 5}
     ending |= {"reason": "collapse", "validation": {}}
     (run.path / "summary.json").write_text(json.dumps(ending))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    end(write_run(tmp_path / LONG, collapse=5, corpora=("sotu", "wikitext2", "ptb")))
     return tmp_path
 
 
@@ -80,14 +84,16 @@ def test_a_name_is_whole_on_the_narrowest_terminal_and_what_is_not_shown_is_name
 def test_ls_of_a_sweep_is_a_line_per_run_in_80_columns(tmp_path):
     names = [f"learning_rate=3e-0{rate}-seed{seed}-1a2b3c4d" for rate in range(3) for seed in "01"]
     for place, name in enumerate(names):
-        write_run(tmp_path / "runs" / name, seed=place % 2, corpora=("sotu", "ptb"), collapse=5)
-    (tmp_path / "runs" / names[0] / "config.yaml").unlink()
+        end(write_run(tmp_path / "runs" / name, rate=10**-place, seed=place % 2, collapse=5))
     shared, head, *lines, told = on_terminal(80, "ls", tmp_path).splitlines()
-    assert "lr 0.0001" in shared or "lr" in told
-    assert head.split()[:2] == ["run", "status"]
+    assert shared == "model smollm2-135m, source own"
+    assert head.split() == ["run", "lr", "status", "updates", "collapse"]
     assert [line.split()[0] for line in lines] == [f"runs/{name}" for name in sorted(names)]
     assert all(len(line) <= 80 for line in lines)
     assert "--json for all" in told
+    (tmp_path / "runs" / names[0] / "config.yaml").unlink()
+    shown = on_terminal(80, "ls", tmp_path)
+    assert f"runs/{names[0]}  damaged: FileNotF" in shown
 
 
 def columns_of(width, keep, rows, **how):
@@ -115,6 +121,13 @@ def test_what_all_rows_share_is_told_above_them():
     assert found.lines == ("x     1", "y     1")
     assert found.left_out == ()
     assert columns_of(10, ("own", "same"), rows).left_out == ("same",)
+
+
+def test_a_column_without_a_word_goes_first_and_is_not_missed():
+    rows = [("x", "", "1"), ("y", "", "2")]
+    found = columns_of(9, ("empty", "d"), rows)
+    assert (found.head, found.lines) == (("name  d",), ("x     1", "y     2"))
+    assert found.left_out == ()
 
 
 def test_short_forms_come_before_cuts_and_the_least_important_column_goes_first():

@@ -73,12 +73,16 @@ def fit(
 
 
 def _take_shared(cells: dict[str, list[str]], width: int, how: Narrowing) -> list[tuple[str, str]]:
-    """Of a table that is too wide, take out the facts in which all rows are alike."""
+    """Of a table that is too wide, take out the facts in which all rows are alike.
+
+    And columns that hold nothing.
+    """
     if _needs(cells) <= width:
         return []
+    for name in [name for name in how.keep if name in cells and not any(cells[name])]:
+        del cells[name]
     alike = [name for name in how.share if name in cells and len(set(cells[name])) == 1]
-    taken = [(name, cells.pop(name)[0]) for name in alike]
-    return [(name, value) for name, value in taken if value]
+    return [(name, cells.pop(name)[0]) for name in alike]
 
 
 def _narrow(cells: dict[str, list[str]], width: int, how: Narrowing) -> set[str]:
