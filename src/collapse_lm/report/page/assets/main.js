@@ -104,7 +104,7 @@
     const play = el("button", { type: "button", class: "button", id: "bar-play", "aria-label": "Play the updates", on: { click: () => (playing ? stop() : start()) } }, "▶");
     const theme = el("button", { type: "button", class: "button", id: "theme", "aria-label": "Dark or light", on: { click: flipTheme } }, "◐");
     bar = el(
-      "div", { class: "bar" },
+      "div", { class: "bar", role: "region", "aria-label": "Sections and update" },
       el("span", { class: "bar-title", title: page.title }, page.title), el("nav", { "aria-label": "Sections" }, links),
       el("div", { class: "bar-update" }, play, slider, el("output", { for: "bar-update" })),
       el("span", { class: "link-state", hidden: !page.live }, "live"), theme,

@@ -158,15 +158,16 @@
   function square(cell, shade, diagram) {
     if (!cell || !cell.n) return el("span", { class: "muted" }, "–");
     const depth = Bands.finite(cell.median) ? shade(cell.median) : null;
-    const words = cell.median === null ? "median not reached" : `median update ${App.number(cell.median)}`;
+    const aside = (text) => el("span", { class: "visually-hidden" }, text); // for who hears the cell
     const node = el(
       "button",
       {
         type: "button", class: depth === null ? "cell never" : "cell", dataset: { runs: cell.runs.join(" ") }, "aria-pressed": "false",
-        "aria-label": `${diagram.x} ${diagram.xs[cell.x]}, ${diagram.y} ${diagram.ys[cell.y]}: ${words}, ${cell.collapsed} of ${cell.n} runs collapsed. Show these runs`,
+        title: `${diagram.x} ${diagram.xs[cell.x]}, ${diagram.y} ${diagram.ys[cell.y]}`,
         on: { click: () => choose(cell) },
       },
-      el("strong", {}, cell.median === null ? "none" : App.number(cell.median, 3)), el("small", {}, `${cell.collapsed}/${cell.n}`),
+      aside(`${diagram.x} ${diagram.xs[cell.x]}, ${diagram.y} ${diagram.ys[cell.y]}: median update `),
+      el("strong", {}, cell.median === null ? "none" : App.number(cell.median, 3)), aside(", collapsed "), el("small", {}, `${cell.collapsed}/${cell.n}`),
     );
     if (depth !== null) paint(node, depth);
     return node;
