@@ -94,14 +94,16 @@ def _shown(row: SampleRow) -> Texts:
 
 
 def log_spaced(updates: Sequence[int], count: int) -> list[int]:
-    """About `count` of the updates, dense at the start, the first and the last among them."""
+    """So many of the updates, dense at the start, the first and the last among them."""
     if count >= len(updates):
         return list(updates)
-    last = len(updates) - 1
-    places = {0, last} if count > 1 else {last}
-    for place in range(count):
-        places.add(round(math.expm1(math.log1p(last) * place / max(1, count - 1))))
-    return [updates[place] for place in sorted(places) if place <= last]
+    last, steps = len(updates) - 1, max(2, count)
+    while True:  # at the start, where they are dense, several steps fall on one update
+        exact = (math.expm1(math.log1p(last) * step / (steps - 1)) for step in range(steps))
+        places = sorted({min(last, round(place)) for place in exact})
+        if len(places) >= count:
+            return [updates[place] for place in places]
+        steps = math.ceil(1.1 * steps) + 1
 
 
 def beside_states(updates: Sequence[int], states: Iterable[int]) -> set[int]:
@@ -119,7 +121,7 @@ def thin(samples: Samples, most: int, states: Sequence[int]) -> Samples:
     size, count = samples.size(), len(samples.updates)
     texts = list(samples.texts()) if size > most else []
     while size > most and count > 2:
-        count = max(2, int(count * min(0.9, most / size)))
+        count = max(2, int(count * min(0.95, 0.98 * most / size)))
         free = max(2, count - len(near))
         if free <= 2 and len(near) > count:  # not even these fit
             near = set(sorted(near)[:: math.ceil(len(near) / count)])
