@@ -41,5 +41,5 @@ def test_no_script_makes_elements_from_text() -> None:
 
 def test_the_scripts_are_small_and_the_vendored_one_has_its_licence() -> None:
     files = [path for path in ASSETS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 250_000
+    assert sum(path.stat().st_size for path in files) < 280_000
     assert "MIT" in (ASSETS / "vendor" / "LICENSE").read_text()

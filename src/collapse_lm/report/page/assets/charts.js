@@ -68,6 +68,8 @@ const Charts = (() => {
     return lines.every((line) => line.xs.slice(0, 50).every((value, i) => lines[0].xs[i] === undefined || value === lines[0].xs[i]));
   }
 
+  // uPlot takes dashes in pixels of the canvas.
+  const scaled = (dash) => dash.map((part) => part * devicePixelRatio);
   const clearLine = { stroke: "transparent", width: 0, points: { show: false } };
 
   function bandSeries(low, high, fill, series, data, bands) {
@@ -92,7 +94,7 @@ const Charts = (() => {
       const thin = meant.has(line.run.group);
       if (!thin && lines.length <= 3) errorBand(spec, line, axis, put, positive, series, data, bands);
       series.push({
-        label: line.label, stroke: () => line.colour() + (thin ? "66" : ""), width: thin ? 1 : 1.8, dash: line.dash,
+        label: line.label, stroke: () => line.colour() + (thin ? "66" : ""), width: thin ? 1 : 1.8, dash: scaled(line.dash),
         points: { ...(thin || lines.length > 12 ? { show: false } : {}), size: 5, filter: lonely },
       });
       data.push(positive(placed[i]));
@@ -100,7 +102,7 @@ const Charts = (() => {
     for (const mean of means) {
       const colour = () => App.colour(mean.index);
       bandSeries(positive(mean.low), positive(mean.high), () => `${colour()}26`, series, data, bands);
-      series.push({ label: mean.group.label, stroke: colour, width: 2.6, dash: App.dash(mean.index), points: { show: false, filter: lonely } });
+      series.push({ label: mean.group.label, stroke: colour, width: 2.6, dash: scaled(App.dash(mean.index)), points: { show: false, filter: lonely } });
       data.push(positive(mean.mean));
     }
     return { lines, means, series, data, bands, coarse };
@@ -188,6 +190,7 @@ const Charts = (() => {
   function drawOnsets(u, spec, lines) {
     const { ctx, bbox } = u;
     ctx.save();
+    ctx.setLineDash([]);
     ctx.lineWidth = 1.6 * devicePixelRatio;
     for (const line of lines) {
       const onset = line.run.end?.collapse_update;
