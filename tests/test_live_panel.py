@@ -92,6 +92,12 @@ def test_a_long_run_is_kept_in_a_fixed_size_with_its_first_and_newest_value():
     assert all(y == pytest.approx(x / 10) for x, y in points)
 
 
+def test_of_a_corpus_in_a_file_the_name_alone_is_shown_where_there_is_little_room():
+    lines = panel(100, 40, corpora=("text:/a/long/way/to/the/folder/of/a/corpus/prose.txt",))
+    assert any("prose.txt 3.725" in line and "<" in line for line in lines)
+    assert any("prose.txt validation 3.000" in line for line in lines)
+
+
 # --- the panel ---------------------------------------------------------------------------------
 
 

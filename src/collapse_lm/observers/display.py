@@ -23,6 +23,7 @@ _LINES = 12  # updates that stay visible in the live table
 _RECENT = 500  # updates that the pace is taken from
 _FRAME = 4  # columns of the borders and their padding
 _AROUND = 5  # lines of borders, sample and spinner, and the one after
+_SHORT = 16  # characters of a corpus where there is little room
 _PHASES = ("sample", "probe", "train", "judge", "evaluate")
 
 
@@ -71,10 +72,13 @@ def _shown(record: Record, name: str, digits: int) -> str:
 
 
 def _short_validation(record: Record) -> str:
-    """The loss on the first corpus alone."""
+    """The loss on the first corpus alone; of a path its last part."""
     validation = list(record.row.labelled("validation.loss").items())
+    if not validation:
+        return ""
+    name, loss = validation[0]
     rest = f" +{len(validation) - 1}" if len(validation) > 1 else ""
-    return f"{printable(validation[0][0])} {validation[0][1]:.3f}{rest}" if validation else ""
+    return f"{one_line(name.rpartition('/')[2], _SHORT)} {loss:.3f}{rest}"
 
 
 def _newest(record: Record) -> str:

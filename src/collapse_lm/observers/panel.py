@@ -39,7 +39,7 @@ class Curves:
 
     def blocks(self, width: int) -> list[list[str]]:
         """Lines of each curve that has at least two points: its title, then the drawing."""
-        corpus = f"{printable(self._corpus)} validation"
+        corpus = f"{printable(self._corpus.rpartition('/')[2])} validation"
         named = (("train", self._train), (corpus, self._validation))
         return [
             [curve_title(name, curve, width), *braille(curve.points, width, _HEIGHT)]
