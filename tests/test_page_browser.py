@@ -21,6 +21,8 @@ pytestmark = pytest.mark.browser
 LEFT, RIGHT = ".ex-left", ".ex-right"
 NO_AXE = "needs axe-core (make browser)"
 WIDTHS = (1400, 390)
+PAGES = ["real", "told", "swept", "nasty"]
+PAGES += ["real_sweep"] if os.environ.get("COLLAPSE_LM_SWEEP_REPORT") else []
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +63,13 @@ def real(places, tiny_overrides):
 @pytest.fixture(scope="module")
 def swept(places):
     """Two rates with three seeds each, one of which never collapses."""
-    if os.environ.get("COLLAPSE_LM_SWEEP_REPORT"):
-        return Path(os.environ["COLLAPSE_LM_SWEEP_REPORT"]).resolve()
     sweep(places / "swept", {1e-5: [20, 22, None], 1e-4: [6, 8, 7]})
     return write_report([places / "swept"], places / "swept.html").path
+
+
+@pytest.fixture(scope="module")
+def real_sweep():
+    return Path(os.environ["COLLAPSE_LM_SWEEP_REPORT"]).resolve()
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +109,7 @@ def explore(tab, page, more=""):
 # --- nothing from elsewhere, nothing wide, nothing wrong -----------------------------------------
 
 
-@pytest.mark.parametrize("name", ["real", "told", "swept", "nasty"])
+@pytest.mark.parametrize("name", PAGES)
 def test_a_report_asks_no_network_has_no_error_and_fits(tab, name, request):
     path = request.getfixturevalue(name)
     for width in WIDTHS:
