@@ -20,6 +20,8 @@ _ABSOLUTE = re.compile(rf"{_START}(?:{_BEGINNING})({_PATH})")
 
 def clean(text: str) -> str:
     """A text of ours without the homes and folders that it names."""
+    if "/" not in text and "\\" not in text:
+        return text
     home = _own_home()
     if home and home in text:
         text = re.sub(rf"{_START}{re.escape(home)}(?=[/\\]|$|[\s'\",;:)\]}}])", "~", text)
