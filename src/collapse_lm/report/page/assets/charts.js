@@ -95,7 +95,7 @@ const Charts = (() => {
       if (!thin && lines.length <= 3) errorBand(spec, line, axis, put, positive, series, data, bands);
       series.push({
         label: line.label, stroke: () => line.colour() + (thin ? "66" : ""), width: thin ? 1 : 1.8, dash: scaled(line.dash),
-        points: { ...(thin || lines.length > 12 ? { show: false } : {}), size: 5, filter: lonely },
+        points: { ...(thin || lines.length > 12 ? { show: false } : {}), size: 5, fill: () => css("--panel"), filter: lonely },
       });
       data.push(positive(placed[i]));
     });
@@ -155,34 +155,38 @@ const Charts = (() => {
 
   function drawReferences(u, references) {
     const { ctx, bbox } = u;
+    const inside = references.map((one) => ({ ...one, y: u.valToPos(one.value, "y", true) })).filter(({ y }) => y >= bbox.top && y <= bbox.top + bbox.height);
     ctx.save();
     ctx.lineWidth = devicePixelRatio;
-    ctx.font = `${10 * devicePixelRatio}px system-ui, sans-serif`;
-    ctx.textAlign = "right";
-    const labelled = new Set();
-    for (const { kind, value, words, colour } of references) {
-      const y = u.valToPos(value, "y", true);
-      if (y < bbox.top || y > bbox.top + bbox.height) continue;
-      ctx.strokeStyle = ctx.fillStyle = colour();
-      ctx.globalAlpha = 0.85;
-      ctx.setLineDash((kind === "human" ? [2, 3] : [7, 4]).map((part) => part * devicePixelRatio));
+    ctx.globalAlpha = 0.85;
+    for (const { kind, y, colour } of inside) {
+      ctx.strokeStyle = colour();
+      ctx.setLineDash(scaled(kind === "human" ? [2, 3] : [7, 4]));
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      if (labelled.has(words)) continue;
-      labelled.add(words);
-      ctx.globalAlpha = 1;
-      ctx.setLineDash([]);
-      ctx.fillStyle = css("--muted");
-      ctx.strokeStyle = css("--panel");
-      ctx.lineWidth = 4 * devicePixelRatio;
-      const above = y - 4 * devicePixelRatio > bbox.top + 10 * devicePixelRatio;
-      const at = [words, bbox.left + bbox.width - 3 * devicePixelRatio, above ? y - 4 * devicePixelRatio : y + 11 * devicePixelRatio];
-      ctx.strokeText(...at);
-      ctx.fillText(...at);
-      ctx.lineWidth = devicePixelRatio;
     }
+    ctx.restore();
+    for (const kind of ["human", "base"]) nameReference(u, inside.find((one) => one.kind === kind));
+  }
+
+  // Human text is named at the left end of its first line, the base model at the right.
+  function nameReference({ ctx, bbox }, reference) {
+    if (!reference) return;
+    const { kind, words, y } = reference;
+    const above = y - 14 * devicePixelRatio > bbox.top;
+    const [x, inset] = kind === "human" ? [bbox.left, 4] : [bbox.left + bbox.width, -4];
+    const at = [words, x + inset * devicePixelRatio, y + (above ? -4 : 11) * devicePixelRatio];
+    ctx.save();
+    ctx.font = `${10 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.textAlign = kind === "human" ? "left" : "right";
+    ctx.lineWidth = 4 * devicePixelRatio;
+    ctx.lineJoin = "round";
+    ctx.strokeStyle = css("--panel");
+    ctx.fillStyle = css("--muted");
+    ctx.strokeText(...at);
+    ctx.fillText(...at);
     ctx.restore();
   }
 

@@ -41,6 +41,9 @@ const Curves = (() => {
       parts.push("Thick: mean over seeds, drawn while all runs of the group are running. Band: one standard error each way from five runs on, else the range.");
     }
     if (page.runs.some((run) => Bands.finite(run.end?.collapse_update))) parts.push("A ring: the collapse update.");
+    const kinds = (kind) => page.runs.some((run) => Object.keys(run.references?.[kind] || {}).length);
+    if (kinds("human")) parts.push("Level dots: human text of the same length.");
+    if (kinds("base")) parts.push("Level dashes: the base model.");
     return parts.join(" ");
   }
 
