@@ -28,7 +28,8 @@ def phase_figure(
             more, the maps stand one below the other.
     """
     cells = cells_of(runs)
-    lengths, temperatures, rates = (sorted({level[i] for level in cells}) for i in range(3))
+    lengths = sorted({length for length, _, _ in cells})
+    temperatures, rates = (sorted({level[i] for level in cells}) for i in (1, 2))
     scale = _scale(cells)
     with paper_look():
         figure, panels = _maps(len(lengths), len(rates), len(temperatures), width)

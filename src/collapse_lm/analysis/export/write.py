@@ -66,7 +66,12 @@ def export_runs(folder: Path, kind: str, out: Path) -> Exported:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     told = _write_tables(runs, kind, out)
-    schema = {"schema": SCHEMA, "version": __version__, "format": kind, "tables": told}
+    schema: dict[str, Any] = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "format": kind,
+        "tables": told,
+    }
     schema["left_out"] = [{"run": name, "reason": why} for name, why in left_out.items()]
     write_atomically(out / "schema.json", json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
     files = (*(out / table["file"] for table in told.values()), out / "schema.json")

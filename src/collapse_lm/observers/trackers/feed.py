@@ -20,6 +20,7 @@ _LOG = logging.getLogger(__name__)
 ROOM = 2000  # updates that a tracker may lag behind
 PATIENCE = 10.0  # seconds that the end of a run waits for it
 _GONE = "%s: %s; it is not told any more. The record in the run directory is complete"
+_BUSY = "tracker %s is still busy %g s after the run, %d calls behind; its thread goes on"
 
 _Task = Callable[[], None]
 
@@ -64,9 +65,7 @@ class Tracked:
             return
         self._thread.join(self._patience)
         if self._thread.is_alive():
-            told = "tracker %s is still busy %g s after the run, %d calls behind; it goes on while "
-            told += "this process lives"
-            _LOG.warning(told, self._name, self._patience, self._tasks.qsize())
+            _LOG.warning(_BUSY, self._name, self._patience, self._tasks.qsize())
 
     def _put(self, task: _Task | None) -> None:
         if self._is_off.is_set():

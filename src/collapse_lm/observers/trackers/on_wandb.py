@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from collapse_lm._util.printable import printable
 from collapse_lm.measures.names import Row
@@ -82,7 +82,7 @@ class OnWandb:
         """Send, or write, what is left."""
         self._run.finish(exit_code=int(self._is_failed))
 
-    def _mode(self) -> str | None:
+    def _mode(self) -> Literal["offline"] | None:
         if os.environ.get("WANDB_MODE") or self._wandb.api.api_key:
             return None
         told = "wandb is not logged in: the run is kept offline, and `wandb sync` sends it"
