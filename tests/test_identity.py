@@ -100,7 +100,7 @@ def test_every_key_of_what_runs_compute_counts():
     assert observing == {
         *("run.max_updates", "run.max_minutes", "run.checkpoint_every", "run.checkpoints_kept"),
         *("run.export_model", "observers", "device", "run.threads"),
-        "run.trackers",
+        *("run.trackers", "run.report"),
     }
 
 

@@ -30,7 +30,24 @@
     const entry = live.get(view);
     if (!entry) return;
     bring(entry);
-    entry.node.scrollIntoView({ block: "start" });
+    hold(entry.node);
+  }
+
+  // What the reader went to stays at the top while sections above it are drawn, until the reader moves.
+  let letGo = () => {};
+  function hold(node) {
+    letGo();
+    const growing = new ResizeObserver(() => node.scrollIntoView({ block: "start" }));
+    const timer = setTimeout(() => letGo(), 5000);
+    const moves = ["wheel", "touchmove", "keydown", "pointerdown"];
+    letGo = () => {
+      growing.disconnect();
+      clearTimeout(timer);
+      moves.forEach((kind) => removeEventListener(kind, letGo));
+      letGo = () => {};
+    };
+    moves.forEach((kind) => addEventListener(kind, letGo, { passive: true }));
+    growing.observe(document.querySelector("main")); // calls at once, too
   }
 
   function sectionOf(name, title) {
@@ -286,7 +303,7 @@
     App.state.subscribe((state, keys) => {
       writeBar(state);
       spread(keys);
-      if (keys.has("view") && !spied && state.view) live.get(state.view)?.node.scrollIntoView({ block: "start" });
+      if (keys.has("view") && !spied && state.view) scrollTo(state.view);
     });
     announce();
     addEventListener("keydown", key);
