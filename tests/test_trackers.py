@@ -23,6 +23,7 @@ from collapse_lm.rundir import RunReader
 
 BARE = ["observers=[]", "run.report=false"]
 PICTURES = ["observers=[pictures]", "run.report=true"]
+LONGER = ["run.max_updates=5", *PICTURES]
 COLLAPSES = ["collapse.patience=1", "collapse.train_loss=1000", "collapse.aftermath=2"]
 
 
@@ -105,7 +106,7 @@ def test_a_tracker_is_told_every_row_all_texts_the_pictures_and_the_end(tiny_ove
     assert [entry[1] for entry in fake.told if entry[0] == "texts"] == [1, 2, 3, 4, 5, 6]
     (_, status, count, files), close = fake.told[-2:]
     assert (status, count, close) == ("finished", 6, ("close",))
-    assert {"losses.png", "losses.pdf", "samples.md", "report.html"} <= files
+    assert {"losses.png", "losses.pdf", "samples.md"} <= files
 
 
 def test_a_collapse_is_an_alert_at_the_update_that_shows_it(tiny_overrides, tmp_path):
@@ -297,6 +298,7 @@ def short(tiny_overrides):
     """A run of three updates that collapses at once, and can go on."""
     return [
         *tiny_overrides,
+        *BARE,
         *("collapse.patience=1", "collapse.train_loss=1000", "collapse.stop=false"),
         *("run.max_updates=3", "run.checkpoint_every=1"),
     ]
@@ -307,7 +309,7 @@ def test_tensorboard_holds_every_row_also_of_a_resumed_run(short, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run_offline("tensorboard", short, tmp_path / "r")
-    rows = run_offline("tensorboard", ["run.max_updates=5"], tmp_path / "r")
+    rows = run_offline("tensorboard", LONGER, tmp_path / "r")
     folder = tmp_path / "r" / "trackers" / "tensorboard"
     found = EventAccumulator(str(folder), size_guidance={"tensors": 0, "images": 0})
     found.Reload()
@@ -328,7 +330,7 @@ def test_tensorboard_holds_every_row_also_of_a_resumed_run(short, tmp_path):
 def test_trackio_holds_every_row_also_of_a_resumed_run(short, tmp_path):
     place = {"TRACKIO_DIR": str(tmp_path / "trackio")}
     run_offline("trackio", short, tmp_path / "r", **place)
-    rows = run_offline("trackio", ["run.max_updates=5"], tmp_path / "r", **place)
+    rows = run_offline("trackio", LONGER, tmp_path / "r", **place)
     code = (
         "import json, trackio\n"
         "from trackio.sqlite_storage import SQLiteStorage\n"
@@ -356,13 +358,14 @@ def test_trackio_holds_every_row_also_of_a_resumed_run(short, tmp_path):
     assert [row["update"] for row in table] == [1, 2, 3, 4, 5]
     assert table[0]["text"] == RunReader(tmp_path / "r").samples()[0].texts[0].text
     assert told[5]["figures/losses"]["_type"] == "trackio.image"
+    assert told[5]["report"]["_type"] == "trackio.html"
 
 
 @needs("wandb")
 def test_wandb_holds_every_row_also_of_a_resumed_run(short, tmp_path):
     quiet = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "HOME": str(tmp_path)}
     run_offline("wandb", short, tmp_path / "r", **quiet)
-    rows = run_offline("wandb", ["run.max_updates=5"], tmp_path / "r", **quiet)
+    rows = run_offline("wandb", LONGER, tmp_path / "r", **quiet)
     files = sorted((tmp_path / "r" / "trackers" / "wandb").glob("offline-run-*/*.wandb"))
     assert len({path.name for path in files}) == 1  # one id, two parts of it
     history, alerts = {}, []
@@ -380,6 +383,7 @@ def test_wandb_holds_every_row_also_of_a_resumed_run(short, tmp_path):
     assert alerts == ["collapse at update 1"]
     assert history[5]["samples/nrows"] == 5
     assert history[5]["figures/losses/_type"] == "image-file"
+    assert history[5]["report/_type"] == "html-file"
 
 
 BLOCK, HEADER = 32768, 7  # bytes, of the log format of LevelDB, in which wandb keeps records

@@ -88,7 +88,7 @@ def alike(values: Sequence[float]) -> list[str]:
     if any("e" in text for text in texts):
         return texts
     decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
-    return [f"{value:.{decimals}f}" for value in values]
+    return [f"{value:.{decimals}f}" if value else "0" for value in values]
 
 
 def by_rate(runs: Sequence[Measured]) -> dict[str, list[Measured]]:

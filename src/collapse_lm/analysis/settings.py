@@ -110,9 +110,13 @@ def _names(keys: Sequence[str], levels: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _told_alike(values: Sequence[Any]) -> list[str]:
-    """Values in words, the numbers among them in one form."""
-    forms = dict(zip(numbers := [v for v in values if is_number(v)], alike(numbers), strict=True))
-    return [forms[value] if is_number(value) else told(value) for value in values]
+    """Values in words; numbers as powers of ten where one of them is told so."""
+    numbers = [value for value in values if is_number(value)]
+    words = [told(value) for value in values]
+    if not any("e-" in told(value) for value in numbers):
+        return words
+    forms = dict(zip(numbers, alike(numbers), strict=True))
+    return [forms[v] if is_number(v) else word for v, word in zip(values, words, strict=True)]
 
 
 def _short_paths(references: Sequence[Any]) -> list[str]:
