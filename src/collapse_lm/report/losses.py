@@ -72,7 +72,7 @@ def plot_texts(rows: Sequence[Row], summary: Facts | None, to: Path, width: floa
         NotDrawnError: where no row has any.
     """
     with paper_look():
-        figure = new_figure(width, 0.75 * width + 0.4)
+        figure = new_figure(width, _height(width))
         shares, entropies = figure.subplots(2, 1, sharex=True)
         drawn = _draw_named(shares, rows, SHARES) + _draw_named(entropies, rows, ENTROPIES)
         if not drawn:
@@ -87,7 +87,7 @@ def plot_texts(rows: Sequence[Row], summary: Facts | None, to: Path, width: floa
 
 
 def _losses(rows: Sequence[Row], summary: Facts | None, trained_on: str, width: float) -> Any:
-    figure = new_figure(width, 0.75 * width)
+    figure = new_figure(width, _height(width))
     validation, train = figure.subplots(2, 1, sharex=True)
     names = {name for row in rows for name in row.labelled("validation.loss")}
     for look, name in zip(looks(len(names)), sorted(names), strict=True):
@@ -99,6 +99,11 @@ def _losses(rows: Sequence[Row], summary: Facts | None, trained_on: str, width: 
     _draw_train(train, rows, trained_on)
     _finish_axis((validation, train), summary)
     return figure
+
+
+def _height(width: float) -> float:
+    """Of two panels, one below the other, whose labels have two lines."""
+    return max(0.75 * width, 3.8)
 
 
 def _finish_axis(panels: Sequence[Any], summary: Facts | None) -> None:
