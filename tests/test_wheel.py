@@ -23,9 +23,12 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_code_presets_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     inside = [name for name in names if ".dist-info/" not in name]
-    assert {Path(name).suffix for name in inside} == {".py", ".yaml", ".typed"}
+    assets = [name for name in inside if name.startswith("collapse_lm/report/page/assets/")]
+    assert "collapse_lm/report/page/assets/vendor/LICENSE" in assets
+    pages = {name for name in inside if Path(name).suffix in (".css", ".js", ".j2")}
+    assert {Path(n).suffix for n in {*inside} - {*assets} - pages} == {".py", ".yaml", ".typed"}
     assert "collapse_lm/config/presets/paper.yaml" in inside
-    assert wheel.stat().st_size < 600_000  # code alone: no model and no text
+    assert wheel.stat().st_size < 1_000_000  # code and its pages: no model and no text
 
 
 def test_what_the_wheel_holds_runs(wheel, tmp_path):
@@ -34,8 +37,11 @@ def test_what_the_wheel_holds_runs(wheel, tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import collapse_lm;"
         "assert collapse_lm.__file__.startswith(sys.argv[1]), collapse_lm.__file__;"
-        "print(len(collapse_lm.load_config('paper').evaluation.corpora))"
+        "from collapse_lm.cli.main import app; app(['report', sys.argv[2], '-o', sys.argv[3]])"
     )
-    command = [sys.executable, "-I", "-c", code, str(tmp_path)]
+    page = tmp_path / "page.html"
+    run = ROOT / "tests" / "golden" / "format1" / "run"
+    command = [sys.executable, "-I", "-c", code, *map(str, (tmp_path, run, page))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout == "2\n", done.stderr
+    assert "1 run," in done.stdout, done.stderr
+    assert "uPlot" in page.read_text("utf-8")
