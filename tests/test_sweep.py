@@ -25,6 +25,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.machine.processor import processor
 from collapse_lm.rundir.rowfile import last_update
 from collapse_lm.rundir.session import run
+from collapse_lm.rundir.shape import RecordError
 from collapse_lm.sweeps import (
     SweepFolder,
     SweepSpec,
@@ -595,6 +596,12 @@ def test_damage_stays_told_until_a_file_changes(spec_file, tmp_path):
 def test_the_last_whole_row_is_found_from_the_end(content, update, tmp_path):
     (tmp_path / "updates.jsonl").write_text(content)
     assert last_update(tmp_path / "updates.jsonl") == update
+
+
+def test_a_last_row_that_nests_without_end_is_an_error_that_names_the_file(tmp_path):
+    (tmp_path / "updates.jsonl").write_text("[" * 100_000 + "\n")
+    with pytest.raises(RecordError, match=r"updates\.jsonl: values nested too deeply"):
+        last_update(tmp_path / "updates.jsonl")
 
 
 def test_a_run_that_an_earlier_release_named_is_found_by_what_it_is(spec_file, tmp_path):

@@ -70,7 +70,7 @@ def last_update(rows: Path) -> int:
     """The update of the last whole row of a row file, 0 where there is none.
 
     Raises:
-        OSError, ValueError, LookupError, TypeError: for a file of something else.
+        OSError, RecordError: for a file of something else.
     """
     require_regular(rows)
     with rows.open("rb") as file:
@@ -81,5 +81,6 @@ def last_update(rows: Path) -> int:
             lines = file.read(end - start).split(b"\n")[:-1]  # what follows is no whole row
             whole = lines[1:] if start else lines  # the first may have been cut
             if whole or not start:
-                return int(json.loads(whole[-1])["update"]) if whole else 0
+                with naming(rows.name):
+                    return int(json.loads(whole[-1])["update"]) if whole else 0
             size *= 4

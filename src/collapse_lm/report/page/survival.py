@@ -23,7 +23,7 @@ _UNJUDGED = (
     "No sentence of the paper is judged here: that is done by `reproduce`, and by a sweep over "
     "the learning rate or the model that has the paper's models and texts."
 )
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def sweep_section(
