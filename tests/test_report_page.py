@@ -114,6 +114,9 @@ def test_what_was_not_recorded_of_a_text_is_absent():
         ("nats/token and 1/2 and a/b/c", "nats/token and 1/2 and a/b/c"),
         ("https://example.org/a/b", "https://example.org/a/b"),
         ("../ladder/64x2", "../ladder/64x2"),
+        ("../root/64x2", "../root/64x2"),
+        ("model=../../home/ada/models/gpt2", "model=~/models/gpt2"),
+        ("file:///home/ada", "~"),
         ("AMD EPYC (AVX512-BF16)", "AMD EPYC (AVX512-BF16)"),
     ],
 )
@@ -815,3 +818,10 @@ def test_a_page_is_opened_on_a_display_and_never_in_ci(monkeypatch, variable):
     assert has_display()
     monkeypatch.setenv("CI", "true")
     assert not has_display()
+
+
+def test_claims_that_nest_without_end_leave_the_page_as_it_is(tmp_path):
+    write_run(tmp_path / "runs" / "a", updates=3)
+    (tmp_path / "sweep.yaml").write_text("base: quickstart\n")
+    (tmp_path / "claims.json").write_text("[" * 100_000)
+    assert make_page([tmp_path]).content["sweep"]["claims"] == []

@@ -13,7 +13,8 @@ _HOMES = r"/home/[^/\s'\"]+|/Users/[^/\s'\"]+|/root|/var/root|[A-Za-z]:[\\/]User
 _PATH = r"[^\s'\"`,;:()\[\]{}<>|=]+"
 # An absolute path begins a word; `text:/data/x.txt` and `model=/data/x` hold one.
 _START = r"(?<![\w.~/\\-])"
-_HOME = re.compile(rf"{_START}(?:{_HOMES})(?=[/\\]|$|[\s'\",;:)\]}}])")
+_UP = r"(?:\.\.[\\/])*\.\.(?=/home/|/Users/)"  # a way up and down again tells a home too
+_HOME = re.compile(rf"{_START}(?:file://|{_UP})?(?:{_HOMES})(?=[/\\]|$|[\s'\",;:)\]}}])")
 _BEGINNING = r"(?:file://)?(?:/(?!/)|[A-Za-z]:[\\/])|(?<!:)//|\\\\"  # the last two: of a server
 _ABSOLUTE = re.compile(rf"{_START}(?:{_BEGINNING})({_PATH})")
 
