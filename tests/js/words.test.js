@@ -90,6 +90,16 @@ test("tokens are shaded by probability, entropy and the change from the base mod
   assert.deepEqual(Words.shades(one, "").map((range) => range[2]), ["", "", ""]);
 });
 
+test("two probabilities at the last level are not compared, and of one there is a bound", () => {
+  assert.deepEqual(Words.shades({ text: "ab", ends: [1, 2], p: "~~", b: "~#" }, "d").map((range) => range[2]), ["", "ex-d0"]);
+  assert.equal(Words.changed(9, 9, Math.round), "");
+  assert.equal(Words.changed(NaN, 1, Math.round), "");
+  assert.equal(Words.changed(2, 2, Math.round), "as likely as under the base model");
+  assert.equal(Words.changed(2, 9, Math.round), "at least 1097 times as likely as under the base model");
+  assert.equal(Words.changed(9, 2, Math.round), "at least 1097 times as unlikely as under the base model");
+  assert.equal(Words.changed(1, 3, Math.round), "7 times as likely as under the base model");
+});
+
 test("a text is cut at the borders of all layers, without gaps", () => {
   const pieces = Words.cut(10, [{ ranges: [[2, 6]], name: "a" }, { ranges: [[4, 8, "b"], [8, 10, "", 7]] }]);
   assert.deepEqual(

@@ -160,19 +160,14 @@ const Pane = (() => {
     if (!Number.isNaN(p)) facts.push(`p ${probability(p)}`);
     if (!Number.isNaN(h)) facts.push(`entropy ${App.number(h, 2)} nats`);
     if (!Number.isNaN(b)) facts.push(`p under the base model ${probability(b)}`);
-    if (!Number.isNaN(p) && !Number.isNaN(b)) facts.push(compared(b - p));
+    const than = Words.changed(p, b, (times) => App.number(times, 2));
+    if (than) facts.push(than);
     const shown = App.el("bdi", { class: "ex-quoted" }, text ? signs(text) : "(part of a character)");
     return [shown, ` ${facts.join(" · ")}`];
   }
 
   function probability(nats) {
     return nats >= 9 ? "0.0001 or less" : App.number(Math.exp(-nats), 2);
-  }
-
-  function compared(change) {
-    if (Math.abs(change) < 0.05) return "as likely as under the base model";
-    const times = App.number(Math.exp(Math.abs(change)), 2);
-    return `${times} times as ${change > 0 ? "likely" : "unlikely"} as under the base model`;
   }
 
   function copyText(pane) {

@@ -228,13 +228,30 @@ const Words = (() => {
     return Number.isNaN(value) ? null : edges.filter((edge) => value >= edge).length;
   }
 
+  const UNLIKELIEST = 9; // the last level: so many nats, or more
+
+  // log p now minus log p of the base model, of -log p of both; NaN where it is unknown, as of two that
+  // are both at the last level.
+  function change(now, base) {
+    return now >= UNLIKELIEST && base >= UNLIKELIEST ? NaN : base - now;
+  }
+
+  // The same in words; empty where it is unknown. Of one at the last level it is the least that it can be.
+  function changed(now, base, number) {
+    const by = change(now, base);
+    if (Number.isNaN(by)) return "";
+    if (Math.abs(by) < 0.05) return "as likely as under the base model";
+    const least = Math.max(now, base) >= UNLIKELIEST ? "at least " : "";
+    return `${least}${number(Math.exp(Math.abs(by)))} times as ${by > 0 ? "likely" : "unlikely"} as under the base model`;
+  }
+
   // Ranges [start, end, class, token] that cover a text token by token. kind: "p", "h", "d" or "".
   function shades(one, kind) {
     const given = { p: one.p && levels(one.p), h: one.h && levels(one.h), b: one.b && levels(one.b) };
     const ranges = [];
     tokens(one.text, one.ends).forEach((token, i) => {
       if (token.start === token.end) return;
-      const value = kind === "d" ? (given.b ? given.b[i] : NaN) - (given.p ? given.p[i] : NaN) : kind && given[kind] ? given[kind][i] : NaN;
+      const value = kind === "d" ? change(given.p ? given.p[i] : NaN, given.b ? given.b[i] : NaN) : kind && given[kind] ? given[kind][i] : NaN;
       const place = step(Math.round(value * 10) / 10, kind === "d" ? CHANGES : STEPS);
       ranges.push([token.start, token.end, place === null ? "" : `ex-${kind}${place}`, i]);
     });
@@ -370,7 +387,7 @@ const Words = (() => {
   }
 
   return {
-    words, items, merge, findLoop, loop, repeats, diff, tokens, levels, shades, cut, visible, plain, sign,
+    words, items, merge, findLoop, loop, repeats, diff, tokens, levels, change, changed, shades, cut, visible, plain, sign,
     pattern, hits, risky, snippet, earlier, STEPS, CHANGES,
   };
 })();
