@@ -1,11 +1,13 @@
 """Trackers: each holds every row in its own files, and none that fails or hangs changes a run."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
@@ -180,6 +182,45 @@ def test_a_queue_that_is_full_is_told_once_and_not_fed_any_more(tiny_overrides, 
     ]
     observer._thread.join(5)
     assert not observer._thread.is_alive()
+    assert fake.told[-1] == ("close",)
+
+
+def test_a_tracker_that_exits_is_told_of_too(tiny_overrides, tmp_path, caplog):
+    fake = Fake()
+    fake.row = lambda row: sys.exit("enough")
+    run_with(fake, tiny_overrides, tmp_path / "r")
+    told = [r.getMessage() for r in caplog.records if "tracker fake" in r.getMessage()]
+    assert len(told) == 1
+    assert "SystemExit: enough" in told[0]
+    assert fake.told[-1] == ("close",)
+
+
+def test_an_update_that_waits_for_a_tracker_holds_nothing_per_token(tiny_overrides, tmp_path):
+    gate, batches = threading.Event(), []
+    observer = Tracked("fake", lambda: Fake(hangs=gate), patience=0.1)
+    seen = Seeing(batches)
+    overrides = [*tiny_overrides, *BARE]
+    collapse_lm.run("quickstart", tmp_path / "r", overrides=overrides, observers=[observer, seen])
+    gc.collect()
+    assert observer._tasks.qsize() > 5
+    assert [batch() for batch in batches[1:]] == [None] * 6  # update 0 has no batch of its own
+    gate.set()
+
+
+@dataclass
+class Seeing:
+    """An observer that keeps nothing of a batch but whether it is still there."""
+
+    batches: list
+
+    def start(self, run):
+        pass
+
+    def update(self, record):
+        self.batches.append(weakref.ref(record.batch))
+
+    def end(self, summary):
+        pass
 
 
 def test_a_slow_tracker_gets_every_row_before_the_run_is_over(tiny_overrides, tmp_path):

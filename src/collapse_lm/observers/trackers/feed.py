@@ -14,7 +14,7 @@ from typing import Any
 from collapse_lm.experiment.batch import Record
 from collapse_lm.observers.base import RunFacts
 from collapse_lm.observers.trackers.base import TrackedRun, Tracker
-from collapse_lm.observers.trackers.tell import Teller
+from collapse_lm.observers.trackers.tell import Teller, texts_in
 
 _LOG = logging.getLogger(__name__)
 ROOM = 2000  # updates that a tracker may lag behind
@@ -53,8 +53,8 @@ class Tracked:
 
     def update(self, record: Record) -> None:
         """Put an update into the queue; never wait."""
-        teller = self._teller
-        self._put(lambda: teller.update(record))
+        teller, row, texts = self._teller, record.row, texts_in(record)
+        self._put(lambda: teller.update(row, texts))
 
     def end(self, summary: Mapping[str, Any]) -> None:
         """Let the tracker finish, and wait for it no longer than `patience`."""
@@ -79,10 +79,11 @@ class Tracked:
         while (task := self._tasks.get()) is not None and not self._is_off.is_set():
             try:
                 task()
-            except Exception as error:  # whatever a tracker raises
+            except BaseException as error:  # whatever a tracker raises, SystemExit included
                 self._switch_off(f"failed: {type(error).__name__}: {error}")
-                self._close_quietly()
-                return
+                break
+        if self._is_off.is_set():
+            self._close_quietly()
 
     def _switch_off(self, why: str) -> None:
         if not self._is_off.is_set():
@@ -92,5 +93,5 @@ class Tracked:
     def _close_quietly(self) -> None:
         try:
             self._teller.close()
-        except Exception:
+        except BaseException:
             _LOG.debug("tracker %s did not close", self._name, exc_info=True)

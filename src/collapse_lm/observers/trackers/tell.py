@@ -44,18 +44,16 @@ class Teller:
             if row.update:
                 self._watch.see(row)
         if not has_earlier:
-            texts = {one.update: one for one in self._reader.samples()}
+            texts = {one.update: list(texts_of([one])) for one in self._reader.samples()}
             for row in rows:
-                self._tell(tracker, row, texts.get(row.update))
+                self._tell(tracker, row, texts.get(row.update, ()))
 
-    def update(self, record: Record) -> None:
+    def update(self, row: Row, texts: Sequence[TrackedText]) -> None:
         """Tell of an update, and of the collapse once the rule is met."""
         assert self._tracker is not None
-        drawn_apart = record.probe.texts if record.has_own_probe else ()
-        texts = SampleRow(record.update, record.batch.texts, drawn_apart)
-        self._tell(self._tracker, record.row, texts)
-        if record.update and not self._watch.verdict.collapsed:
-            verdict = self._watch.see(record.row)
+        self._tell(self._tracker, row, texts)
+        if row.update and not self._watch.verdict.collapsed:
+            verdict = self._watch.see(row)
             if verdict.collapsed:
                 reasons = ", ".join(verdict.reasons)
                 title = f"collapse at update {verdict.collapse_update}"
@@ -78,10 +76,16 @@ class Teller:
             self._tracker.close()
 
     @staticmethod
-    def _tell(tracker: Tracker, row: Row, texts: SampleRow | None) -> None:
+    def _tell(tracker: Tracker, row: Row, texts: Sequence[TrackedText]) -> None:
         tracker.row(row)
-        if texts is not None and (found := list(texts_of([texts]))):
-            tracker.texts(found)
+        if texts:
+            tracker.texts(texts)
+
+
+def texts_in(record: Record) -> list[TrackedText]:
+    """The texts of an update, without what is known of each token: an update may wait long."""
+    drawn_apart = record.probe.texts if record.has_own_probe else ()
+    return list(texts_of([SampleRow(record.update, record.batch.texts, drawn_apart)]))
 
 
 def texts_of(rows: Sequence[SampleRow]) -> Iterator[TrackedText]:
