@@ -286,6 +286,25 @@ def test_a_run_that_begins_or_goes_or_loses_its_process_is_told_too(tmp_path):
             assert [entry["name"] for entry in view.page()["runs"]] == ["a second"]
 
 
+def test_a_look_that_fails_is_not_the_last(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "one", updates=3, max_updates=30, status="interrupted").path
+    with viewing(tmp_path) as view:
+        view.page()
+        failed = []
+
+        def look():
+            monkeypatch.undo()
+            failed.append(True)
+            raise RuntimeError("not now")
+
+        with view.listening() as got:
+            until(lambda: view.hub.clients == 1)
+            monkeypatch.setattr(view.hub.folder, "look", look)
+            until(lambda: failed)
+            append(run, 4)
+            until(lambda: got)
+
+
 def test_what_changed_before_a_client_connected_is_told_to_it(tmp_path):
     run = write_run(tmp_path / "one", updates=3, max_updates=30, status="interrupted").path
     with viewing(tmp_path) as view:

@@ -6,6 +6,7 @@ rendering go to a thread, one at a time per page.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from collapse_lm.view.budget import Budget
 from collapse_lm.view.folder import Folder
 from collapse_lm.view.pages import LivePage, Made
 
+_LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 PERIOD = 1.0  # seconds between two looks
 MOST_CLIENTS = 64
@@ -114,7 +116,10 @@ class Hub:
             self._budget.spend(now - used, clock - passed)
             used, passed = now, clock
             if self.clients and not self._budget.wait:
-                await self.tick()
+                try:
+                    await self.tick()
+                except Exception as error:  # of one look; the next may do better
+                    _LOG.warning("a look failed: %s: %s", type(error).__name__, error)
 
     async def tick(self) -> None:
         """Look once, read anew what somebody listens to, and tell them."""
