@@ -39,6 +39,19 @@ def test_a_run_shows_its_verdict_numbers_and_curves(tmp_path):
     assert RunResult(tmp_path / "my-run", ENDED)._repr_html_() == shown
 
 
+def test_what_the_base_model_drew_is_told_as_it_was_recorded(tmp_path):
+    assert "base model: 0% in a loop" in ended_run(tmp_path / "a")._repr_html_()
+    began = {**ENDED, "collapse_update": 1, "degenerate_before_training": True}
+    run = write_run(tmp_path / "b", collapse=1)
+    (tmp_path / "b" / "summary.json").write_text(json.dumps(began))
+    shown = run._repr_html_()
+    assert "Degenerate before any training" in shown
+    assert "Collapsed at update" not in shown
+    assert "base model: 0%" not in shown
+    card = run_card("c", run.manifest(), None, run.updates()[:1])
+    assert "base model: not" not in card  # update 1 has not been: nothing is known
+
+
 def test_a_run_that_goes_on_or_cannot_be_read_is_no_error(tmp_path):
     assert "Running, 5 updates so far." in write_run(tmp_path / "a", updates=5)._repr_html_()
     assert RunReader(tmp_path / "none")._repr_html_() is None

@@ -31,7 +31,7 @@ def run_card(name: str, manifest: Facts, summary: Facts | None, rows: Sequence[R
     head = f"<b>{_text(name)}</b> · {_text(str(manifest['model']['reference']))}"
     head += f" · seed {int(manifest['seed'])}"
     numbers = [
-        ("collapse", _collapse(summary), _base(summary)),
+        ("collapse", _collapse(summary), _base(rows)),
         (f"validation loss{f' on {corpus}' if corpus else ''}", *_ends(rows, loss)),
         ("distinct 4-grams", *_distinct(rows, manifest.get("human") or {})),
     ]
@@ -73,6 +73,8 @@ def verdict(summary: Facts | None, rows: Sequence[Row]) -> str:
     """How a run ended, in a sentence."""
     if summary is None:
         return f"Running, {rows[-1].update if rows else 0} updates so far."
+    if summary.get("degenerate_before_training"):
+        return f"Degenerate before any training ({summary['reason']})."
     if summary["collapsed"]:
         why = str(summary["reason"]).partition(": ")[2] or str(summary["reason"])
         return f"Collapsed at update {summary['collapse_update']}: {why}."
@@ -98,13 +100,17 @@ def spark(values: Sequence[float], title: str) -> str:
 
 
 def _collapse(summary: Facts | None) -> str:
+    if summary and summary.get("degenerate_before_training"):
+        return "before training"
     update = summary["collapse_update"] if summary else None
     return "none" if update is None else f"update {update}"
 
 
-def _base(summary: Facts | None) -> str:
-    is_degenerate = bool(summary and summary.get("degenerate_before_training"))
-    return f"base model: {'' if is_degenerate else 'not '}degenerate"
+def _base(rows: Sequence[Row]) -> str:
+    """How much of what the base model drew lies in a loop; nothing where it was not judged."""
+    name = "text.loop_share"
+    first = next((row for row in rows if row.update == 1 and name in row.values), None)
+    return "" if first is None else f"base model: {first.get(name):.0%} in a loop"
 
 
 def _ends(rows: Sequence[Row], name: str) -> tuple[str, str]:
