@@ -88,10 +88,9 @@ App.source = (() => {
   }
 
   // Live: onChange(page, ids of runs that changed), onLink(true|false) as the connection comes and goes.
-  function listen(onChange, onLink) {
+  function listen(onChange, onLink, lost = false) {
     const events = new EventSource("events");
     let waiting = null; // ids that came while a page was being fetched
-    let lost = false;
 
     async function refresh(ids) {
       if (waiting) {
@@ -124,7 +123,7 @@ App.source = (() => {
     events.addEventListener("error", () => {
       lost = true;
       onLink(false);
-      if (events.readyState === EventSource.CLOSED) setTimeout(() => listen(onChange, onLink), 3000);
+      if (events.readyState === EventSource.CLOSED) setTimeout(() => listen(onChange, onLink, true), 3000);
     });
     return () => events.close();
   }
