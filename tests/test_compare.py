@@ -177,3 +177,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path, name):
     shown = call("compare", tmp_path / "good", tmp_path / name)
     assert shown.code == 2
     assert Path(name).name in shown.err
+
+
+def test_pairs_that_differ_by_rounding_alone_have_no_interval():
+    found = difference_of(values((0.165829, 0.185930)), values((0.030151, 0.050251)))
+    assert math.isnan(found.lower)
+    assert "all pairs differ alike" in found.note

@@ -17,6 +17,7 @@ from collapse_lm.report.page.names import COLLAPSE_UPDATE, base_of
 
 MOST_PAIRS = 66
 _TAIL = 0.975
+_ROUNDING = 2e-5  # of a value: columns hold six digits
 _LOWEST = ("train.loss", "validation.loss")
 _AT_COLLAPSE = ("validation.loss", "validation.change")
 _NO_RESULT: tuple[str, ...] = (
@@ -98,13 +99,18 @@ def _paired(a: Sequence[float], b: Sequence[float], notes: list[str]) -> Differe
     middle, half = fmean(changes), math.nan
     if len(changes) < 2:
         notes.append("one run each gives no interval")
-    elif (spread := variance(changes)) > 0:
-        half = _quantile(len(changes) - 1) * math.sqrt(spread / len(changes))
+    elif not _alike(changes, max(map(abs, (*a, *b)))):
+        half = _quantile(len(changes) - 1) * math.sqrt(variance(changes) / len(changes))
     else:
         notes.append("all pairs differ alike, which gives no interval")
     note = "; ".join(notes)
     limits = (middle - half, middle + half)
     return Difference(fmean(a), fmean(b), middle, *limits, len(changes), True, note)
+
+
+def _alike(values: Sequence[float], size: float) -> bool:
+    """True for values that differ by no more than six digits of numbers of a size can tell."""
+    return max(values) - min(values) <= _ROUNDING * size
 
 
 def _welch(a: Sequence[float], b: Sequence[float], notes: list[str]) -> Difference:
@@ -208,7 +214,8 @@ def told_row(row: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[str, ...
     interval = "–"
     if row["lower"] is not None:
         interval = f"{told_number(row['lower'])} to {told_number(row['upper'])}"
-    count = f"{row['n']} {'pairs' if row['paired'] else 'runs'}" if row["n"] else "–"
+    unit = ("pair" if row["paired"] else "run") + ("s" if row["n"] != 1 else "")
+    count = f"{row['n']} {unit}" if row["n"] else "–"
     at = {"end": "at the end", "collapse": "at the collapse", "lowest": "lowest"}[row["at"]]
     title = names[row["name"]]["title"]
     named = title if row["name"] == COLLAPSE_UPDATE else f"{title}, {at}"
