@@ -132,7 +132,7 @@ def facts(feed: RunFeed) -> list[list[str]]:
         ("Device", found.get("device")),
         ("Threads", found.get("threads")),
         ("Number formats", _formats(found.get("precision"))),
-        ("Sampling reads the model", _described(found.get("inference"))),
+        ("Passes of sampling", _described(found.get("inference"))),
         *((name, version) for name, version in _mapping(found.get("versions")).items()),
         ("Python", found.get("python")),
         ("System", found.get("platform")),
@@ -177,8 +177,12 @@ def _formats(precision: Any) -> str:
 
 def _described(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {word(told)}" for name, told in value.items())
+        return ", ".join(f"{name}: {_yes_or(told)}" for name, told in value.items())
     return str(value or "")
+
+
+def _yes_or(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else word(value)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

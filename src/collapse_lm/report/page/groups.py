@@ -90,7 +90,16 @@ def _value(feed: RunFeed, key: str) -> str:
     value = value_of(feed, key)
     if isinstance(value, str):
         return printable(value.rstrip("/").rpartition("/")[2] or value)
-    return told(value) if value is None or isinstance(value, (bool, int, float)) else word(value)
+    return told(value) if value is None or isinstance(value, (bool, int, float)) else _parts(value)
+
+
+def _parts(value: Any) -> str:
+    """Parts by their kinds, as [measures]; anything else as YAML writes it."""
+    if value == []:
+        return "none"
+    kinds = [one.get("kind") if isinstance(one, dict) else None for one in value]
+    named = isinstance(value, list) and all(isinstance(kind, str) for kind in kinds)
+    return printable(" + ".join(map(str, kinds))) if named else word(value)
 
 
 def _cut(text: str) -> str:

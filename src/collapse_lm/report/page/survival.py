@@ -20,8 +20,8 @@ from collapse_lm.report.page.groups import Group
 
 _ENDED = ("finished", "diverged")  # as the analysis has it: others say nothing of the model
 _UNJUDGED = (
-    "No sentence of the paper is judged here: that is done by `reproduce`, and by a sweep over "
-    "the learning rate or the model that has the paper's models and texts."
+    "No sentence of the paper is judged here: that is done by collapse-lm reproduce, and by a "
+    "sweep over the learning rate or the model that has the paper's models and texts."
 )
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 

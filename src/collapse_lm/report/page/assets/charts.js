@@ -44,8 +44,8 @@ const Charts = (() => {
         lines.push({
           run, index, name, xs, raw, ys: Bands.gaps(xs, raw), rows,
           label: spec.byName ? titleOf(spec.page, name) : run.label,
-          colour: spec.byName ? () => App.lineColour(place) : () => App.colour(index),
-          dash: spec.byName ? App.lineDash(place) : App.dash(index),
+          colour: spec.byName ? () => App.lineColour(place) : spec.apart ? () => App.lineColour(spec.runs.indexOf(index)) : () => App.colour(index),
+          dash: spec.byName ? App.lineDash(place) : spec.apart ? App.lineDash(spec.runs.indexOf(index)) : App.dash(index),
         });
       }
     }
@@ -54,7 +54,7 @@ const Charts = (() => {
 
   // Groups of lines with a common axis, over which a mean can be taken.
   function meansOf(spec, axis, placed, lines) {
-    if (spec.byName || spec.x === "seconds") return [];
+    if (spec.byName || spec.apart || spec.x === "seconds") return [];
     return spec.page.groups.flatMap((group, g) => {
       const members = lines.map((line, i) => i).filter((i) => lines[i].run.group === group.id);
       if (members.length < 2 || !sameDoses(spec.x, members.map((i) => lines[i]))) return [];

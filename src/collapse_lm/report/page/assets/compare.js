@@ -54,7 +54,7 @@ if (typeof App !== "undefined") {
 
     function pick(key, label) {
       const id = `compare-${key}`;
-      const groups = page.groups.length > 1 ? el("optgroup", { label: "Groups" }, page.groups.map((group) => el("option", { value: group.id }, `${group.label} (${group.runs.length} runs)`))) : null;
+      const groups = page.groups.length > 1 ? el("optgroup", { label: "Groups" }, page.groups.map((group) => el("option", { value: group.id }, `${group.label} (${group.runs.length} ${group.runs.length === 1 ? "run" : "runs"})`))) : null;
       const runs = el("optgroup", { label: "Runs" }, page.runs.map((run) => el("option", { value: run.id }, run.label || run.name)));
       return [el("label", { for: id }, label, " "), el("select", { id, dataset: { key }, on: { change: (event) => App.state.set({ [key]: event.target.value }) } }, groups, runs)];
     }
@@ -128,8 +128,9 @@ if (typeof App !== "undefined") {
     function overlay({ a, b }) {
       figures.forEach((figure) => figure.destroy());
       const runs = [...new Set([...a.runs, ...b.runs])];
+      const apart = !a.group && !b.group && page.runs[a.runs[0]].group === page.runs[b.runs[0]].group;
       const names = page.panels.slice(0, 2).flatMap((panel) => panel.names).filter((name) => page.names[name] && !/change_se/.test(name) && runs.some((i) => Charts.rowsOf(page.runs[i])?.columns[name])).slice(0, 4);
-      figures = names.map((name) => Figure.make(() => ({ page, title: page.names[name].title, unit: page.names[name].unit, names: [name], allNames: [name], runs, byName: false, x: App.state.get("x"), log: false, zoom: App.state.get("zoom") })));
+      figures = names.map((name) => Figure.make(() => ({ page, title: page.names[name].title, unit: page.names[name].unit, names: [name], allNames: [name], runs, byName: false, apart, x: App.state.get("x"), log: false, zoom: App.state.get("zoom") })));
       part("figures").replaceChildren(...figures.map((figure) => figure.node));
       figures.forEach((figure) => figure.draw());
     }

@@ -1,7 +1,8 @@
 // Figure: the element of one chart: caption, readout of the values at the cursor, canvas.
 //
-// A spec: {page, title (empty where the panel says it), panel, unit, names, allNames, runs: indices, byName, x, log, zoom, height, keys}.
+// A spec: {page, title (empty where the panel says it), panel, unit, names, allNames, runs: indices, byName, apart, x, log, zoom, height, keys}.
 // byName: lines differ by name (a page of one run); else by run, with means over the runs of a group.
+// apart: runs of one group that differ by colour all the same, without a mean.
 "use strict";
 
 const Figure = (() => {

@@ -30,7 +30,7 @@
     const entry = live.get(view);
     if (!entry) return;
     bring(entry);
-    hold(entry.node);
+    hold(view === "overview" ? document.querySelector("header") || entry.node : entry.node); // the verdict is in the head
   }
 
   // What the reader went to stays at the top while sections above it are drawn, until the reader moves.

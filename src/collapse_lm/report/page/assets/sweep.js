@@ -35,7 +35,7 @@
       "figure", { class: "chart" },
       el("h3", {}, "Share of runs that have not collapsed"),
       el("p", { class: "muted note" }, "Kaplan-Meier curves with pointwise 95 % intervals; a tick is a run that ended without a collapse."),
-      el("ul", { class: "legend" }, curves.map((curve, i) => el("li", {}, Figure.swatch(App.groupColour(lookOf(curve, i)), App.groupDash(lookOf(curve, i)), 3), " ", el("strong", {}, curve.label), ` ${inWords(curve)}`, curve.note ? ` (${curve.note})` : ""))),
+      el("ul", { class: "legend" }, curves.map((curve, i) => el("li", {}, Figure.swatch(App.groupColour(lookOf(curve, i)), App.groupDash(lookOf(curve, i)), 3), " ", el("strong", {}, curve.label), ` ${inWords(curve)}`, curve.note && !interval(curve) ? ` (${curve.note})` : ""))),
       plot, el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Runs at risk", "data-keys": true }, riskTable(curves)),
       el("div", { class: "row tools" }, open, el("button", { type: "button", class: "button", on: { click: () => Csv.download("survival", ...steps(curves)) } }, "CSV")),
       table,
