@@ -331,7 +331,7 @@ def test_a_wrong_pattern_is_told(tab, told):
     page.locator("#ex-q").fill("(a")
     page.locator("#ex-q").press("Enter")
     page.wait_for_selector(".ex-wrong")
-    assert "no regular expression" in page.locator(".ex-status").text_content()
+    assert "not a regular expression" in page.locator(".ex-status").text_content()
 
 
 def test_a_pattern_that_would_take_for_ever_is_ended(tab, nasty):

@@ -126,7 +126,7 @@ test("a search by pattern finds all, up to the limit, and no empty ones", () => 
 });
 
 test("no pattern says why", () => {
-  assert.match(Words.pattern("(a", true).error, /no regular expression: .*[Uu]nterminated group/);
+  assert.match(Words.pattern("(a", true).error, /not a regular expression: .*[Uu]nterminated group/);
 });
 
 test("patterns that may take for ever are known", () => {

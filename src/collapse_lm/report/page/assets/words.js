@@ -325,7 +325,7 @@ const Words = (() => {
       return { source, flags: "giu" };
     } catch (error) {
       const why = String(error.message).replace(/^Invalid regular expression: /, "");
-      return { error: `no regular expression: ${why}` };
+      return { error: `not a regular expression: ${why}` };
     }
   }
 
