@@ -545,6 +545,17 @@ def test_a_site_is_not_written_over_anything_else(runs, tmp_path):
     assert not (tmp_path / "site").exists()
 
 
+def test_a_run_that_is_removed_while_the_list_is_written_is_named_so(tmp_path):
+    write_run(tmp_path / "one")
+    folder = Folder(tmp_path)
+    folder.look()
+    before = folder.places
+    shutil.rmtree(tmp_path / "one")
+    folder.look()
+    folder.places = before
+    assert "removed" in render_index(folder)
+
+
 def test_the_list_of_an_empty_folder_says_so(tmp_path):
     folder = Folder(tmp_path)
     folder.look()

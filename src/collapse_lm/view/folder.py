@@ -82,8 +82,9 @@ class Folder:
         return _Seen(mark, is_written, Glance(reason) if reason else glance_at(path))
 
     def glance(self, path: Path) -> Glance:
-        """How far a run was at the last look."""
-        return self._seen[path].glance
+        """How far a run was at the last look, which may have come while a list is written."""
+        seen = self._seen.get(path)
+        return seen.glance if seen else Glance("removed")
 
     def refusal(self, path: Path) -> str:
         """Why a run, or a folder of runs, is not read; empty where it is."""

@@ -36,9 +36,8 @@
     }
   }
 
-  function listen() {
+  function listen(lost = false) {
     const events = new EventSource("/events");
-    let lost = false;
     events.addEventListener("changed", refresh);
     events.addEventListener("open", () => {
       told.textContent = "live: this list follows the folder";
@@ -48,7 +47,7 @@
     events.addEventListener("error", () => {
       lost = true;
       told.textContent = "connecting …";
-      if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+      if (events.readyState === EventSource.CLOSED) setTimeout(() => listen(true), 3000);
     });
   }
 
