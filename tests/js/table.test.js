@@ -45,3 +45,9 @@ test("two runs compare at an update, or at the nearest earlier one, which is tol
   const [row, ...more] = Compare.atUpdate(["x", "y"], a, b, 2);
   assert.deepEqual([row.a, row.b, row.difference, row.note, more.length], [2, 7, 5, "of update 1 and 2", 0]);
 });
+
+test("the column of the time says that it is in minutes, in the CSV too", () => {
+  const run = { settings: {}, spark: {}, seconds: 90 };
+  const column = RunsTable.columnsOf({ runs: [run], names: {} }).at(-1);
+  assert.deepEqual([column.id, column.title, column.value(run)], ["minutes", "minutes", 1.5]);
+});

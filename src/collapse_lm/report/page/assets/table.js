@@ -26,12 +26,32 @@ const RunsTable = (() => {
     return String(text).trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : String(text);
   }
 
-  return { sorted, filtered, typed };
+  // Pure: the columns of these runs; `value` of a run is what is sorted by, and stands in the CSV under `id`.
+  function columnsOf({ runs, names }) {
+    const keys = [...new Set(runs.flatMap((run) => Object.keys(run.settings)))];
+    const sparks = [...new Set(runs.flatMap((run) => Object.keys(run.spark)))];
+    const several = (f) => new Set(runs.map(f)).size > 1;
+    return [
+      { id: "run", title: "run", value: (run) => run.label || run.name },
+      ...keys.map((key) => ({ id: key, title: key.split(".").pop(), hint: key, value: (run) => typed(run.settings[key]), shown: (run) => run.settings[key] })),
+      ...(several((run) => run.model) ? [{ id: "model", title: "model", value: (run) => run.model }] : []),
+      { id: "status", title: "status", value: (run) => run.status },
+      { id: "updates", title: "updates", value: (run) => run.updates },
+      { id: "collapse", title: "collapse update", value: (run) => run.end?.collapse_update ?? null },
+      ...sparks.map((name) => ({ id: name, title: names[name]?.title || name, hint: names[name]?.meaning, spark: true, value: (run) => lastOf(run.spark[name]) })),
+      { id: "minutes", title: "minutes", value: (run) => (Bands.finite(run.seconds) ? run.seconds / 60 : null) },
+    ];
+  }
+
+  const lastOf = (points) => (points || []).filter(Bands.finite).pop() ?? null;
+
+  return { sorted, filtered, typed, columnsOf, lastOf };
 })();
 
 if (typeof App !== "undefined") {
   (() => {
     const { el, svg } = App;
+    const { columnsOf, lastOf } = RunsTable;
     let [page, root, rows, columns] = [null, null, [], []];
 
     function mount(div, thePage) {
@@ -51,24 +71,6 @@ if (typeof App !== "undefined") {
         leftOut(page),
       );
     }
-
-    function columnsOf({ runs, names }) {
-      const keys = [...new Set(runs.flatMap((run) => Object.keys(run.settings)))];
-      const sparks = [...new Set(runs.flatMap((run) => Object.keys(run.spark)))];
-      const several = (f) => new Set(runs.map(f)).size > 1;
-      return [
-        { id: "run", title: "run", value: (run) => run.label || run.name },
-        ...keys.map((key) => ({ id: key, title: key.split(".").pop(), hint: key, value: (run) => RunsTable.typed(run.settings[key]), shown: (run) => run.settings[key] })),
-        ...(several((run) => run.model) ? [{ id: "model", title: "model", value: (run) => run.model }] : []),
-        { id: "status", title: "status", value: (run) => run.status },
-        { id: "updates", title: "updates", value: (run) => run.updates },
-        { id: "collapse", title: "collapse update", value: (run) => run.end?.collapse_update ?? null },
-        ...sparks.map((name) => ({ id: name, title: names[name]?.title || name, hint: names[name]?.meaning, spark: true, value: (run) => lastOf(run.spark[name]) })),
-        { id: "seconds", title: "minutes", value: (run) => (Bands.finite(run.seconds) ? run.seconds / 60 : null) },
-      ];
-    }
-
-    const lastOf = (points) => (points || []).filter(Bands.finite).pop() ?? null;
 
     function rowOf(run, index) {
       const values = Object.fromEntries(columns.map((column) => [column.id, column.value(run)]));
@@ -138,7 +140,7 @@ if (typeof App !== "undefined") {
 
     function cell(column, value, text) {
       if (column.id === "status") return el("td", {}, el("span", { class: `status is-${/^[a-z]+$/.test(value) ? value : "other"}` }, value));
-      if (typeof value === "number") return el("td", { class: "num" }, text ?? (column.id === "seconds" ? value.toFixed(1) : App.number(value, 6)));
+      if (typeof value === "number") return el("td", { class: "num" }, text ?? (column.id === "minutes" ? value.toFixed(1) : App.number(value, 6)));
       return el("td", { class: numeric(column) ? "num" : null }, value ?? "–");
     }
 
