@@ -6,7 +6,7 @@ than one look differ by their dashes too.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
@@ -18,6 +18,8 @@ _LEGEND = 12  # entries
 _COLUMNS = 3
 _LINE = 18  # height of a line of the legend
 _LETTERS = 32  # of an entry
+_LARGEST, _LEAST = 1e300, 1e-300  # of a value, and of a range
+_FLAT = 1e-12  # of a value: a smaller range is none
 
 Point = tuple[float, float]
 
@@ -57,6 +59,7 @@ def chart(
     title: str, lines: Sequence[Line], x_label: str, y_label: str, *, from_zero: bool = False
 ) -> Markup:
     """A chart as an SVG element, with its title as alternative text."""
+    lines = [replace(line, points=_drawable(line.points)) for line in lines]
     points = [point for line in lines for point in (*line.points, *line.lower, *line.upper)]
     if not points:
         return Markup("")
@@ -83,10 +86,16 @@ def chart(
     ).format(_WIDTH, height, title, Markup("").join(parts))
 
 
+def _drawable(points: Sequence[Point]) -> list[Point]:
+    """Points but those so far out that a scale to them has no numbers."""
+    return [(x, y) for x, y in points if abs(y) <= _LARGEST]
+
+
 def ticks(low: float, high: float, *, whole: bool = False, about: int = 6) -> list[float]:
     """Round numbers that span a range, in even steps."""
-    if high <= low:
-        low, high = (low - 0.5, high + 0.5) if not whole else (low, low + 1)
+    if high - low <= max(_LEAST, _FLAT * max(abs(low), abs(high))):
+        half = max(0.5, abs(high) / 10)
+        low, high = (low - half, high + half) if not whole else (low, low + 1)
     raw = (high - low) / about
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw)
