@@ -716,16 +716,16 @@ def test_a_chart_spans_its_points():
     assert ticks(1e17, 1e17)[0] < 1e17 < ticks(1e17, 1e17)[-1]
     assert ticks(0, 5e-324)[0] < 0 < ticks(0, 5e-324)[-1]
     assert ticks(0, 1e-12)[-1] == pytest.approx(1e-12)
+    drawn = chart("a <b>", [Line("x & y", [(0, 1), (5, 2)], 0)], "update", "nats")
+    assert "a &lt;b&gt;" in drawn
+    assert "x &amp; y" in drawn
+    assert chart("nothing", [Line("x", [], 0)], "", "") == ""
 
 
 def test_a_loss_beyond_all_scales_leaves_the_rest_of_its_figure():
     far = chart("t", [Line("a", [(0, -1e308), (1, 3.0), (2, 1e308), (3, 4.0)], 0)], "x", "y")
     assert far == chart("t", [Line("a", [(1, 3.0), (3, 4.0)], 0)], "x", "y")
     assert chart("t", [Line("a", [(0, 1e308)], 0)], "x", "y") == ""
-    drawn = chart("a <b>", [Line("x & y", [(0, 1), (5, 2)], 0)], "update", "nats")
-    assert "a &lt;b&gt;" in drawn
-    assert "x &amp; y" in drawn
-    assert chart("nothing", [Line("x", [], 0)], "", "") == ""
 
 
 # --- the command, and the page at the end of a run ---------------------------------------------
