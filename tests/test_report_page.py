@@ -586,6 +586,38 @@ def test_a_phase_diagram_needs_two_keys_of_numbers(tmp_path):
     assert all(len(cell["runs"]) == 1 for cell in phase["cells"])
 
 
+MEASURING = ("evaluation.tokens=512", "evaluation.every=5", "run.max_updates=40")
+
+
+def test_what_only_measures_is_no_axis_and_is_not_told_where_labels_stay_apart(tmp_path):
+    for name, rate, overrides in (("a", 1e-5, ()), ("b", 1e-4, MEASURING)):
+        write_run(tmp_path / name, rate=rate, collapse=8, overrides=overrides)
+    page = page_of(tmp_path)
+    assert page["sweep"]["phase"] is None
+    assert [run["label"] for run in page["runs"]] == ["1e-5, seed 0", "1e-4, seed 0"]
+    assert [g["label"] for g in page["groups"]] == ["learning rate 1e-5", "learning rate 1e-4"]
+    assert page["runs"][1]["settings"]["evaluation.tokens"] == "512"
+
+
+def test_what_only_measures_is_told_where_nothing_else_sets_runs_apart(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", overrides=MEASURING[:1])
+    labels = [g["label"] for g in page_of(tmp_path)["groups"]]
+    assert labels[0] == "tokens 512"
+    assert len(set(labels)) == 2
+
+
+def test_more_than_two_values_stand_with_their_keys(tmp_path):
+    write_run(tmp_path / "a", rate=1e-5)
+    write_run(tmp_path / "b", rate=1e-4, temperature=1.0, length=64)
+    labels = [run["label"] for run in page_of(tmp_path)["runs"]]
+    assert (
+        sorted(labels[0].split(", "))
+        == sorted(["learning rate 1e-5", "temperature 0.8", "max new tokens 200", "seed 0"])
+        or "max new tokens 64" in labels[0]
+    )
+
+
 def test_other_weights_are_another_group(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", seed=1)

@@ -11,7 +11,9 @@ from collapse_lm.report.page.facts import decides_no_number, defaults, word
 from collapse_lm.report.page.feed import RunFeed
 
 SEED = "seed"
-_LONGEST = 80  # characters of a label
+_LONGEST = 80  # characters of a label, its seed aside
+_BARE = 2  # values that tell a run without their keys
+_ASIDE = ("evaluation", "measures", "collapse", "run")  # parts that only measure or stop
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,30 @@ def varied_keys(feeds: Sequence[RunFeed]) -> list[str]:
     return [key for key in found if not decides_no_number(key)]
 
 
+def only_measures(key: str) -> bool:
+    """True for a key that sets what is measured, or when a run stops, and no more."""
+    return key.partition(".")[0] in _ASIDE
+
+
+def telling_keys(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys that name groups: all but those that only measure, without which they stay apart.
+
+    Args:
+        keys: in which groups differ.
+        rows: the values of each group.
+    """
+    kept = list(keys)
+    for key in filter(only_measures, keys):
+        without = [one for one in kept if one != key]
+        if _kinds(rows, without) == _kinds(rows, keys):
+            kept = without
+    return kept
+
+
+def _kinds(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
+    return len({tuple(word(row[key]) for key in keys) for row in rows})
+
+
 def groups_of(feeds: Sequence[RunFeed]) -> list[Group]:
     """Sort runs into groups: numbers by size, then words."""
     keys = [key for key in varied_keys(feeds) if key != SEED]
@@ -50,16 +76,17 @@ def groups_of(feeds: Sequence[RunFeed]) -> list[Group]:
     for feed in feeds:
         members.setdefault(_told_apart(feed, keys), []).append(feed)
     ordered = sorted(members.values(), key=lambda runs: _rank(runs[0], keys))
-    labels = _apart([_label(runs[0], keys) for runs in ordered])
+    values = [{key: value_of(runs[0], key) for key in keys} for runs in ordered]
+    telling = telling_keys(keys, values)
+    labels = _apart([_label(runs[0], telling) for runs in ordered])
     return [
-        Group(
-            f"g{place}",
-            label,
-            {key: value_of(runs[0], key) for key in keys},
-            tuple(sorted(runs, key=lambda feed: (feed.manifest["seed"], str(feed.path)))),
-        )
-        for place, (label, runs) in enumerate(zip(labels, ordered, strict=True))
+        Group(f"g{place}", label, of, tuple(sorted(runs, key=_by_seed)))
+        for place, (label, of, runs) in enumerate(zip(labels, values, ordered, strict=True))
     ]
+
+
+def _by_seed(feed: RunFeed) -> tuple[int, str]:
+    return feed.manifest["seed"], str(feed.path)
 
 
 def _told_apart(feed: RunFeed, keys: Sequence[str]) -> str:
@@ -75,10 +102,11 @@ def _rank(feed: RunFeed, keys: Sequence[str]) -> list[tuple[int, float, str]]:
 
 
 def _label(feed: RunFeed, keys: Sequence[str]) -> str:
-    if not keys:
-        return "all runs"
-    words = [f"{short.replace('_', ' ')} {_value(feed, key)}" for short, key in _short(keys)]
-    return _cut(", ".join(words))
+    return _cut(", ".join(_with_keys(feed, keys))) if keys else "all runs"
+
+
+def _with_keys(feed: RunFeed, keys: Sequence[str]) -> list[str]:
+    return [f"{short.replace('_', ' ')} {_value(feed, key)}" for short, key in _short(keys)]
 
 
 def _short(keys: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -117,12 +145,19 @@ def _apart(labels: Sequence[str]) -> list[str]:
 
 
 def run_labels(groups: Sequence[Group]) -> dict[int, str]:
-    """A label of each run, by the id of its object: the values of its group, and its seed."""
+    """A label of each run, by the id of its object: the values of its group, and its seed.
+
+    Where there are more than two values, or one that only measures, each stands with its key.
+    """
     labels, feeds = list[str](), [feed for group in groups for feed in group.runs]
+    keys = telling_keys(list(groups[0].values), [g.values for g in groups]) if groups else []
     for group in groups:
-        values = [_value(group.runs[0], key) for key in group.values]
+        first = group.runs[0]
+        bare = len(keys) <= _BARE and not any(map(only_measures, keys))
+        values = [_value(first, key) for key in keys] if bare else _with_keys(first, keys)
+        told = [_cut(", ".join(values))] if values else []
         for feed in group.runs:
-            labels.append(_cut(", ".join([*values, f"seed {feed.manifest['seed']}"])))
+            labels.append(", ".join([*told, f"seed {feed.manifest['seed']}"]))
     return dict(zip(map(id, feeds), _apart(labels), strict=True))
 
 

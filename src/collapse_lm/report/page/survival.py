@@ -16,7 +16,7 @@ from collapse_lm.analysis.stats.time_ratio import TimeRatio
 from collapse_lm.report.claims_page import ratio_words
 from collapse_lm.report.page.blocks import number
 from collapse_lm.report.page.feed import RunFeed
-from collapse_lm.report.page.groups import Group
+from collapse_lm.report.page.groups import Group, only_measures
 
 _ENDED = ("finished", "diverged")  # as the analysis has it: others say nothing of the model
 _UNJUDGED = (
@@ -96,8 +96,9 @@ def _curve(group: Group, found: KaplanMeier) -> dict[str, Any]:
 def _phase(
     groups: Sequence[Group], keys: Sequence[str], ids: Mapping[int, str]
 ) -> dict[str, Any] | None:
-    """A grid over the first two keys whose values are numbers; others are pooled."""
-    numeric = [key for key in keys if all(is_number(group.values[key]) for group in groups)]
+    """A grid over the first two keys of numbers that do more than measure; others are pooled."""
+    own = [key for key in keys if not only_measures(key)]
+    numeric = [key for key in own if all(is_number(group.values[key]) for group in groups)]
     if len(numeric) < 2:
         return None
     x, y = numeric[:2]
