@@ -159,6 +159,51 @@ def test_two_single_runs_have_differences_without_intervals(tmp_path):
     assert "Collapsed at update 8" in next(found.lines())
 
 
+SO = "so that the difference is not of the models alone"
+
+
+def with_corpus(run, **values):
+    """Give a run other facts of its corpus."""
+    path = run.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["corpora"][0] |= values
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "note"),
+    [
+        ({"tokens": 1024}, {"tokens": 512}, f"measured on other tokens: 1,024 and 512, {SO}"),
+        ({}, {"tokens": 512}, f"measured on other tokens: all and 512, {SO}"),
+        ({}, {"context": 64}, f"measured in other contexts: 512 and 64, {SO}"),
+        ({}, {"sha256": "1"}, f"measured on other text (sha256): 0 and 1, {SO}"),
+        (
+            {"scored_bytes": 9},
+            {"scored_bytes": 8},
+            f"measured on other bytes of text: 9 and 8, {SO}",
+        ),
+        ({"scored_bytes": 9}, {"scored_bytes": 9, "tokens": 512}, ""),
+    ],
+)
+def test_what_was_measured_on_something_else_says_so_and_has_no_interval(tmp_path, a, b, note):
+    for side, given in (("a", a), ("b", b)):
+        asked = [f"evaluation.{k}={v}" for k, v in given.items() if k in ("tokens", "context")]
+        for seed, loss in enumerate((0.1, 0.3, 0.2) if side == "a" else (0.2, 0.5, 0.1)):
+            run = write_run(
+                tmp_path / side / str(seed),
+                seed=seed,
+                overrides=asked,
+                validation=lambda update, _, loss=loss: 3 + update * loss,
+            )
+            with_corpus(run, **{k: v for k, v in given.items() if k not in ("tokens", "context")})
+    rows = compare_folders(tmp_path / "a", tmp_path / "b").rows
+    found = row(rows, "validation.loss[sotu]")
+    assert found["note"] == note
+    assert (found["lower"] is None) is bool(note)
+    assert found["difference"] is not None
+    assert "measured" not in row(rows, "train.loss")["note"]
+
+
 def test_a_row_in_words():
     told = {"validation.loss[x]": {"title": "validation loss (x)"}}
     found = {"name": "validation.loss[x]", "at": "end", **difference_of(values(A), values(B)).row()}

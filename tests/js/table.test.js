@@ -51,3 +51,13 @@ test("the column of the time says that it is in minutes, in the CSV too", () => 
   const column = RunsTable.columnsOf({ runs: [run], names: {} }).at(-1);
   assert.deepEqual([column.id, column.title, column.value(run)], ["minutes", "minutes", 1.5]);
 });
+
+test("what two runs measured on other tokens is told, and turned with them", () => {
+  const run = (tokens, bytes) => ({ measured: { sotu: { text: "0", tokens, bytes, context: "512" } } });
+  const note = Compare.otherMeasure("validation.loss[sotu]", run("1,024"), run("512"));
+  assert.equal(note, "measured on other tokens: 1,024 and 512, so that the difference is not of the models alone");
+  assert.match(Compare.turn({ note }).note, /: 512 and 1,024, so/);
+  assert.equal(Compare.otherMeasure("validation.loss[sotu]", run("1,024", "9"), run("all", "9")), "");
+  assert.equal(Compare.otherMeasure("train.loss", run("1,024"), run("512")), "");
+  assert.equal(Compare.otherMeasure("validation.loss[constructor]", run("1,024"), run("512")), "");
+});

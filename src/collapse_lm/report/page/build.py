@@ -30,6 +30,7 @@ from collapse_lm.report.page.groups import (
     varied_keys,
 )
 from collapse_lm.report.page.headline import headline, notices, title_of
+from collapse_lm.report.page.measured import measured
 from collapse_lm.report.page.names import panels_of, told_names, with_collapse
 from collapse_lm.report.page.private import cleaned
 from collapse_lm.report.page.samples import fair_shares, thin
@@ -226,7 +227,8 @@ def _entries(
         for feed in group.runs:
             made = entry(feed, ids[id(feed)], names[id(feed)])
             settings = settings_of(feed, [key for key in keys if key != SEED])
-            beside = {"group": group.identity, "label": labels[id(feed)]}
+            beside: dict[str, Any] = {"group": group.identity, "label": labels[id(feed)]}
+            beside["measured"] = measured(feed)
             seed = {SEED: str(feed.manifest["seed"])} if len(runs) > 1 else {}
             found.append({**made, **beside, "settings": {**settings, **seed}})
     return found

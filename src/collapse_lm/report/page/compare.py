@@ -13,6 +13,7 @@ from typing import Any
 
 from collapse_lm.report.page.blocks import number, told_number
 from collapse_lm.report.page.feed import RunFeed, twins_of
+from collapse_lm.report.page.measured import measured, other_measure
 from collapse_lm.report.page.names import COLLAPSE_UPDATE, base_of
 
 MOST_PAIRS = 66
@@ -169,9 +170,14 @@ def value_of(feed: RunFeed, measure: Measure) -> float:
 def compare(a: Sequence[RunFeed], b: Sequence[RunFeed]) -> list[dict[str, Any]]:
     """Every measure of two groups of runs, the time to collapse first."""
     rows = [_times(a, b)]
+    on_what = [[measured(feed) for feed in feeds] for feeds in (a, b)]
     for name, at in measures_of([*a, *b]):
         values = ([(_seed(f), value_of(f, (name, at))) for f in feeds] for feeds in (a, b))
-        rows.append({"name": name, "at": at, **difference_of(*values).row()})
+        row = difference_of(*values).row()
+        if other := other_measure(name, *on_what):
+            note = "; ".join(filter(None, [other, row["note"]]))
+            row |= {"lower": None, "upper": None, "note": note}
+        rows.append({"name": name, "at": at, **row})
     return rows
 
 

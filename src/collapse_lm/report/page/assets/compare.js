@@ -13,22 +13,38 @@ const Compare = (() => {
   const minus = (value) => (value === null || value === undefined ? null : -value);
 
   function turn(row) {
-    return { ...row, a: row.b, b: row.a, difference: minus(row.difference), lower: minus(row.upper), upper: minus(row.lower) };
+    const turned = { ...row, a: row.b, b: row.a, difference: minus(row.difference), lower: minus(row.upper), upper: minus(row.lower) };
+    return row.note ? { ...turned, note: row.note.replace(/: ([^:;]+) and ([^:;]+), so that/, ": $2 and $1, so that") } : turned;
+  }
+
+  // As report/page/measured.py has it: why a validation number of two runs differs for more than their models.
+  const OTHER = {
+    text: "on other text (sha256)", tokens: "on other tokens", bytes: "on other bytes of text", context: "in other contexts",
+    stride: "by other strides", start: "with other start tokens",
+  };
+
+  function otherMeasure(name, one, two) {
+    const label = /^validation\.[^[]*\[(.*)\]$/s.exec(name)?.[1];
+    const [a, b] = [one, two].map((run) => (label !== undefined && Object.hasOwn(run.measured || {}, label) ? run.measured[label] : null));
+    if (!a || !b) return "";
+    const kind = Object.keys(OTHER).find((key) => a[key] && b[key] && a[key] !== b[key] && !(key === "tokens" && a.bytes && a.bytes === b.bytes));
+    return kind ? `measured ${OTHER[kind]}: ${a[kind]} and ${b[kind]}, so that the difference is not of the models alone` : "";
   }
 
   // Pure: both runs at update u (or the nearest earlier value), for every name that both have.
-  function atUpdate(names, rowsA, rowsB, u) {
+  function atUpdate(names, rowsA, rowsB, u, other = () => "") {
     return names.flatMap((name) => {
       const a = Bands.valueAt(rowsA.update, rowsA.columns[name], u);
       const b = Bands.valueAt(rowsB.update, rowsB.columns[name], u);
       if (!a || !b) return [];
       const notes = [a, b].map(([, update]) => update).filter((update) => update !== u);
-      const note = notes.length ? `of update ${a[1]}${a[1] === b[1] ? "" : ` and ${b[1]}`}` : "";
+      const nearest = notes.length ? `of update ${a[1]}${a[1] === b[1] ? "" : ` and ${b[1]}`}` : "";
+      const note = [other(name), nearest].filter(Boolean).join("; ");
       return [{ name, a: a[0], b: b[0], difference: b[0] - a[0], lower: null, upper: null, n: 1, paired: false, note }];
     });
   }
 
-  return { between, turn, atUpdate };
+  return { between, turn, atUpdate, otherMeasure };
 })();
 
 if (typeof App !== "undefined") {
@@ -84,7 +100,7 @@ if (typeof App !== "undefined") {
       }
       const [one, two] = [a, b].map((side) => page.runs[side.runs[0]]);
       const u = App.state.get("u");
-      const rows = Charts.has(one) && Charts.has(two) ? Compare.atUpdate(Object.keys(page.names), Charts.rowsOf(one), Charts.rowsOf(two), u) : [];
+      const rows = Charts.has(one) && Charts.has(two) ? Compare.atUpdate(Object.keys(page.names), Charts.rowsOf(one), Charts.rowsOf(two), u, (name) => Compare.otherMeasure(name, one, two)) : [];
       const more = a.runs.length > 1 || b.runs.length > 1 ? " The page compares no such pair; the first run of each stands here." : "";
       return { a, b, rows, at: false, note: `Both at update ${u}; difference: second minus first. One run each gives no interval.${more}` };
     }
