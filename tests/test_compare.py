@@ -112,6 +112,20 @@ def test_the_time_to_collapse_comes_first(rates):
     assert (found[0]["a"], found[0]["b"], found[0]["n"]) == (pytest.approx(67 / 3, abs=1e-3), 9, 3)
 
 
+def test_rows_begin_with_what_is_asked_first(rates):
+    found = compare_folders(rates / "rate0", rates / "rate1").rows
+    kinds = dict.fromkeys(one["name"].partition("[")[0] for one in found)
+    assert list(kinds)[:3] == ["collapse_update", "validation.loss", "validation.perplexity"]
+    firsts = list(dict.fromkeys(name.partition(".")[0] for name in kinds))
+    assert firsts == ["collapse_update", "validation", "train", "text", "probe"]
+
+
+def test_the_page_knows_what_is_no_result(rates):
+    names = make_page([rates]).content["compared"]["names"]
+    assert names[0] == "validation.loss[sotu]"
+    assert not any(name.startswith(("train.lr", "seconds")) for name in names)
+
+
 def test_losses_are_compared_at_the_end_at_the_collapse_and_where_they_are_lowest(rates):
     rows = compare_folders(rates / "rate0", rates / "rate1").rows
     name = "validation.loss[sotu]"

@@ -61,3 +61,18 @@ test("what two runs measured on other tokens is told, and turned with them", () 
   assert.equal(Compare.otherMeasure("train.loss", run("1,024"), run("512")), "");
   assert.equal(Compare.otherMeasure("validation.loss[constructor]", run("1,024"), run("512")), "");
 });
+
+test("a name that repeats another in both runs is left out, and kept where it differs in one", () => {
+  const same = { columns: { "train.loss": [1, 2], "probe.loss": [1, 2] } };
+  const other = { columns: { "train.loss": [1, 2], "probe.loss": [1, 3] } };
+  const left = (...all) => Compare.withoutTwins(["probe.loss", "train.loss"], { "probe.loss": "train.loss" }, all);
+  assert.deepEqual(left(same, same), ["train.loss"]);
+  assert.deepEqual(left(same, other), ["probe.loss", "train.loss"]);
+});
+
+test("two runs are compared by their times to collapse, where both have one", () => {
+  const run = (at, before = false) => ({ end: { collapse_update: at, before_training: before } });
+  assert.equal(Compare.collapses(run(8), run(6)).difference, -2);
+  assert.deepEqual([Compare.collapses(run(null), run(6)).difference, Compare.collapses(run(null), run(6)).note], [null, "the first: has not collapsed"]);
+  assert.equal(Compare.collapses(run(8), run(1, true)).b, null);
+});

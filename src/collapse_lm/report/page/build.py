@@ -11,7 +11,7 @@ from typing import Any
 
 from collapse_lm._version import __version__
 from collapse_lm.report.page.blocks import inlined_size, pack
-from collapse_lm.report.page.compare import MOST_PAIRS, compare_all
+from collapse_lm.report.page.compare import MOST_PAIRS, compare_all, results_of
 from collapse_lm.report.page.entry import entry, states
 from collapse_lm.report.page.feed import RunFeed, twins_of
 from collapse_lm.report.page.find import (
@@ -31,7 +31,7 @@ from collapse_lm.report.page.groups import (
 )
 from collapse_lm.report.page.headline import headline, notices, title_of
 from collapse_lm.report.page.measured import measured
-from collapse_lm.report.page.names import panels_of, told_names, with_collapse
+from collapse_lm.report.page.names import TWINS, panels_of, told_names, with_collapse
 from collapse_lm.report.page.private import cleaned
 from collapse_lm.report.page.samples import fair_shares, thin
 
@@ -143,9 +143,10 @@ class PageMaker:
             "made": None,
             "live": self._live,
             "runs": _entries(groups, ids, names),
-            **_names(runs, with_times=len(groups) > 1),
+            **_names(runs, with_times=len(runs) > 1),
             "groups": [_group(group, ids) for group in groups],
             "compare": list(compare_all({g.identity: g.runs for g in groups})),
+            "compared": {"names": results_of(runs), "twins": TWINS},
             "sweep": self._sweep(groups, ids),
             "left_out": [
                 {"run": _name(place, root, alone=False), "reason": reason}

@@ -25,6 +25,10 @@ _NO_RESULT: tuple[str, ...] = (
     *("seconds", "validation.tokens", "validation.change_se"),
     *("train.lr", "train.applied", "train.tokens", "train.steps"),
 )
+_ORDER: tuple[str | tuple[str, ...], ...] = (
+    *("validation.loss", "validation.", "train.loss", "text."),
+    ("probe.entropy", "probe.sampling_entropy", "draw.entropy", "draw.sampling_entropy"),
+)
 
 Values = Sequence[tuple[int, float]]  # (seed, value) of each run; NaN where a run has none
 Measure = tuple[str, str]  # name, and where it is taken: end, collapse or lowest
@@ -141,12 +145,23 @@ def _quantile(freedom: float) -> float:
 # --- of runs -----------------------------------------------------------------------------------
 
 
+def results_of(feeds: Sequence[RunFeed]) -> list[str]:
+    """Names that tell a result: validation, train loss, text, entropy, the rest."""
+    names = dict.fromkeys(name for feed in feeds for name in feed.columns.values)
+    return sorted((name for name in names if not name.startswith(_NO_RESULT)), key=_rank)
+
+
+def _rank(name: str) -> int:
+    base = base_of(name)
+    ranked = (place for place, starts in enumerate(_ORDER) if base.startswith(starts))
+    return next(ranked, len(_ORDER))
+
+
 def measures_of(feeds: Sequence[RunFeed]) -> list[Measure]:
     """What runs are compared by, in the order of their rows."""
-    names = dict.fromkeys(name for feed in feeds for name in feed.columns.values)
     found, twins = list[Measure](), twins_of(feeds)
-    for name in names:
-        if name.startswith(_NO_RESULT) or name in twins:
+    for name in results_of(feeds):
+        if name in twins:
             continue
         found.append((name, "end"))
         if base_of(name) in _AT_COLLAPSE:

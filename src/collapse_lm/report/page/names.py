@@ -103,7 +103,7 @@ def told_names(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def with_collapse(told: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """The same with the time to collapse, by which only groups are compared."""
+    """The same with the time to collapse, by which runs are compared."""
     return {**told, COLLAPSE_UPDATE: dict(_COLLAPSE_UPDATE)}
 
 

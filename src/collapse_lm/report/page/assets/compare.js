@@ -44,7 +44,21 @@ const Compare = (() => {
     });
   }
 
-  return { between, turn, atUpdate, otherMeasure };
+  // Pure: names without those that repeat another one (twins: {name: other}) in both runs.
+  function withoutTwins(names, twins, all) {
+    const alike = (a, b) => !a || JSON.stringify(a) === JSON.stringify(b);
+    return names.filter((name) => !(Object.hasOwn(twins, name) && all.every(({ columns }) => alike(columns[name], columns[twins[name]]))));
+  }
+
+  // Pure: the row of the times to collapse of two runs; training brought none about in a run that began degenerate.
+  function collapses(one, two) {
+    const [a, b] = [one, two].map(({ end }) => (end && !end.before_training ? end.collapse_update ?? null : null));
+    const told = (run) => (run.end?.before_training ? "degenerate before any training" : "has not collapsed");
+    const notes = [["the first", one, a], ["the second", two, b]].filter(([, , at]) => at === null).map(([which, run]) => `${which}: ${told(run)}`);
+    return { name: "collapse_update", a, b, difference: a === null || b === null ? null : b - a, lower: null, upper: null, n: 1, paired: false, note: notes.join("; ") };
+  }
+
+  return { between, turn, atUpdate, otherMeasure, withoutTwins, collapses };
 })();
 
 if (typeof App !== "undefined") {
@@ -100,9 +114,15 @@ if (typeof App !== "undefined") {
       }
       const [one, two] = [a, b].map((side) => page.runs[side.runs[0]]);
       const u = App.state.get("u");
-      const rows = Charts.has(one) && Charts.has(two) ? Compare.atUpdate(Object.keys(page.names), Charts.rowsOf(one), Charts.rowsOf(two), u, (name) => Compare.otherMeasure(name, one, two)) : [];
+      const rows = Charts.has(one) && Charts.has(two) ? rowsAt(one, two, u) : [];
       const more = a.runs.length > 1 || b.runs.length > 1 ? " The page compares no such pair; the first run of each stands here." : "";
-      return { a, b, rows, at: false, note: `Both at update ${u}; difference: second minus first. One run each gives no interval.${more}` };
+      return { a, b, rows, at: false, note: `Both at update ${u}, times to collapse aside; difference: second minus first. One run each gives no interval.${more}` };
+    }
+
+    function rowsAt(one, two, u) {
+      const [first, second] = [one, two].map(Charts.rowsOf);
+      const names = Compare.withoutTwins(page.compared.names, page.compared.twins, [first, second]);
+      return [Compare.collapses(one, two), ...Compare.atUpdate(names, first, second, u, (name) => Compare.otherMeasure(name, one, two))];
     }
 
     const AT = { end: "at the end", collapse: "at the collapse", lowest: "lowest" };
