@@ -11,7 +11,7 @@ from scipy import stats
 
 from collapse_lm.errors import UserError
 from collapse_lm.report.page.build import make_page
-from collapse_lm.report.page.compare import difference_of, told_row
+from collapse_lm.report.page.compare import difference_of, shared_note, told_row
 from collapse_lm.report.page.side_by_side import compare_folders
 
 from hostile import call
@@ -216,6 +216,27 @@ def test_what_was_measured_on_something_else_says_so_and_has_no_interval(tmp_pat
     assert (found["lower"] is None) is bool(note)
     assert found["difference"] is not None
     assert "measured" not in row(rows, "train.loss")["note"]
+
+
+def test_what_holds_for_all_rows_is_told_once(tmp_path):
+    write_run(tmp_path / "a" / "run", collapse=8)
+    write_run(tmp_path / "b" / "run", collapse=9, rate=1e-5)
+    shown = call("compare", tmp_path / "a", tmp_path / "b").out
+    assert shown.count("no interval") == 1
+    assert shown.index("One run each gives no interval.") < shown.index("collapse update")
+    (pair,) = make_page([tmp_path]).content["compare"]
+    assert pair["note"] == "one run each gives no interval"
+    assert not any("interval" in one["note"] for one in pair["rows"])
+
+
+def test_a_reason_of_some_rows_stays_with_them():
+    few = difference_of([(0, 1.0)], [(1, 2.0)]).row()
+    many = difference_of(values(A), values(B)).row()
+    missing = difference_of([(0, math.nan)], [(1, 2.0)]).row()
+    assert shared_note([few, many]) == ("", [few, many])
+    note, rows = shared_note([few, missing])
+    assert note == "one run each gives no interval"
+    assert [one["note"] for one in rows] == ["", "one of the two has no such value"]
 
 
 def test_a_row_in_words():

@@ -34,8 +34,8 @@ test("a filter wants every word", () => {
 test("a comparison turns round with its interval", () => {
   const row = { name: "x", a: 4, b: 3, difference: -1, lower: -2, upper: -0.5 };
   const pages = [{ a: "g0", b: "g1", rows: [row] }];
-  assert.equal(Compare.between(pages, "g0", "g1")[0], row);
-  assert.deepEqual(Compare.between(pages, "g1", "g0"), [{ name: "x", a: 3, b: 4, difference: 1, lower: 0.5, upper: 2 }]);
+  assert.equal(Compare.between(pages, "g0", "g1").rows[0], row);
+  assert.deepEqual(Compare.between(pages, "g1", "g0").rows, [{ name: "x", a: 3, b: 4, difference: 1, lower: 0.5, upper: 2 }]);
   assert.equal(Compare.between(pages, "g0", "g2"), null);
 });
 

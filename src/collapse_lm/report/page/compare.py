@@ -19,6 +19,7 @@ from collapse_lm.report.page.names import COLLAPSE_UPDATE, base_of
 MOST_PAIRS = 66
 _TAIL = 0.975
 _ROUNDING = 2e-5  # of a value: columns hold six digits
+_FEW = ("one run each gives no interval", "a single run gives no interval")
 _LOWEST = ("train.loss", "validation.loss")
 _AT_COLLAPSE = ("validation.loss", "validation.change")
 _NO_RESULT: tuple[str, ...] = (
@@ -103,7 +104,7 @@ def _paired(a: Sequence[float], b: Sequence[float], notes: list[str]) -> Differe
     changes = [y - x for x, y in zip(a, b, strict=True)]
     middle, half = fmean(changes), math.nan
     if len(changes) < 2:
-        notes.append("one run each gives no interval")
+        notes.append(_FEW[0])
     elif not _alike(changes, max(map(abs, (*a, *b)))):
         half = _quantile(len(changes) - 1) * math.sqrt(variance(changes) / len(changes))
     else:
@@ -121,8 +122,7 @@ def _alike(values: Sequence[float], size: float) -> bool:
 def _welch(a: Sequence[float], b: Sequence[float], notes: list[str]) -> Difference:
     middle, half = fmean(b) - fmean(a), math.nan
     if len(a) < 2 or len(b) < 2:
-        few = "one run each gives" if len(a) == len(b) else "a single run gives"
-        notes.append(f"{few} no interval")
+        notes.append(_FEW[len(a) != len(b)])
     else:
         parts = [variance(of) / len(of) for of in (a, b)]
         if sum(parts) > 0:
@@ -227,7 +227,21 @@ def compare_all(groups: Mapping[str, Sequence[RunFeed]]) -> Iterator[dict[str, A
     for place, (a, b) in enumerate(combinations(groups, 2)):
         if place == MOST_PAIRS:
             return
-        yield {"a": a, "b": b, "rows": compare(groups[a], groups[b])}
+        note, rows = shared_note(compare(groups[a], groups[b]))
+        yield {"a": a, "b": b, "note": note, "rows": rows}
+
+
+def shared_note(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """Why no row has an interval, where that is one reason, and the rows without that note."""
+    told = [row["note"].split("; ") for row in rows if row["difference"] is not None]
+    for few in _FEW:
+        if told and all(few in parts for parts in told):
+            return few, [{**row, "note": _without(row["note"], few)} for row in rows]
+    return "", [dict(row) for row in rows]
+
+
+def _without(note: str, part: str) -> str:
+    return "; ".join(one for one in note.split("; ") if one != part)
 
 
 def told_row(row: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from collapse_lm.errors import UserError
-from collapse_lm.report.page.compare import compare
+from collapse_lm.report.page.compare import compare, shared_note
 from collapse_lm.report.page.facts import word
 from collapse_lm.report.page.feed import RunFeed
 from collapse_lm.report.page.find import no_runs, read_runs
@@ -39,12 +39,14 @@ class Comparison:
     Attributes:
         a, b: the sides.
         rows: as in a page.
+        note: what holds for all rows; may be empty.
         names: what their names mean.
     """
 
     a: Side
     b: Side
     rows: Sequence[dict[str, Any]]
+    note: str
     names: dict[str, Any]
 
     def lines(self) -> Iterator[str]:
@@ -57,6 +59,8 @@ class Comparison:
                 yield f"   left out: {run}: {reason}"
         for key, a, b in self.differing():
             yield f"{key}: {a} in A, {b} in B"
+        if self.note:
+            yield f"{self.note[:1].upper()}{self.note[1:]}."
 
     def differing(self) -> list[tuple[str, str, str]]:
         """(key, its values in A, in B) of the first keys in which the two differ."""
@@ -70,7 +74,7 @@ class Comparison:
             name: {"path": str(side.path), "runs": len(side.runs), "left_out": side.left_out}
             for name, side in (("a", self.a), ("b", self.b))
         }
-        return {**sides, "differing": self.differing(), "rows": list(self.rows)}
+        return {**sides, "differing": self.differing(), "note": self.note, "rows": list(self.rows)}
 
 
 def compare_folders(a: Path, b: Path) -> Comparison:
@@ -80,9 +84,9 @@ def compare_folders(a: Path, b: Path) -> Comparison:
         UserError: for a path that is not there, or holds no run that can be read.
     """
     first, second = _side(a), _side(b)
-    rows = compare(first.runs, second.runs)
+    note, rows = shared_note(compare(first.runs, second.runs))
     names = with_collapse(told_names(dict.fromkeys(row["name"] for row in rows)))
-    return Comparison(first, second, rows, names)
+    return Comparison(first, second, rows, note, names)
 
 
 def _side(path: Path) -> Side:

@@ -236,4 +236,6 @@ def _pair(pair: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]
     a, b = labels[pair["a"]], labels[pair["b"]]
     rows = [told_row(row, content["names"]) for row in pair["rows"]]
     head = ("measure", a, b, "difference", "95 % interval", "runs", "note")
-    return {"title": f"{a} and {b}", "head": head, "rows": rows}
+    note = pair["note"]
+    told = f"{note[:1].upper()}{note[1:]}." if note else ""
+    return {"title": f"{a} and {b}", "note": told, "head": head, "rows": rows}

@@ -2,12 +2,12 @@
 "use strict";
 
 const Compare = (() => {
-  // Pure: the comparison of groups a and b, whichever way round the page has it; null if it has none.
+  // Pure: {rows, note} of groups a and b, whichever way round the page has them; null if it has none.
   function between(compare, a, b) {
     const found = compare.find((one) => one.a === a && one.b === b);
-    if (found) return found.rows;
+    if (found) return { rows: found.rows, note: found.note };
     const turned = compare.find((one) => one.a === b && one.b === a);
-    return turned ? turned.rows.map(turn) : null;
+    return turned ? { rows: turned.rows.map(turn), note: turned.note } : null;
   }
 
   const minus = (value) => (value === null || value === undefined ? null : -value);
@@ -109,8 +109,9 @@ if (typeof App !== "undefined") {
     function comparison() {
       const [a, b] = sides();
       if (a.group && b.group) {
-        const rows = Compare.between(page.compare, a.id, b.id);
-        if (rows) return { a, b, rows, at: true, note: "Difference: second minus first, with its 95 % interval. Paired where the groups share seeds." };
+        const found = Compare.between(page.compare, a.id, b.id);
+        const why = found?.note ? `. ${found.note[0].toUpperCase()}${found.note.slice(1)}.` : ", with its 95 % interval. Paired where the groups share seeds.";
+        if (found) return { a, b, rows: found.rows, at: true, note: `Difference: second minus first${why}` };
       }
       const [one, two] = [a, b].map((side) => page.runs[side.runs[0]]);
       const u = App.state.get("u");
