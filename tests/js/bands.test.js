@@ -79,6 +79,7 @@ test("labels lose the words that all share", () => {
   assert.deepEqual(Bands.shortened(["learning rate 2e-5, seed 0", "learning rate 1e-5, seed 0"]), ["2e-5, seed 0", "1e-5, seed 0"]);
   assert.deepEqual(Bands.shortened(["a b", "a b c, d"]), ["a b", "a b c, d"]);
   assert.deepEqual(Bands.shortened(["learning rate 2e-5"]), ["learning rate 2e-5"]);
+  assert.deepEqual(Bands.shortened(["a 1, b 2, c 3", "a 2, b 2, c 4"]), ["a 1, b 2, c 3", "a 2, b 2, c 4"]); // bare values would tell nothing
 });
 
 test("names of one unit share a figure, and a large family has its own", () => {

@@ -149,10 +149,10 @@ const Bands = (() => {
   }
 
   // Labels without the words that all have at the same place: "learning rate 2e-5, seed 0" and
-  // "learning rate 1e-5, seed 0" become "2e-5, seed 0" and "1e-5, seed 0".
+  // "learning rate 1e-5, seed 0" become "2e-5, seed 0" and "1e-5, seed 0". Of more than two values each keeps its key.
   function shortened(labels) {
     const parts = labels.map((label) => label.split(", "));
-    if (labels.length < 2 || parts.some((one) => one.length !== parts[0].length)) return labels;
+    if (labels.length < 2 || parts[0].length > 2 || parts.some((one) => one.length !== parts[0].length)) return labels;
     const cuts = parts[0].map((_, k) => sharedWords(parts.map((one) => one[k])));
     return parts.map((one) => one.map((part, k) => part.slice(cuts[k])).join(", "));
   }
