@@ -110,7 +110,7 @@ test("a text is cut at the borders of all layers, without gaps", () => {
 
 test("hidden characters become signs", () => {
   assert.equal(Words.plain("\x1b[31mred\u202e\x07 a\u0085"), "␛[31mred⟦RLO⟧␇ a⟦U+0085⟧");
-  assert.equal(Words.plain("a\nb\tc"), "a␊\nb␉c");
+  assert.equal(Words.plain("a\nb\tc"), "a↵\nb␉c");
   assert.equal(Words.plain("plain 中 é"), "plain 中 é");
 });
 

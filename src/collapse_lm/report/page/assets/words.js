@@ -290,10 +290,10 @@ const Words = (() => {
   const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\u00a0\u2028\u2029]/u;
   const HIDDEN_PARTS = /([\p{Cc}\p{Cf}\p{Cs}\p{Co}\u00a0\u2028\u2029])/u;
 
-  // A hidden character as a sign: ␛, ␊ (with its line break), ⟦RLO⟧, ⟦U+0085⟧.
+  // A hidden character as a sign: ␛, ↵ (with its line break), ⟦RLO⟧, ⟦U+0085⟧.
   function sign(character) {
     const code = character.codePointAt(0);
-    if (code === 10) return "␊\n";
+    if (code === 10) return "↵\n";
     if (code < 32) return String.fromCodePoint(0x2400 + code);
     if (code === 127) return "␡";
     return `⟦${NAMES[code] || `U+${code.toString(16).toUpperCase().padStart(4, "0")}`}⟧`;
