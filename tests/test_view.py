@@ -269,6 +269,16 @@ def test_a_run_that_goes_on_is_told_to_who_listens(tmp_path):
         assert b"4 of 30" in view.ask("/")[2]
 
 
+def test_the_bar_of_a_run_that_has_finished_is_full(tmp_path):
+    write_run(tmp_path / "done", updates=9, max_updates=30)
+    write_run(tmp_path / "open", updates=9, max_updates=30, status="interrupted")
+    with viewing(tmp_path) as view:
+        shown = view.ask("/")[2].decode()
+    assert '<progress max="30" value="30" aria-label="updates of done">' in shown
+    assert "9 of at most 30" in shown
+    assert '<progress max="30" value="9" aria-label="updates of open">' in shown
+
+
 def test_a_run_that_begins_or_goes_or_loses_its_process_is_told_too(tmp_path):
     write_run(tmp_path / "first")
     with viewing(tmp_path) as view:
