@@ -131,7 +131,7 @@
       if (side === "left") swatch("ex-removed", ["left only", ` ${changes.left} word${changes.left === 1 ? "" : "s"}`]);
       else swatch("ex-added", ["right only", ` ${changes.right} word${changes.right === 1 ? "" : "s"}`]);
       parts.push(el("span", { class: "ex-key" }, `the same: ${changes.same}`));
-    } else if (found && view.unlike) parts.push(el("span", { class: "ex-key" }, `differences: not marked, only ${found.same} words are the same`));
+    } else if (found && view.unlike && view.sought) parts.push(el("span", { class: "ex-key" }, `differences: not marked, only ${found.same} words are the same`));
     return parts;
   }
 
@@ -169,6 +169,7 @@
     if (await plainFirst(run, second, [one, two], [sample, other], [state.u, wanted], turn)) return;
     const found = one && two && chosen("diff") !== false ? compared(one.text, two.text) : null;
     view.unlike = Boolean(found && found.same < LITTLE * (found.same + Math.max(found.left, found.right)));
+    view.sought = Boolean(state.diff || state.with || state.wu !== null); // the reader chose what stands beside
     const changes = found && is("diff") ? found : null;
     view.marks.diff.checked = is("diff");
     const sides = [
