@@ -206,6 +206,27 @@ def test_the_next_and_the_first_sample_are_a_click_away(tab, told):
     until(tab, "document.querySelector('.ex-left h3').textContent === 'Update 1'")
 
 
+STICKY = """(() => {
+  const box = document.querySelector("#compare .scroll");
+  const first = box.querySelector("tbody th");
+  const left = () => Math.round(first.getBoundingClientRect().left);
+  const before = left();
+  box.scrollLeft = 150;
+  return [box.scrollLeft, left() - before];
+})()"""
+
+
+def test_the_first_column_of_a_wide_table_stays_where_it_is(tab, swept):
+    tab.page.set_viewport_size({"width": 390, "height": 900})
+    tab.open(swept, "view=compare")
+    tab.page.locator("#compare").scroll_into_view_if_needed()
+    tab.page.wait_for_selector("#compare .scroll tbody th")
+    scrolled, moved = tab.page.evaluate(STICKY)
+    assert scrolled == 150
+    assert abs(moved) <= 1
+    tab.shot("compare-narrow")
+
+
 def test_the_diff_marks_what_stands_on_one_side_only(tab, told):
     page = explore(tab, told, "&u=20&diff=previous")
     left = [part.text_content() for part in page.locator(f"{LEFT} del").all()]
@@ -221,6 +242,8 @@ def test_the_diff_marks_what_stands_on_one_side_only(tab, told):
 def test_differences_of_texts_that_share_little_are_marked_only_if_wanted(tab, told):
     page = explore(tab, told, "&u=3")
     assert page.locator("del, ins").count() == 0
+    assert "differences" not in page.locator(f"{LEFT} .ex-counts").text_content()
+    page = explore(tab, told, "&u=3&diff=last")
     assert "differences: not marked" in page.locator(f"{LEFT} .ex-counts").text_content()
     page.get_by_label("differences").click()
     page.wait_for_selector(f"{LEFT} del")
