@@ -19,6 +19,7 @@ from collapse_lm.report.page.static import static_view
 
 _ASSETS = resources.files("collapse_lm.report.page") / "assets"
 _ORDER = "ORDER"
+_LICENCE = "vendor/LICENSE"  # of uPlot, which goes wherever a copy of it goes
 
 
 @cache
@@ -59,6 +60,7 @@ def render_report(page: Page) -> str:
             policy=policy(scripts),
             styles=[_raw(style, "style") for style in styles],
             scripts=[_raw(script, "script") for script in scripts],
+            licence=_raw(asset(_LICENCE), "script"),
             data=Markup(script_json(page.content)),
             blocks=_inlined(page.blocks),
         )
