@@ -109,7 +109,7 @@ def test_parts_are_named_in_yaml_and_on_the_command_line(tiny_overrides, prose_f
     assert done.returncode == 0, done.stderr
     assert len(RunReader(tmp_path / "r").samples()[0].texts[0].ids) == 12
     assert sorted(item.name for item in (tmp_path / "r").iterdir() if item.name[0] != ".") == [
-        *("config.yaml", "manifest.json", "samples.jsonl", "summary.json"),
+        *("config.yaml", "manifest.json", "report.html", "samples.jsonl", "summary.json"),
         *("tally.txt", "updates.jsonl"),
     ]
 

@@ -26,6 +26,7 @@ from collapse_lm.measures.validation import score
 from collapse_lm.models.load import load_model
 
 CONTEXT = 512  # tokens of a window, as in the quickstart
+BUDGETS = 30  # without which a spread says too little
 
 
 def main() -> None:
@@ -42,6 +43,7 @@ def main() -> None:
             overrides=[
                 f"run.max_updates={options.updates}",
                 "collapse.stop=false",
+                f"run.threads={torch.get_num_threads()}",
                 "run.export_model=true",
                 "evaluation.tokens=64",
                 "observers=[]",
@@ -60,8 +62,8 @@ def main() -> None:
     print("| tokens of a budget | budgets | change | spread | mean standard error | ratio |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
     for windows in (4, 8):
-        told = over_budgets(sums, found, windows)
-        print("| " + " | ".join(told) + " |")
+        if len(found.windows) // windows >= BUDGETS:
+            print("| " + " | ".join(over_budgets(sums, found, windows)) + " |")
 
 
 def over_budgets(sums: list[torch.Tensor], found: EvaluationSet, windows: int) -> list[str]:
@@ -83,9 +85,10 @@ def over_budgets(sums: list[torch.Tensor], found: EvaluationSet, windows: int) -
 
 def of_budget(sums: list[torch.Tensor], found: EvaluationSet, windows: slice) -> Change:
     """The change on some of the windows, as a run that scored these would record it."""
-    sizes = [size for sizes in block_sizes([CONTEXT]) for size in sizes]
     before, after = (of_model[windows].reshape(-1).numpy() for of_model in sums)
-    return change(before, after, sizes * (len(before) // len(sizes)), found.split_tokens)
+    count = len(sums[0][windows])
+    sizes = [size for sizes in block_sizes([CONTEXT] * count) for size in sizes]
+    return change(before, after, sizes, found.split_tokens)
 
 
 if __name__ == "__main__":
