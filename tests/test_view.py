@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 from run_dirs import HOSTILE, write_run
@@ -491,7 +492,8 @@ def test_what_is_wrong_is_told_with_what_helps(runs, tmp_path):
 
 def test_ctrl_c_ends_a_view_at_once_although_somebody_listens(runs):
     words = [sys.executable, "-m", "collapse_lm", "view", str(runs), "--port", "0"]
-    with subprocess.Popen(words, stdout=-1, stderr=-1, text=True) as process:
+    asked = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job of a shell ignores it
+    with subprocess.Popen(words, stdout=-1, stderr=-1, text=True, preexec_fn=asked) as process:
         port = int(process.stdout.readline().split(":")[2].partition("/")[0])
         with socket.create_connection(("127.0.0.1", port)) as listener:
             listener.sendall(f"GET /events HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())

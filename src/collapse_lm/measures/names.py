@@ -143,7 +143,8 @@ NAMES: dict[str, Name] = {
         "number",
         "nats/token",
         "standard error of the change about that on the full split, from blocks of at most 64 "
-        f"tokens; 0 where all is scored, NaN with fewer than 30 blocks{_CORPUS}",
+        "tokens as if they were independent (neighbours are not quite: a lower limit); "
+        f"0 where all is scored, NaN with fewer than 30 blocks{_CORPUS}",
         since=2,
     ),
     "overlap": Name(
