@@ -1,5 +1,6 @@
 """Those who watch a run: they see what is on disk already, may fail, and never decide."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,3 +43,26 @@ class Observer(Protocol):
     def end(self, summary: Mapping[str, Any]) -> None:
         """The run has ended, or its process goes; summary.json and the manifest are written."""
         ...
+
+
+class AtTheEnd(ABC):
+    """Makes something of the record of a run once its process ends."""
+
+    def __init__(self) -> None:
+        self._run: Path | None = None
+
+    def start(self, run: RunFacts) -> None:
+        """Note where the record is."""
+        self._run = run.directory
+
+    def update(self, record: Record) -> None:  # noqa: B027 (there is nothing to override)
+        """Nothing: all is made from the record."""
+
+    def end(self, summary: Mapping[str, Any]) -> None:
+        """Make it."""
+        if self._run is not None:
+            self.make(self._run)
+
+    @abstractmethod
+    def make(self, run: Path) -> None:
+        """Make it of a run directory."""
