@@ -130,20 +130,21 @@ def test_the_inventory_tells_what_is_ready(monkeypatch, tmp_path):
 @pytest.mark.embedded
 @pytest.mark.slow
 def test_the_packaged_model_is_converted_once_and_checked(monkeypatch, tmp_path):
+    intact, converted = packaged.prepare().folder, []  # what the true conversion gave
     monkeypatch.setenv("COLLAPSE_LM_CACHE", str(tmp_path))
+
+    def convert(source, place):
+        converted.append(source)
+        shutil.copytree(intact, place)
+
+    monkeypatch.setattr(packaged, "_convert", convert)
     model = load_model("smollm2-135m")
     assert model.provenance.parameters == 134_515_008
     assert (model.start_token, model.max_positions) == (1, 8192)
     folder = packaged.converted_folder()
-    intact, converted = shutil.copytree(folder, tmp_path / "intact"), []
-
-    def convert(source, place):
-        converted.append(source)
-        shutil.copytree(intact, place)  # what the conversion above gave, in less time
-
-    monkeypatch.setattr(packaged, "_convert", convert)
-    assert packaged.prepare().folder == folder
-    assert converted == []
+    assert packaged.prepare().folder == folder != intact
+    assert converted == [packaged.packaged_file()]
+    converted.clear()
 
     damaged = bytearray((folder / "model.safetensors").read_bytes())
     damaged[-1] ^= 1

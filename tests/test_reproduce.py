@@ -92,7 +92,7 @@ def test_figure_2_at_paper_scale_with_gpt2s_tokenizer_and_the_papers_corpora(tmp
     save_small_hub(tmp_path / "models")
     out = tmp_path / "out"
     words = ["--models", tmp_path / "models", "--seeds", 1, "--out", out]
-    done = call("reproduce", "fig2", "--scale", "paper", *words, "--set", "run.max_updates=2")
+    done = call("reproduce", "fig2", "--scale", "paper", *words, "--set", "run.max_updates=1")
     assert done.returncode == 0, done.stderr
     for run in (out / "learning-rate" / "runs").iterdir():
         corpora = json.loads((run / "manifest.json").read_text())["corpora"]
