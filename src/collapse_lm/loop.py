@@ -24,7 +24,7 @@ from collapse_lm.experiment.probe import EACH_UPDATE, Probe
 from collapse_lm.experiment.sources import Source
 from collapse_lm.measures.base import Measure
 from collapse_lm.measures.names import Number, Row
-from collapse_lm.measures.rule import Verdict, Watch, last_update
+from collapse_lm.measures.seen import Seen
 
 
 @dataclass
@@ -56,6 +56,7 @@ class Experiment:
         measures: of the model after the step.
         stop_after_collapse: updates to go on for once the rule is met; None goes on to
             `max_updates`.
+        aftermath_dose: sum of learning rates to go on for as well; None asks for none.
         is_out_of_time: asked after every step; true ends the run with this update.
     """
 
@@ -67,11 +68,12 @@ class Experiment:
     probe: Probe = EACH_UPDATE
     measures: Sequence[Measure] = ()
     stop_after_collapse: int | None = 0
+    aftermath_dose: float | None = None
     is_out_of_time: Callable[[], bool] = lambda: False
 
 
 def self_train(
-    state: RunState, experiment: Experiment, watch: Watch | None = None
+    state: RunState, experiment: Experiment, seen: Seen | None = None
 ) -> Iterator[Record]:
     """Train a model on its own text; yield the record of every update.
 
@@ -83,12 +85,14 @@ def self_train(
     Args:
         state: changed in place.
         experiment: the parts of the run.
-        watch: the collapse rule, as it stands after the updates already done.
+        seen: what follows from the updates already done, the verdict of the rule for one.
     """
-    watch = watch or Watch(experiment.rule)
+    seen = seen or Seen(experiment.rule)
     if state.update == 0:
-        yield _base_record(state, experiment)
-    while state.update < _end(watch.verdict, experiment):
+        base = _base_record(state, experiment)
+        seen.replay(base.row)
+        yield base
+    while not _is_over(state.update, seen, experiment):
         at, clock = Moment(state.update + 1, state.models), Stopwatch()
         with clock.time("sample"):
             batch = spelled(checked(experiment.source.draw(at)), experiment.decode)
@@ -100,8 +104,8 @@ def self_train(
         with clock.time("judge"):
             probe = probe if probe is batch else spelled(probe, experiment.decode)
             values = facts(batch, probe, step)
-            verdict = watch.see(Row(at.update, values))
-        is_last = not step.applied or at.update >= _end(verdict, experiment)
+            add(values, seen.see(at.update, values, batch, probe), "the past")
+        is_last = not step.applied or _is_over(at.update, seen, experiment)
         is_last = is_last or experiment.is_out_of_time()
         with clock.time("evaluate"):
             for measure in experiment.measures:
@@ -122,5 +126,5 @@ def _base_record(state: RunState, experiment: Experiment) -> Record:
     return Record(Row(0, values | clock.seconds))
 
 
-def _end(verdict: Verdict, experiment: Experiment) -> int:
-    return last_update(verdict, experiment.max_updates, experiment.stop_after_collapse)
+def _is_over(update: int, seen: Seen, of: Experiment) -> bool:
+    return seen.is_over(update, of.max_updates, of.stop_after_collapse, of.aftermath_dose)

@@ -61,6 +61,9 @@ class SamplingConfig(Section):
     """Samples per update; the step trains on all of them."""
     stop_at_eos: bool = False
     """End a sample at the EOS token; otherwise EOS is an ordinary token."""
+    min_new_tokens: Int = Field(default=0, ge=0)
+    """Tokens before which a sample does not end: its EOS token is not drawn until then. Read only
+    with stop_at_eos."""
     speculation: Speculation = "auto"
     """Tokens to propose from earlier text and check in one pass (full context only); changes no
     sampled token. auto fits the proposals to the batch, off draws token by token."""
@@ -69,6 +72,16 @@ class SamplingConfig(Section):
     def _one_kind_of_prompt(self) -> Self:
         if self.prompt and self.prompts is not None:
             raise PydanticCustomError("prompts", "null where sampling.prompt is given")
+        return self
+
+    @model_validator(mode="after")
+    def _least_within_most(self) -> Self:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise PydanticCustomError(
+                "min_new_tokens",
+                "at most sampling.max_new_tokens ({tokens})",
+                {"tokens": self.max_new_tokens},
+            )
         return self
 
 
@@ -121,17 +134,45 @@ class CollapseRule(Section):
     """... or when at least this share of its 4-grams is a repetition."""
     train_loss: Float = Field(default=0.1, ge=0)
     """... or when its loss under the model that drew it (nats per token) is below this."""
+    degenerate_share: Float = Field(default=0.5, gt=0, le=1)
+    """A probe of several samples is degenerate when at least this share of them is; read only with
+    several."""
     patience: Int = Field(default=5, ge=1)
-    """Degenerate samples in a row that make a collapse; its update is the first of them."""
+    """Degenerate probes in a row that make a collapse; its update is the first of them. As many
+    probes, or evaluations, in a row enter and leave any other state."""
+    drift: Float = Field(default=0.5, gt=0, json_schema_extra=OBSERVES)
+    """State drift: the validation loss of the first corpus is above the base model's by more than
+    this (nats per token), or so is the KL divergence at fixed prefixes (measure prefixes)."""
+    overlap: Float = Field(default=0.5, gt=0, le=1, json_schema_extra=OBSERVES)
+    """State mode: of the 4-grams that would be new if the base model spoke, at least this share is
+    known from the last five probes (pool.overlap)."""
+    distinct: Float = Field(default=0.6, gt=0, lt=1, json_schema_extra=OBSERVES)
+    """... or the share of different n-grams in the last five probes (pool.distinct_N) is at most
+    this share of the base model's."""
+    low_entropy: Float = Field(default=0.5, gt=0, lt=1, json_schema_extra=OBSERVES)
+    """... or the entropy of the probe is below this share of the base model's."""
+    high_entropy: Float = Field(default=1.1, ge=1, json_schema_extra=OBSERVES)
+    """State noise: the entropy of the probe is above this multiple of the base model's, while the
+    model has drifted."""
+    short: Float = Field(default=0.15, gt=0, lt=1, json_schema_extra=OBSERVES)
+    """State shrink: the samples have less than this share of the tokens of the base model's; seen
+    only under sampling.stop_at_eos."""
 
 
 class CollapseConfig(CollapseRule):
     """The collapse rule, and what a run does once it is met."""
 
+    base_samples: Int = Field(default=0, ge=0)
+    """Samples of the base model that are drawn before the first update, for the levels that states
+    are relative to; levels of the last five probes need more than five probes' worth. 0: the levels
+    of the first probes stand for them."""
     stop: bool = True
     """End the run once the rule is met; false goes on to run.max_updates."""
     aftermath: Int = Field(default=0, ge=0)
     """Updates to go on for after the rule is met, to see what a collapsed model does."""
+    aftermath_dose: Float | None = Field(default=None, ge=0)
+    """Dose (sum of learning rates) to go on for as well, so that a low rate is watched as long as a
+    high one; the later of the two ends counts. null: none."""
 
 
 class RunConfig(Section):

@@ -104,6 +104,21 @@ NAMES: dict[str, Name] = {
         "passes through the model that drew the batch; a cost like seconds: where compiled passes "
         "speculate it follows from measured time, and no token does",
     ),
+    "mix.real": Name("count", "", "texts of the batch that are human (source mix)", since=2),
+    "replay.texts": Name(
+        "count", "", "texts of the batch that are of earlier updates (source replay)", since=2
+    ),
+    "filter.drawn": Name(
+        "count",
+        "",
+        "texts that the source filter had drawn for the batch; the other numbers of drawing are "
+        "then of all of these",
+        since=2,
+    ),
+    "filter.rejected": Name("count", "", "how many of them broke a limit", since=2),
+    "filter.forced": Name(
+        "count", "", "texts of the batch that broke one: there were no more draws", since=2
+    ),
     "probe.loss": Name(
         "number",
         "nats/token",
@@ -128,6 +143,57 @@ NAMES: dict[str, Name] = {
     ),
     "text.loop_share": Name("number", "", "share of the tokens inside the sample's loop"),
     "text.compression": Name("number", "", "bytes after zlib divided by bytes before"),
+    "probe.degenerate_share": Name(
+        "number",
+        "",
+        "share of the samples of the probe that are degenerate, each by itself under the "
+        "thresholds of the run; it decides for a probe of several samples. Absent for one sample, "
+        "which the row's numbers tell, and in rows of earlier releases, judged by their means",
+        since=2,
+    ),
+    "probe.length": Name(
+        "number",
+        "tokens",
+        "mean length of the samples of the probe",
+        since=2,
+    ),
+    "dose.rate": Name(
+        "number",
+        "",
+        "sum of the learning rates of all steps so far: the clock of a drift of first order",
+        since=2,
+    ),
+    "dose.square": Name(
+        "number",
+        "",
+        "sum of their squares, each over the number of texts in the batch: the clock of a random "
+        "walk; NaN once a step was on an unknown number of texts",
+        since=2,
+    ),
+    "base_samples.count": Name(
+        "count",
+        "",
+        "samples of the base model that the following are of (collapse.base_samples); row 0 only",
+        since=2,
+    ),
+    "base_samples.entropy": Name("number", "nats", "as probe.entropy, of these samples", since=2),
+    "base_samples.length": Name("number", "tokens", "mean length of these samples", since=2),
+    "base_samples.degenerate_share": Name(
+        "number", "", "share of these samples that are degenerate", since=2
+    ),
+    "base_samples.overlap": Name(
+        "number",
+        "",
+        "mean pool.overlap of these samples, dealt into probes of the size of the run's; absent "
+        "where they are too few",
+        since=2,
+    ),
+    **{
+        f"base_samples.distinct_{n}": Name(
+            "number", "", f"mean pool.distinct_{n} of these samples, likewise", since=2
+        )
+        for n in (1, 2, 3, 4)
+    },
     "validation.loss": Name("number", "nats/token", f"mean -log p on real text{_CORPUS}"),
     "validation.perplexity": Name("number", "", f"exp of the validation loss{_CORPUS}"),
     "validation.bits_per_byte": Name("number", "bits/byte", f"-log2 p per UTF-8 byte{_CORPUS}"),

@@ -11,7 +11,6 @@ from collapse_lm.config import Config
 from collapse_lm.errors import MachineError
 from collapse_lm.experiment.build import Parts
 from collapse_lm.loop import self_train
-from collapse_lm.measures.rule import last_update
 from collapse_lm.models.own_code import is_out_of_memory
 from collapse_lm.observers.base import Observer, RunFacts
 from collapse_lm.observers.guard import Guarded
@@ -95,7 +94,7 @@ class Process:
         state, settings = self.parts.state, self.config.run
         keeper = Keeper(recorder, state, settings.checkpoint_every, settings.checkpoints_kept)
         experiment = replace(self.parts.experiment, is_out_of_time=self._is_out_of_time)
-        for record in self_train(state, experiment, self.summing.watch):
+        for record in self_train(state, experiment, self.summing.seen):
             recorder.update(record)
             self.summing.note(record.row)
             watching.update(record)
@@ -117,11 +116,10 @@ class Process:
 
     def _limit(self, status: str) -> str | None:
         """The key whose limit ended the run; None where the rule, a signal or a failure did."""
-        verdict, rule, update = self.summing.verdict, self.config.collapse, self.parts.state.update
-        last = last_update(verdict, self.config.run.max_updates, rule.aftermath)
-        if status != "finished" or (rule.stop and verdict.collapsed and update >= last):
+        update, most = self.parts.state.update, self.config.run.max_updates
+        if status != "finished" or self.summing.is_stopped(update, most, self.config.collapse):
             return None
-        return "run.max_updates" if update >= self.config.run.max_updates else "run.max_minutes"
+        return "run.max_updates" if update >= most else "run.max_minutes"
 
     def _is_out_of_time(self) -> bool:
         limit = self.config.run.max_minutes

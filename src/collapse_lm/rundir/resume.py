@@ -25,7 +25,6 @@ from collapse_lm.config import (
 )
 from collapse_lm.config.precision import PHASES, by_phase
 from collapse_lm.errors import Problem, UserError
-from collapse_lm.measures.rule import last_update
 from collapse_lm.rundir.layout import (
     CONFIG,
     MANIFEST,
@@ -84,15 +83,13 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
         snapshot = RunReader(path).snapshot()
         if status in {"finished", "diverged"}:
             RunReader(path).check_end(snapshot)  # any other may have been ended at any instant
-        verdict = sum_up(snapshot.rows, config.collapse).verdict
+        summing = sum_up(snapshot.rows, config.collapse)
         done = snapshot.rows[-1].update if snapshot.rows else 0
     if config.run.max_updates < min(done, before.run.max_updates):
         raise UserError.single(
             LENGTH, config.run.max_updates, f"at least {done}, the updates already recorded"
         )
-    stop_after = config.collapse.aftermath if config.collapse.stop else None
-    last = last_update(verdict, before.run.max_updates, stop_after)
-    is_stopped = config.collapse.stop and verdict.collapsed and done >= last
+    is_stopped = summing.is_stopped(done, before.run.max_updates, config.collapse)
     is_at_end = is_stopped or done >= config.run.max_updates or _is_out_of_time(manifest, config)
     is_over = status == "diverged" or (status == "finished" and is_at_end)
     return Resumable(path, config, manifest, snapshot, is_over)

@@ -234,7 +234,7 @@ def _continue(
                 if isinstance(measure, KnowsBase):
                     measure.see_base(parts.state.models.evaluator)  # θ_0 as yet
             checkpoints.restore(checkpoint, parts.state)
-        summing = sum_up(snapshot.rows, found.config.collapse)
+        summing = sum_up(snapshot.rows, found.config.collapse, snapshot.samples)
         directory.clean()
         directory.cut(snapshot.content)  # only now: nothing can fail any more that rows depend on
         for page in (PAGE, REPORT):  # made last: without them, pictures are old

@@ -10,7 +10,7 @@ Shapes: B samples, P prompt tokens, T new tokens, R tokens of one pass, V vocabu
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,7 +57,12 @@ class Growing:
     """One sample as it grows: its tokens, its uniforms, its proposals."""
 
     def __init__(
-        self, uniform_T: Tensor, filters: Filters, stop_token: int | None, drafter: Drafter | None
+        self,
+        uniform_T: Tensor,
+        filters: Filters,
+        stop_token: int | None,
+        drafter: Drafter | None,
+        least: int = 0,
     ) -> None:
         self.ids: list[int] = []
         self.entropies: list[Tensor] = []
@@ -68,6 +73,9 @@ class Growing:
         self._uniform_T = uniform_T
         self._filters = filters
         self._stop_token = stop_token
+        self._least = least if stop_token is not None else 0
+        never = () if stop_token is None else (stop_token,)
+        self._early = replace(filters, excluded=(*filters.excluded, *never))
         self._drafted: DraftedSequence | None = drafter.sequence() if drafter else None
 
     @property
@@ -87,7 +95,8 @@ class Growing:
         picked = 0
         for row in range(len(proposed) + 1):
             position = len(self.ids)
-            among = choices(logits_RV[row : row + 1], self._filters)
+            filters = self._early if position < self._least else self._filters
+            among = choices(logits_RV[row : row + 1], filters)
             self.ids.append(int(among.pick(self._uniform_T[position : position + 1])))
             self._describe(logits_RV[row], self.ids[-1], among)
             if self._drafted is not None:
@@ -117,7 +126,9 @@ def sample(
     *,
     block_size: int | None = None,
     stop_token: int | None = None,
+    least_tokens: int = 0,
     drafter: Drafter | None = None,
+    learns: bool = True,
 ) -> Draw:
     """Draw B samples of up to T tokens, one uniform per position.
 
@@ -129,11 +140,13 @@ def sample(
         filters: of the distribution.
         block_size: sliding context of this many tokens; None lets every token see all.
         stop_token: ends a sample (and is its last token); None runs all to T.
+        least_tokens: tokens of a sample among which the stop token is not drawn.
         drafter: proposes tokens (full context only); it learns the samples drawn. None
             draws token by token.
+        learns: False leaves what the drafter knows as it is.
     """
     uniform_BT = uniform_BT.to(network.device)
-    rows = [Growing(uniform_T, filters, stop_token, drafter) for uniform_T in uniform_BT]
+    rows = [Growing(one_T, filters, stop_token, drafter, least_tokens) for one_T in uniform_BT]
     prompts = _one_for_each(prompt, len(rows))
     passes = 0
     for part in _together(network, prompts, is_drafted=drafter is not None, block=block_size):
@@ -143,7 +156,7 @@ def sample(
         else:
             passes += _decode(network, own, [rows[b] for b in part], drafter)
     for row in rows:
-        if drafter is not None:
+        if drafter is not None and learns:
             drafter.learn(row.ids)
     return _gather(prompts, rows, passes)
 
