@@ -22,20 +22,28 @@ Purpose = Literal[
     "probe",
     "prompt",
     "dropout",
+    "objective",
     "init",
     "bootstrap",
     "pretrain",
 ]
 
 
-def stream(seed: int, purpose: Purpose, update: int = 0) -> "torch.Generator":
+def stream(seed: int, purpose: Purpose, update: int = 0, *more: int) -> "torch.Generator":
     """Return a fresh CPU generator for one purpose of one update.
 
     Its 64-bit seed is `_derive`'s, read as a signed number.
+
+    Args:
+        seed: of the run.
+        purpose: of the numbers.
+        update: they are drawn in.
+        more: tell several streams of one purpose in one update apart (a source within a
+            source, a draw that is repeated); none for the first.
     """
     import torch
 
-    number = int.from_bytes(_derive(seed, purpose, update), "little", signed=True)
+    number = int.from_bytes(_derive(seed, purpose, update, *more), "little", signed=True)
     return torch.Generator(device="cpu").manual_seed(number)
 
 
@@ -69,9 +77,10 @@ def uniforms(generator: "torch.Generator", rows: int, columns: int) -> "torch.Te
     return torch.rand(rows, columns, generator=generator, dtype=torch.float64)
 
 
-def _derive(seed: int, purpose: Purpose, update: int) -> bytes:
-    """Hash a name to 8 bytes: BLAKE2b of ``seed/purpose/update``.
+def _derive(seed: int, purpose: Purpose, update: int, *more: int) -> bytes:
+    """Hash a name to 8 bytes: BLAKE2b of ``seed/purpose/update``, and ``/N`` for each of `more`.
 
     Unlike Python's ``hash``, it is the same in every process.
     """
-    return hashlib.blake2b(f"{seed}/{purpose}/{update}".encode(), digest_size=8).digest()
+    name = "/".join(map(str, (seed, purpose, update, *more)))
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()

@@ -108,12 +108,18 @@ def _walk(model: type[BaseModel], prefix: str, depth: int = 0) -> Iterator[tuple
     """Every key below a model; a part within a part (a wrapper's) has its own kinds."""
     for name, field in model.model_fields.items():
         yield prefix + name, field
-        slot, inner = _slot_in(field), field.annotation
+        slot, inner = _slot_in(field), _section_in(field)
         if slot is not None and depth < _DEEPEST_PART:
             found = (_walk(part, f"{prefix}{name}.", depth + 1) for part in slot.known())
             yield from {key: field for part in found for key, field in part}.items()
-        elif isinstance(inner, type) and issubclass(inner, BaseModel) and slot is None:
+        elif inner is not None and slot is None:
             yield from _walk(inner, f"{prefix}{name}.", depth)
+
+
+def _section_in(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field holds, or may hold."""
+    held = (field.annotation, *get_args(field.annotation))
+    return next((one for one in held if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
 
 def slots_by_key() -> dict[str, Slot]:

@@ -76,6 +76,9 @@ def facts(batch: Batch, probe: Batch, step: Step) -> dict[str, Number]:
         "train.tokens": batch.tokens,
         "train.steps": step.steps,
     }
+    if step.objective is not None:
+        values["train.objective"] = step.objective
+    add(values, step.told, "objective")
     add(values, batch.values, "source")
     if not step.applied:
         values["train.applied"] = 0

@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,11 +24,12 @@ from collapse_lm.experiment.batch import Batch
 from collapse_lm.experiment.dropout import with_dropout
 from collapse_lm.experiment.lent import lent
 from collapse_lm.experiment.models import Models
-from collapse_lm.experiment.objectives import Chunk, NegativeLogLikelihood, Objective
+from collapse_lm.experiment.objectives import Chunk, NegativeLogLikelihood, Objective, Telling
 from collapse_lm.experiment.optimizer import clip, gradient_norm
 from collapse_lm.experiment.segments import Segment, choose_segment, retokenize
 from collapse_lm.inference import Network, head_is_plain
 from collapse_lm.machine.compute import Compute, at_least_float32
+from collapse_lm.measures.names import Number
 from collapse_lm.models.embeddings import check_ids
 
 _CHUNK = 256  # positions whose logits exist at a time
@@ -46,6 +47,8 @@ class Step:
         steps: steps that were applied.
         learning_rate: of the first of them.
         is_noisy: True where the loss is not that of the model that draws, for dropout.
+        objective: mean of what was minimised, in nats per token; None where that is the loss.
+        told: what the objective has to tell, by the names of a row.
     """
 
     loss: float
@@ -54,6 +57,8 @@ class Step:
     steps: int = 1
     learning_rate: float = math.nan
     is_noisy: bool = False
+    objective: float | None = None
+    told: Mapping[str, Number] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ class Learner:
         models.refresh()
         told = steps[0] if steps[-1].applied else steps[-1]
         applied = sum(step.applied for step in steps)
-        return Step(told.loss, told.grad_norm, steps[-1].applied, applied, rate, is_noisy)
+        told = replace(told, learning_rate=rate, is_noisy=is_noisy)
+        return replace(told, applied=steps[-1].applied, steps=applied)
 
     def asked(self, models: Models, update: int, *, is_fresh: bool = True) -> "Asked":
         """What a step of an update is asked; copies only while they are as the weights are."""
@@ -193,20 +199,25 @@ def train_step(
     if asked.copies:
         head_is_plain(network)  # tried outside of autocast, so before they are lent
     with lent(network, asked.copies):
-        loss = sum(_accumulate(network, segment, compute, total, asked) for segment in segments)
+        parts = [_accumulate(network, segment, compute, total, asked) for segment in segments]
+    loss, objective = (sum(shares) for shares in zip(*parts, strict=True))
     grad_norm = gradient_norm(network)
     applied = math.isfinite(loss) and math.isfinite(grad_norm)
     if applied:
         with clip(optimizer, grad_norm, grad_clip):
             optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return Step(loss, grad_norm, applied, int(applied))
+    step = Step(loss, grad_norm, applied, int(applied))
+    if isinstance(asked.objective, NegativeLogLikelihood):
+        return step
+    told = asked.objective.values() if isinstance(asked.objective, Telling) else {}
+    return replace(step, objective=objective, told=told)
 
 
 def _accumulate(
     network: Any, segment: Segment, compute: Compute, total: int, asked: Asked
-) -> float:
-    """Add a segment's share of the gradient; return its share of the plain loss.
+) -> tuple[float, float]:
+    """Add a segment's share of the gradient; return its share of the plain loss and objective.
 
     Where the logits are the head of the last hidden state, they exist for a few hundred
     positions at a time: each chunk goes back to the hidden states at once, and these go
@@ -220,20 +231,26 @@ def _accumulate(
             chunk = chunks.next(_logits(network, ids_S, count))
             loss = asked.objective(chunk) / total
         torch.autograd.backward(loss)
-        return float(chunk.nll.detach() / total)
+        return _shares(chunk, loss, total)
     with compute.autocast():
         body = network.base_model(input_ids=ids_S[None, :-1], use_cache=False)
     hidden_TD = body.last_hidden_state[0, -count:]
     leaf_TD = hidden_TD.detach().requires_grad_()
-    sum_of_parts = 0.0
+    nll_share, objective_share = 0.0, 0.0
     for hidden in torch.split(leaf_TD, _CHUNK):
         with compute.autocast():
             chunk = chunks.next(network.get_output_embeddings()(hidden))
             loss = asked.objective(chunk) / total
         torch.autograd.backward(loss)
-        sum_of_parts += float(chunk.nll.detach() / total)
+        nll, objective = _shares(chunk, loss, total)
+        nll_share, objective_share = nll_share + nll, objective_share + objective
     torch.autograd.backward(hidden_TD, leaf_TD.grad)
-    return sum_of_parts
+    return nll_share, objective_share
+
+
+def _shares(chunk: Chunk, loss: Tensor, total: int) -> tuple[float, float]:
+    """The shares of a chunk in the plain loss and in what is minimised."""
+    return float(chunk.nll.detach() / total), float(loss.detach())
 
 
 class _Chunks:

@@ -83,6 +83,45 @@ NAMES: dict[str, Name] = {
         "0 where a step was withheld since its loss or gradient was not finite (the numbers are "
         "those of that step); absent otherwise",
     ),
+    "train.objective": Name(
+        "number",
+        "nats/token",
+        "mean of what the step minimised, before the step; absent where that is the train loss",
+        since=2,
+    ),
+    "objective.kl_reverse": Name(
+        "number",
+        "nats/token",
+        "mean KL(trained model, base model) at the positions trained on, over the full vocabulary, "
+        "before the step and without its weight (objective kl_to_base)",
+        since=2,
+    ),
+    "objective.kl_forward": Name(
+        "number",
+        "nats/token",
+        "as objective.kl_reverse, the other way: KL(base model, trained model)",
+        since=2,
+    ),
+    "objective.entropy": Name(
+        "number",
+        "nats",
+        "mean predictive entropy at the positions trained on, before the step, in the number "
+        "format of training (objective entropy_bonus)",
+        since=2,
+    ),
+    "objective.entropy_weight": Name(
+        "number", "", "weight of the entropy bonus in the update", since=2
+    ),
+    "objective.unlikelihood": Name(
+        "number",
+        "nats/token",
+        "mean over the targets of - sum of log(1 - p) over the tokens before, before the step and "
+        "without its weight (objective unlikelihood)",
+        since=2,
+    ),
+    "objective.dropped": Name(
+        "number", "", "share of the targets that truncated_nll left out", since=2
+    ),
     "draw.entropy": Name(
         "number",
         "nats",
@@ -244,6 +283,15 @@ NAMES: dict[str, Name] = {
         "itself unless that is its own distribution",
         since=2,
     ),
+    "toy.heterozygosity": Name(
+        "number",
+        "",
+        "probability that two words of a unigram differ, 1 - sum of p^2 (a measure of the toys, "
+        "docs/toys.md)",
+        since=2,
+    ),
+    "toy.mean": Name("number", "", "mean of a Gaussian, in its first deviations", since=2),
+    "toy.variance": Name("number", "", "variance of a Gaussian, likewise", since=2),
     "seconds.sample": Name("number", "s", "wall time of drawing or choosing the batch"),
     "seconds.probe": Name("number", "s", "wall time of a probe of its own", since=2),
     "seconds.train": Name("number", "s", "wall time of the steps"),

@@ -5,13 +5,17 @@ Logits of a long text do not exist all at once, so an objective is asked chunk b
 Shapes: T targets of the chunk, S tokens before them, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from collapse_lm.errors import UserError
+from collapse_lm.machine.compute import at_least_float32
+from collapse_lm.measures.names import Number
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,22 @@ class Chunk:
     base_TV: Tensor | None
     update: int
 
+    @cached_property
+    def log_p_TV(self) -> Tensor:  # noqa: N802 (shape suffix)
+        """Log-probabilities of every token, in at least float32, under autograd.
+
+        Made once, however many terms of an objective read them.
+        """
+        with torch.enable_grad():  # whoever reads them first: others need the gradient
+            return at_least_float32(self.logits_TV).log_softmax(-1)
+
 
 class Objective(Protocol):
     """What a step minimises: the mean over all targets of the batch of what this returns.
 
-    An objective that adapts from update to update is `Stateful` too. The recorded train
-    loss is the plain negative log-likelihood whatever the objective.
+    An objective that adapts from update to update is `Stateful` too; one that has numbers to
+    tell is `Telling`. The recorded train loss is the plain negative log-likelihood whatever
+    the objective.
 
     Attributes:
         needs_base: true where chunks must hold the logits of the base model.
@@ -53,6 +67,15 @@ class Objective(Protocol):
 
     def __call__(self, chunk: Chunk) -> Tensor:
         """Return a sum over the targets of the chunk, in nats, as a scalar under autograd."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """An objective that has numbers of its own for the row of an update."""
+
+    def values(self) -> Mapping[str, Number]:
+        """Return numbers by dotted name; asked after each step, of the update so far."""
         ...
 
 
