@@ -12,6 +12,7 @@ from typing import Any
 from collapse_lm.config import Config
 from collapse_lm.corpora.corpus import Corpus, load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
+from collapse_lm.experiment.base_samples import BaseSamples
 from collapse_lm.experiment.learner import Learner
 from collapse_lm.experiment.lengths import check_positions, evaluation_lengths, sample_lengths
 from collapse_lm.experiment.models import Models, Stateful
@@ -35,6 +36,7 @@ from collapse_lm.observers.guard import build_all
 from collapse_lm.observers.trackers.choose import require_trackers
 
 _LOG = logging.getLogger(__name__)
+_PART = 16  # samples of the base model that are drawn together
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,12 @@ def prepare(config: Config, phases: Phases | None = None) -> Parts:
     lengths = {**sample_lengths(config, context.prompts), **evaluation_lengths(config)}
     check_positions(ready.model, lengths)
     evaluation = evaluation_sets(config, ready.model, corpora)
-    base = _base_loader(config, ready.phases)
+    phases = ready.phases
+    base = _base_loader(config, replace(phases, sampling=phases.evaluation))
     models = Models(ready.model.network, ready.sampler, base, ready.evaluator)
+    if phases.sampling != phases.evaluation:
+        as_sampled = replace(phases, evaluation=phases.sampling)
+        models.load_base_sampler = _base_loader(config, as_sampled)
     experiment = _experiment(context, evaluation)
     return Parts(
         context=context,
@@ -231,10 +237,10 @@ def prepare(config: Config, phases: Phases | None = None) -> Parts:
 
 
 def _base_loader(config: Config, phases: Phases) -> Callable[[], Network]:
-    as_measured = replace(phases, sampling=phases.evaluation)
+    """What makes θ_0 in the one number format of phases that sample and evaluate alike."""
 
     def load() -> Network:
-        base = ready_model(config, as_measured).evaluator
+        base = ready_model(config, phases).evaluator
         base.freeze()
         return base
 
@@ -245,6 +251,7 @@ def _experiment(context: Context, evaluation: Sequence[EvaluationSet]) -> Experi
     config = context.config
     measures: list[Measure] = [ValidationLosses(evaluation, config.evaluation.every)]
     measures += [measure.build(context) for measure in config.measures]
+    measures += _base_samples(context)
     return Experiment(
         source=config.source.build(context),
         learner=_learner(context),
@@ -254,6 +261,7 @@ def _experiment(context: Context, evaluation: Sequence[EvaluationSet]) -> Experi
         probe=_probe(context),
         measures=measures,
         stop_after_collapse=config.collapse.aftermath if config.collapse.stop else None,
+        aftermath_dose=config.collapse.aftermath_dose,
     )
 
 
@@ -274,13 +282,26 @@ def _learner(context: Context) -> Learner:
 
 
 def _probe(context: Context) -> Probe:
-    config, sampling = context.config, context.config.sampling
-    samples = config.probe.samples or sampling.batch_size
-    if config.source.is_own and samples == sampling.batch_size:
+    config = context.config
+    samples = config.probe.samples or config.sampling.batch_size
+    if config.source.is_own and samples == config.sampling.batch_size:
         return Probe(config.probe.every)
-    settings = sampling.model_copy(update={"batch_size": samples})
-    own = OwnSamples(context.sampling(config=settings, purpose="probe"))
-    return Probe(config.probe.every, own)
+    return Probe(config.probe.every, _drawn_apart(context, samples))
+
+
+def _base_samples(context: Context) -> list[Measure]:
+    config, count = context.config, context.config.collapse.base_samples
+    if not count:
+        return []
+    drawn, probe = _drawn_apart(context, min(count, _PART)), config.probe.samples
+    probe = probe or config.sampling.batch_size
+    return [BaseSamples(drawn, count, config.collapse, probe)]
+
+
+def _drawn_apart(context: Context, samples: int) -> OwnSamples:
+    """Samples that are not trained on, from a stream of their own."""
+    settings = context.config.sampling.model_copy(update={"batch_size": samples})
+    return OwnSamples(context.sampling(config=settings, purpose="probe"))
 
 
 def _survivors(context: Context, experiment: Experiment) -> dict[str, Stateful]:

@@ -1,4 +1,4 @@
-"""What follows from all rows and texts so far: the verdict of the rule, and the dose.
+"""What follows from all rows and texts so far: verdict of the rule, dose, the last probes.
 
 A run makes it update by update; a resume makes it again from the record, so that no
 checkpoint holds it. Each update costs the same, however long the run is. Knows nothing of
@@ -13,6 +13,7 @@ from collapse_lm.config.sections import CollapseRule
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.measures.dose import Dose
 from collapse_lm.measures.names import Number, Row
+from collapse_lm.measures.pool import Pool
 from collapse_lm.measures.rule import Observation, Verdict, Watch, reasons
 from collapse_lm.measures.text import find_loop, seq_rep
 
@@ -29,11 +30,13 @@ class Seen:
     Attributes:
         watch: the collapse rule at work.
         dose: of training so far.
+        pool: the last probes.
     """
 
     def __init__(self, rule: CollapseRule = _DEFAULTS) -> None:
         self.watch = Watch(rule)
         self.dose = Dose()
+        self.pool = Pool()
         self._dose_when_met = math.nan
 
     @property
@@ -55,6 +58,7 @@ class Seen:
         steps = int(values["train.steps"])
         told = self.dose.add(float(values["train.lr"]), steps, len(batch.texts))
         told |= probe_values(probe.texts, self.watch.rule)
+        told |= self._pooled(probe.texts)
         self._judge(Row(update, {**values, **told}))
         return told
 
@@ -68,7 +72,11 @@ class Seen:
         """
         if row.update:
             self.dose.replay(row, len(batch))
+        self._pooled(probe)
         self._judge(row)
+
+    def _pooled(self, probe: Sequence[Text]) -> dict[str, Number]:
+        return self.pool.see([text.ids for text in probe]) if probe else {}
 
     def _judge(self, row: Row) -> None:
         was_met = self.verdict.met is not None

@@ -43,24 +43,31 @@ class Sampling:
 
 
 class OwnSamples:
-    """s_u ~ P(. | prompt, θ_{u-1}), uniforms from the stream of the update."""
+    """s_u ~ P(. | prompt, θ_{u-1}), uniforms from the stream of the update.
 
-    def __init__(self, sampling: Sampling) -> None:
+    Args:
+        sampling: how samples are drawn.
+        learns: the look-up of speculation learns what was drawn; False within another source,
+            which tells by `replay` what became of it.
+    """
+
+    def __init__(self, sampling: Sampling, *, learns: bool = True) -> None:
         self._sampling = sampling
+        self._learns = learns
         longest = _longest_draft(sampling.config)
         self._drafter = Drafter(longest) if longest else None
         self._priced: Network | None = None  # whose prices the drafter knows
 
     def draw(self, at: Moment) -> Batch:
         """Sample from the current model."""
-        return as_batch(self.sample(at.models.sampler, at.update), "own")
+        return as_batch(self.sample(at.models.sampler, at.update, at.attempt), "own")
 
-    def sample(self, network: Network, update: int) -> Draw:
-        """Sample from any model with the random numbers of an update."""
+    def sample(self, network: Network, update: int, attempt: int = 0) -> Draw:
+        """Sample from any model with the random numbers of an update (other ones per attempt)."""
         config, own = self._sampling.config, self._sampling
         if self._drafter is not None and self._priced is not network:
             self._drafter.prices, self._priced = prices_of(network), network
-        numbers = rng.stream(own.seed, own.purpose, update)
+        numbers = rng.stream(own.seed, own.purpose, update, *([attempt] if attempt else []))
         return sample(
             network,
             own.prompts.of(update, config.batch_size),
@@ -68,7 +75,9 @@ class OwnSamples:
             own.filters,
             block_size=config.block_size if config.context == "sliding" else None,
             stop_token=own.stop_token,
+            least_tokens=config.min_new_tokens,
             drafter=self._drafter if self._pays_off(network) else None,
+            learns=self._learns,
         )
 
     def replay(self, texts: tuple[Text, ...]) -> None:
