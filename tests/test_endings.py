@@ -166,11 +166,11 @@ def row_of(seen, update, texts, entropy=3.0):
 
 
 def test_the_share_of_degenerate_samples_decides_and_not_their_means():
-    loop, good = text([1, 2] * 100), [text(diverse()) for _ in range(3)]
+    loop, good = text([*[1, 2] * 55, *diverse(90)]), [text(diverse()) for _ in range(3)]
     mostly_good = row_of(Seen(), 1, [loop, *good])
     assert mostly_good.get("probe.degenerate_share") == 0.25
     half = row_of(Seen(), 1, [loop, loop, *good[:2]])
-    assert half.get("text.loop_share") == pytest.approx(0.5, abs=0.02)
+    assert half.get("text.loop_share") < 0.4
     assert half.get("probe.degenerate_share") == 0.5
 
     def collapses(row, **rule):
@@ -178,7 +178,8 @@ def test_the_share_of_degenerate_samples_decides_and_not_their_means():
         return judge(rows, CollapseRule(**rule)).reasons
 
     assert collapses(mostly_good) == ()
-    assert "seq_rep_4" in collapses(half) or collapses(half) == ("degenerate_share",)
+    assert collapses(half) == ("degenerate_share",)
+    assert collapses(row_of(Seen(), 1, [loop] * 3))[0] == "loop_share"
     assert collapses(half, degenerate_share=0.6) == ()
     means = {n: v for n, v in mostly_good.values.items() if n != "probe.degenerate_share"}
     early = Row(1, {**means, "text.loop_share": 0.6})

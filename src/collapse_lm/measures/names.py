@@ -196,6 +196,19 @@ NAMES: dict[str, Name] = {
         "mean length of the samples of the probe",
         since=2,
     ),
+    "pool.overlap": Name(
+        "number",
+        "",
+        "share of the different 4-grams of the probe that stood in any of the five probes before "
+        "it; absent at the first",
+        since=2,
+    ),
+    **{
+        f"pool.distinct_{n}": Name(
+            "number", "", f"different/total {n}-grams of the last five probes together", since=2
+        )
+        for n in (1, 2, 3, 4)
+    },
     "dose.rate": Name(
         "number",
         "",
