@@ -18,8 +18,8 @@ _LEAST = 1e-5  # 1 - p is at least this, as in the authors' code: its logarithm 
 class Unlikelihood:
     """`weight` times - sum_c log(1 - p(c)), over the candidates c of each target: equation 4.
 
-    Candidates are the different tokens before the target in its text, prompt included, the
-    target itself excluded (equation 5). In a random window (`training.window`) the text is
+    Candidates are the paper's previous context: the different tokens before the target in its
+    text, prompt included, the target itself excluded. In a random window (`training.window`) the text is
     what the window holds and the token before it.
     """
 
