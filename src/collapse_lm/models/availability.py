@@ -2,6 +2,7 @@
 
 from collapse_lm.models import packaged
 from collapse_lm.models.files import find_local_model, is_local, require_hub_model
+from collapse_lm.toys.reference import is_toy, parse
 
 
 def require_model(reference: str) -> None:
@@ -13,7 +14,9 @@ def require_model(reference: str) -> None:
         UserError: as `load_model`, for what can be told without loading.
         MachineError: where the cache cannot be written.
     """
-    if reference == packaged.NAME:
+    if is_toy(reference):
+        parse(reference)
+    elif reference == packaged.NAME:
         if not packaged.is_converted():
             packaged.prepare()
     elif is_local(reference):

@@ -23,8 +23,9 @@ from collapse_lm.models.positions import max_positions
 from collapse_lm.models.provenance import hash_inputs
 from collapse_lm.models.tokens import auto_start
 from collapse_lm.models.trial import keep_weights_still, try_once
+from collapse_lm.toys.reference import is_toy, parse
 
-Kind = Literal["packaged", "local", "hub", "memory"]
+Kind = Literal["packaged", "local", "hub", "memory", "toy"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class Provenance:
 
     Attributes:
         reference: the string that named it.
-        kind: packaged, local, hub, or memory for a network that the caller holds.
+        kind: packaged, local, hub, memory for a network that the caller holds, or toy.
         location: package, folder or repository it was read from; empty for memory.
         revision: commit on the hub, or release of the package; None for a folder.
         parameters: number of parameters, tied ones counted once.
-        sha256: of its safetensors files (of names and contents, in name order); empty for
-            memory.
+        sha256: of its safetensors files (of names and contents, in name order), of a toy's
+            weights; empty for memory.
         files: SHA-256 of what else of it decides numbers, by name (`hash_inputs`).
     """
 
@@ -112,7 +113,7 @@ def load_model(reference: str | Path) -> LanguageModel:
 
     Args:
         reference: a name (`collapse-lm models` lists those at hand, others are looked for on
-            the hub), or a folder in the hub's layout.
+            the hub), a folder in the hub's layout, or a toy (docs/toys.md).
 
     Raises:
         UserError: for a name that exists nowhere, a folder without safetensors, a
@@ -120,6 +121,8 @@ def load_model(reference: str | Path) -> LanguageModel:
             is not causal or whose own code fails.
     """
     reference = name_of(reference)
+    if is_toy(reference):
+        return _toy(reference)
     kind, found = _locate(reference)
     with ThreadPoolExecutor(1) as pool:  # half a second for 500 MB, while the model is loaded
         hashing = pool.submit(hash_weights, found.folder)
@@ -137,6 +140,19 @@ def load_model(reference: str | Path) -> LanguageModel:
         files=hash_inputs(found.folder),
     )
     return _model(network, tokenizer, provenance, kept)
+
+
+def _toy(reference: str) -> LanguageModel:
+    """Make a toy, which follows from its name."""
+    from collapse_lm.toys import networks
+    from collapse_lm.toys.vocabulary import tokenizer_of
+
+    toy = parse(reference)
+    network = networks.make(toy)
+    count = sum(p.numel() for p in network.parameters())
+    place, digest = "package collapse_lm.toys", networks.fingerprint(network)
+    provenance = Provenance(reference, "toy", place, None, count, digest)
+    return _model(network, tokenizer_of(toy.types), provenance, {})
 
 
 def name_of(model: object) -> str:
@@ -190,7 +206,10 @@ def _load_files(reference: str, folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    from collapse_lm.toys.networks import register
+
     logging.disable_progress_bar()
+    register()  # a toy may have been exported
     try:
         network, report = AutoModelForCausalLM.from_pretrained(
             folder,
