@@ -9,7 +9,7 @@
 A state is entered with the first of `patience` probes (or evaluations) in a row that show it,
 and left with the first of as many that do not. Levels are relative to the base model. What is
 known of it: row 0 in any case; `collapse.base_samples` where they were drawn; else the first
-probes stand for it (docs/collapse-rule.md says what that costs).
+`patience` probes stand for it (docs/collapse-rule.md says what that costs).
 
 Read from rows alone, so that older runs have endings too, as far as their rows tell. Decides
 nothing; knows nothing of models, texts or files.
@@ -87,20 +87,26 @@ class Clock:
 class Base:
     """The levels of the base model that states are relative to; NaN where unknown.
 
+    Without samples of the base model the first probes stand for it: one alone would have a low
+    entropy, or be short, by chance.
+
     Args:
-        first: probes whose mean length stands for the base model's, without samples of it: one
-            would be too short or too long by chance.
+        first: how many probes do.
 
     Attributes:
-        entropy: of its probes, in nats; without samples of it, that of the first probe.
         overlap: its own pool.overlap; without samples of it 0.
         distinct: its own pool.distinct_N by N; without samples of it 1 for 4-grams.
     """
 
     def __init__(self, first: int) -> None:
-        self.entropy, self.overlap = math.nan, 0.0
-        self.distinct = dict(_UNKNOWN_DISTINCT)
-        self._first, self._lengths = first, list[float]()
+        self.overlap, self.distinct = 0.0, dict(_UNKNOWN_DISTINCT)
+        self._first = first
+        self._entropies, self._lengths = list[float](), list[float]()
+
+    @property
+    def entropy(self) -> float:
+        """Mean predictive entropy (nats) of its probes, or of the first ones so far."""
+        return fmean(self._entropies) if self._entropies else math.nan
 
     @property
     def length(self) -> float:
@@ -112,13 +118,12 @@ class Base:
         """Take note of what a row tells of the base model."""
         if "base_samples.count" in row.values:
             self._take_samples(row)
-        if math.isnan(self.entropy):
-            self.entropy = row.get("probe.entropy")
-        if "probe.length" in row.values and len(self._lengths) < self._first:
-            self._lengths.append(row.get("probe.length"))
+        for name, known in (("probe.entropy", self._entropies), ("probe.length", self._lengths)):
+            if name in row.values and len(known) < self._first:
+                known.append(row.get(name))
 
     def _take_samples(self, row: Row) -> None:
-        self.entropy = row.get("base_samples.entropy")
+        self._entropies = [row.get("base_samples.entropy")] * self._first
         self._lengths = [row.get("base_samples.length")] * self._first
         if "base_samples.overlap" in row.values:
             self.overlap = row.get("base_samples.overlap")
@@ -130,6 +135,10 @@ class Endings:
 
     Args:
         rule: thresholds, those of the collapse rule among them; by default those of a run.
+
+    Attributes:
+        base: the levels of the base model, as far as they are known.
+        shown: by state, what the latest row showed; None where it said nothing.
     """
 
     def __init__(self, rule: CollapseRule = _DEFAULTS) -> None:
@@ -138,13 +147,14 @@ class Endings:
         self._clocks = {state: Clock(rule.patience) for state in STATES}
         self._start: tuple[str, float] | None = None  # first corpus, and the base model's loss
         self._away: dict[str, float] = {}  # the latest distances from the base model, in nats
+        self.shown: dict[str, bool | None] = dict.fromkeys(STATES)
         self._update = 0
 
     def see(self, row: Row) -> None:
         """Take the row of the next update, from row 0 on."""
         self._update = row.update
         self.base.see(row)
-        shown = {
+        self.shown = {
             "drift": self._drift(row),
             "mode": self._mode(row),
             "loop": self._loop(row),
@@ -152,7 +162,7 @@ class Endings:
             "shrink": self._shrink(row),
         }
         for state, clock in self._clocks.items():
-            clock.see(row.update, shown[state])
+            clock.see(row.update, self.shown[state])
 
     @property
     def profile(self) -> Profile:
