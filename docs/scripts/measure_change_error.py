@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import collapse_lm
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=10)
     parser.add_argument("--corpus", default="sotu-train")
     parser.add_argument("--windows", type=int, default=256, help="of 512 tokens, scored in all")
+    parser.add_argument("--sums", type=Path, help="keep the losses by block here (.npz)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = collapse_lm.run(
@@ -58,6 +60,9 @@ def main() -> None:
     networks = [inference_network(model.network, "bfloat16") for model in models]
     with torch.inference_mode():
         sums = [score(network, found)[1].view(len(found.windows), -1) for network in networks]
+    if options.sums:
+        before, after = (of_model.numpy() for of_model in sums)
+        np.savez(options.sums, before=before, after=after, split_tokens=found.split_tokens)
     print(f"{options.corpus}: {found.tokens:,} of {found.split_tokens:,} tokens scored")
     print("| tokens of a budget | budgets | change | spread | mean standard error | ratio |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
