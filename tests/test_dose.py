@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from test_loop import ALWAYS, NEVER, new_run, records_of
+from test_loop import ALWAYS, NEVER, WholeSamples, new_run
 from test_run import Seen as Watcher
 from test_run import do
 
@@ -17,7 +17,19 @@ from collapse_lm.measures.names import Row
 from collapse_lm.measures.seen import Seen
 from collapse_lm.rundir import RunReader
 
-RATE = 3e-3  # of the learner of test_loop
+RATE = 3e-3
+
+
+class Rated(WholeSamples):
+    """A learner that tells its rate, as the learner of a configuration does."""
+
+    def learn(self, models, batch, update):
+        return replace(super().learn(models, batch, update), learning_rate=RATE)
+
+
+def rated_run(**changes):
+    state, experiment = new_run(**changes)
+    return state, replace(experiment, learner=Rated(state.models, RATE))
 
 
 def doses(path):
@@ -37,6 +49,7 @@ def test_the_dose_is_the_sum_of_the_rates_and_of_their_squares_over_the_texts():
 
 def test_every_row_from_1_on_tells_it(tiny_overrides, tmp_path):
     changes = ["sampling.batch_size=2", "training.steps_per_update=3", "run.max_updates=2"]
+    changes += ["run.report=false", "observers=[]"]
     base, *rows = doses(do(tiny_overrides, tmp_path / "r", *changes).directory)
     assert base == (None, None)
     assert [rate for rate, _ in rows] == pytest.approx([3 * RATE, 6 * RATE])
@@ -84,11 +97,12 @@ def test_a_recorded_dose_is_taken_over_to_the_last_bit():
 )
 def test_the_aftermath_goes_on_until_the_dose_is_given(updates, dose, last):
     changes = {"stop_after_collapse": updates, "aftermath_dose": dose, "max_updates": 9}
-    assert records_of(rule=ALWAYS, **changes)[-1].update == last
+    *_, record = self_train(*rated_run(rule=ALWAYS, **changes))
+    assert record.update == last
 
 
 def test_a_state_that_goes_on_knows_the_dose_at_which_the_rule_was_met():
-    state, experiment = new_run(rule=ALWAYS, aftermath_dose=3 * RATE, max_updates=9)
+    state, experiment = rated_run(rule=ALWAYS, aftermath_dose=3 * RATE, max_updates=9)
     seen = Seen(ALWAYS)
     first = list(self_train(state, replace(experiment, max_updates=4), seen))
     again = Seen(ALWAYS)
@@ -100,6 +114,7 @@ def test_a_state_that_goes_on_knows_the_dose_at_which_the_rule_was_met():
 def test_a_run_stopped_in_an_aftermath_of_dose_resumes_to_the_same_end(tiny_overrides, tmp_path):
     changes = ["collapse.train_loss=1e9", "collapse.patience=2", "collapse.aftermath=0"]
     changes += [f"collapse.aftermath_dose={3 * RATE}", "run.max_updates=20"]
+    changes += ["run.report=false", "observers=[]"]
     whole = do(tiny_overrides, tmp_path / "whole", *changes)
     assert whole.summary["updates"] == 5
     assert whole.summary["limit"] is None

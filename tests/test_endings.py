@@ -5,26 +5,37 @@ import math
 import numpy as np
 import pytest
 from test_run import Seen as Watcher
-from test_run import do, untimed
+from test_run import do as run_quickstart
+from test_run import untimed
 
 import collapse_lm
+from collapse_lm import rng
 from collapse_lm.config import CollapseRule, load_config
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.base_samples import base_values
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.facts import text_metrics
+from collapse_lm.inference import inference_network
 from collapse_lm.measures import judge
 from collapse_lm.measures.endings import STATES, Clock, Endings, profile_of
 from collapse_lm.measures.names import Row
 from collapse_lm.measures.seen import Seen
+from collapse_lm.report.card import verdict
 from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.summary import sum_up
+from collapse_lm.sampling import Drafter, Filters, sample
+
+from conftest import tiny_gpt2
 
 RULE = CollapseRule()
 NUMBERS = np.random.Generator(np.random.PCG64(5))
 WORDS = 5000
 ZIPF = 1 / (np.arange(WORDS) + 2.7)
 ZIPF /= ZIPF.sum()
+
+
+def do(overrides, path, *changes, **more):
+    return run_quickstart(overrides, path, *changes, "run.report=false", "observers=[]", **more)
 
 
 # --- clocks ------------------------------------------------------------------------------------
@@ -284,8 +295,10 @@ def test_a_run_has_its_profile_in_the_summary_and_in_its_rows(tiny_overrides, tm
     profile = found.summary["endings"]
     assert profile == profile_of(rows, rule)
     assert list(profile) == list(STATES)
+    (start,) = rows[0].labelled("validation.loss").values()
+    away = [next(iter(row.labelled("validation.loss").values())) - start for row in rows]
     assert profile["drift"]["entered"] == next(
-        row.update for row in rows if min(row.labelled("validation.change").values()) > rule.drift
+        at for at in range(len(away)) if min(away[at : at + 2]) > rule.drift
     )
     assert profile["loop"]["entered"] == found.collapse_update
     assert profile["mode"]["entered"] is not None
@@ -326,33 +339,45 @@ def test_the_profile_may_be_asked_for_by_other_bounds_after_the_run(tiny_overrid
     assert profile_of(rows, CollapseRule(patience=1, drift=0.01))["drift"]["entered"] is not None
 
 
+def test_a_card_says_which_states_a_run_got_into():
+    def told(rise):
+        rows = series(lambda u: {"validation.loss[a]": 3 + rise * u, "train.loss": 3.0}, updates=9)
+        return verdict(sum_up(rows, RULE).result("finished"), rows)
+
+    assert told(0.25).endswith("(censored: reached run.max_updates). Drift from update 3.")
+    assert told(0).endswith("(censored: reached run.max_updates).")
+
+
 # --- the shortest sample -----------------------------------------------------------------------
 
 
-def test_a_sample_does_not_end_before_its_least_length(gpt2_dir):
-    settings = {"stop_at_eos": True, "max_new_tokens": 30, "temperature": 3.0, "samples": 16}
-
-    def lengths(**more):
-        drawn = collapse_lm.sample(str(gpt2_dir), seed=3, precision="float32", **settings, **more)
-        end = 256
-        assert all(end not in one.ids[:-1] for one in drawn.texts)
-        return [len(one.ids) for one in drawn.texts]
-
-    assert min(lengths()) < 20
-    assert min(lengths(min_new_tokens=20)) > 20  # the end token comes after 20 others
-    assert lengths(min_new_tokens=0) == lengths()
+def drawn(*, drafted=False, **settings):
+    """Sixteen samples of a tiny model; the third token of the first is what ends them."""
+    network = inference_network(tiny_gpt2(), "float32")
+    uniform_BT = rng.uniforms(rng.stream(0, "sample"), 16, 40)
+    filters = Filters(temperature=0.5)
+    stop = sample(network, [256], uniform_BT, filters).samples[0][2]
+    drafter = Drafter(8) if drafted else None
+    more = {"stop_token": stop, "drafter": drafter, **settings}
+    return stop, sample(network, [256], uniform_BT, filters, **more).samples
 
 
-def test_speculation_draws_the_same_tokens_under_a_least_length(gpt2_dir):
-    settings = {"stop_at_eos": True, "max_new_tokens": 60, "min_new_tokens": 40}
-    drawn = [
-        collapse_lm.sample(
-            str(gpt2_dir), precision="float32", temperature=0.1, speculation=s, **settings
-        ).texts
-        for s in ("off", 8)
-    ]
-    assert drawn[0][0].ids == drawn[1][0].ids
-    assert len(drawn[0][0].ids) > 40
+def test_a_sample_does_not_end_before_its_least_length():
+    stop, plain = drawn()
+    assert len(plain[0]) <= 3
+    _, longer = drawn(least_tokens=10)
+    assert all(stop not in ids[:10] for ids in longer)
+    assert len(longer[0]) > 10
+    assert any(len(ids) < 40 and ids[-1] == stop for ids in longer)
+    assert all(len(ids) == 40 or ids.index(stop) == len(ids) - 1 for ids in longer)
+
+
+def test_a_least_length_means_nothing_without_an_end():
+    assert drawn(least_tokens=10, stop_token=None) == drawn(stop_token=None)
+
+
+def test_speculation_draws_the_same_tokens_under_a_least_length():
+    assert drawn(drafted=True, least_tokens=10) == drawn(least_tokens=10)
 
 
 def test_a_least_length_above_the_length_is_refused():

@@ -16,7 +16,8 @@ from collapse_lm.experiment.sources import OwnSamples, Sampling
 from collapse_lm.inference import inference_network
 from collapse_lm.loop import Experiment, RunState, self_train
 from collapse_lm.machine.compute import Compute
-from collapse_lm.measures import CollapseRule, Observation, Watch
+from collapse_lm.measures import CollapseRule, Observation
+from collapse_lm.measures.seen import Seen
 
 from conftest import tiny_gpt2
 
@@ -70,8 +71,8 @@ def new_run(precision="float32", **changes):
     return RunState(models), replace(experiment, **changes)
 
 
-def records_of(precision="float32", watch=None, **changes):
-    return list(self_train(*new_run(precision, **changes), watch))
+def records_of(precision="float32", **changes):
+    return list(self_train(*new_run(precision, **changes)))
 
 
 def numbers(records):
@@ -136,21 +137,21 @@ def test_the_aftermath_goes_on_but_not_past_max_updates():
 def test_earlier_observations_count_towards_the_rule():
     state, experiment = new_run(rule=ALWAYS, max_updates=9)
     list(self_train(state, replace(experiment, rule=NEVER, max_updates=2)))
-    watch = Watch(ALWAYS)
+    seen = Seen(ALWAYS)
     for update in (1, 2):
-        watch.take(Observation(update, 0.0, 0.0, 1.0))
-    records = list(self_train(state, experiment, watch))
+        seen.watch.take(Observation(update, 0.0, 0.0, 1.0))
+    records = list(self_train(state, experiment, seen))
     assert [record.update for record in records] == [3]
-    assert (watch.verdict.collapse_update, watch.verdict.met) == (1, 3)
+    assert (seen.verdict.collapse_update, seen.verdict.met) == (1, 3)
 
 
 def test_a_run_whose_rule_was_met_before_has_nothing_to_do():
     state, experiment = new_run(rule=ALWAYS, max_updates=9)
     list(self_train(state, experiment))
-    watch = Watch(ALWAYS)
+    seen = Seen(ALWAYS)
     for update in (1, 2, 3):
-        watch.take(Observation(update, 0.0, 0.0, 1.0))
-    assert list(self_train(state, experiment, watch)) == []
+        seen.watch.take(Observation(update, 0.0, 0.0, 1.0))
+    assert list(self_train(state, experiment, seen)) == []
 
 
 def test_measures_are_asked_at_the_start_when_due_and_at_the_end():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 from weakref import WeakKeyDictionary
 
-from collapse_lm.config import Config, SamplingConfig, resolve
+from collapse_lm.config import CollapseRule, Config, SamplingConfig, resolve
 from collapse_lm.config.keys import did_you_mean
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import Problem, UserError
@@ -40,7 +40,8 @@ from collapse_lm.inference import (
 )
 from collapse_lm.machine.compute import Precision
 from collapse_lm.measures import validation
-from collapse_lm.measures.names import Row
+from collapse_lm.measures.names import Number, Row
+from collapse_lm.measures.seen import probe_values
 from collapse_lm.measures.validation import CorpusLoss
 from collapse_lm.models.load import LanguageModel, load_model, name_of
 from collapse_lm.models.own_code import own_code
@@ -48,6 +49,7 @@ from collapse_lm.models.trial import try_once
 
 AnyModel = LanguageModel | str | Path
 _SAMPLING = {*SamplingConfig.model_fields} - {"batch_size"}  # `samples` is the number of them
+_DEFAULTS = CollapseRule()
 _WINDOWS = ("context", "stride", "tokens", "start_token")
 AnyPrecision = Literal["auto", "float32", "bfloat16"]
 
@@ -146,7 +148,7 @@ def evaluation_set(model: AnyModel, corpus: str, **settings: Any) -> EvaluationS
     return _tokenized(held, corpus, settings)
 
 
-def probe_row(update: int, probe: Batch | Sequence[Text]) -> Row:
+def probe_row(update: int, probe: Batch | Sequence[Text], rule: CollapseRule = _DEFAULTS) -> Row:
     """What the collapse rule and the text metrics see in samples, as a row of that update.
 
     Args:
@@ -154,6 +156,8 @@ def probe_row(update: int, probe: Batch | Sequence[Text]) -> Row:
         probe: what `sample` returns, or texts of your own sampler, whose ids may be a list,
             an array or a tensor; those without log-probabilities have no loss, and the rule
             then looks at the texts alone.
+        rule: the one that will judge; of several samples the row tells which share it calls
+            degenerate.
 
     Returns:
         A row with `probe.loss`, `text.loop_share`, `text.seq_rep_4`, ...
@@ -167,8 +171,9 @@ def probe_row(update: int, probe: Batch | Sequence[Text]) -> Row:
     if not probe.texts or not all(text.ids for text in probe.texts):
         raise UserError.single("probe_row", "no text, or one of no tokens", "what a model drew")
     told = {n: value for n, value in probe.values.items() if n.startswith("draw.")}
-    named = {n.replace("draw.", "probe."): value for n, value in told.items()}
-    return Row(update, {**named, "probe.loss": mean_loss(probe), **text_metrics(probe)})
+    named: dict[str, Number] = {n.replace("draw.", "probe."): v for n, v in told.items()}
+    named |= {"probe.loss": mean_loss(probe), **text_metrics(probe)}
+    return Row(update, {**named, **probe_values(probe.texts, rule)})
 
 
 def _config(model: AnyModel, precision: AnyPrecision, **changes: Any) -> Config:

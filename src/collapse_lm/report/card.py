@@ -77,8 +77,16 @@ def verdict(summary: Facts | None, rows: Sequence[Row]) -> str:
         return f"Degenerate before any training ({summary['reason']})."
     if summary["collapsed"]:
         why = str(summary["reason"]).partition(": ")[2] or str(summary["reason"])
-        return f"Collapsed at update {summary['collapse_update']}: {why}."
-    return f"No collapse in {summary['updates']} updates ({summary['reason']})."
+        return f"Collapsed at update {summary['collapse_update']}: {why}." + _states(summary)
+    told = f"No collapse in {summary['updates']} updates ({summary['reason']})."
+    return told + _states(summary)
+
+
+def _states(summary: Facts) -> str:
+    """The states beside the collapse that a run got into, in a sentence; none where it did not."""
+    stays = {state: stay for state, stay in summary.get("endings", {}).items() if state != "loop"}
+    told = [f"{s} from update {stay['entered']}" for s, stay in stays.items() if stay["entries"]]
+    return f" {', '.join(told).capitalize()}." if told else ""
 
 
 def spark(values: Sequence[float], title: str) -> str:

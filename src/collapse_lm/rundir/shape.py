@@ -117,6 +117,13 @@ class _Moment(_Shape):
     update: _Count
 
 
+class _Stay(_Shape):
+    entered: _Count | None
+    left: _Count | None
+    updates: _Count
+    entries: _Count
+
+
 class SummaryShape(_Shape):
     """summary.json."""
 
@@ -126,6 +133,7 @@ class SummaryShape(_Shape):
     reason: str
     updates: _Count
     validation: dict[str, _Moment | None]
+    endings: dict[str, _Stay] = {}
 
 
 class _Model(_Shape):

@@ -103,9 +103,10 @@ def states(feed: RunFeed) -> Iterator[dict[str, Any]]:
 def _first_degenerate(feed: RunFeed) -> int | None:
     columns = feed.columns
     probes = dict(columns.known("text.loop_share"))
-    repeated, losses = (dict(columns.known(name)) for name in ("text.seq_rep_4", "probe.loss"))
+    names = ("text.seq_rep_4", "probe.loss", "probe.degenerate_share")
+    more = [dict(columns.known(name)) for name in names]
     for update, share in probes.items():
-        rest = (repeated.get(update, math.nan), losses.get(update, math.nan))
+        rest = [known.get(update, math.nan) for known in more]
         if reasons(Observation(update, share, *rest), feed.rule):
             return update
     return None

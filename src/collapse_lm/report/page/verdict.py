@@ -71,12 +71,17 @@ def criterion(columns: Columns, update: int, fired: Sequence[str], rule: Collaps
         columns.at_or_after(name, update)
         for name in ("text.loop_share", "text.seq_rep_4", "probe.loss")
     )
+    share = columns.at_or_after("probe.degenerate_share", update)
     told = {
         "loop_share": (loop >= rule.loop_share, f"{loop:.0%} of the sample lies in a loop"),
         "seq_rep_4": (repeated >= rule.seq_rep_4, f"{repeated:.0%} of its 4-grams are repetitions"),
         "train_loss": (
             loss < rule.train_loss,
             f"its loss under the model that drew it is {loss:.3f} nats/token",
+        ),
+        "degenerate_share": (
+            share >= rule.degenerate_share,
+            f"{share:.0%} of its samples are degenerate",
         ),
     }
     found = [words for name, (is_so, words) in told.items() if is_so and name in fired]
