@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from collapse_lm.measures.model_names import LABELS, MODEL_NAMES, Name
+
 Number = float | int
 
 
@@ -47,25 +49,6 @@ def label(name: str, of: str) -> str:
     return f"{name}[{of}]"
 
 
-@dataclass(frozen=True)
-class Name:
-    """What a name means.
-
-    Attributes:
-        kind: number, count or flag (0 or 1).
-        unit: of the number; empty where it has none.
-        meaning: in a sentence.
-        since: format of the run directory that first had it.
-    """
-
-    kind: str
-    unit: str
-    meaning: str
-    since: int = 1
-
-
-_CORPUS, _LENGTH = "; a value per corpus", "; a value per n"
-_LABELS = {_CORPUS: "CORPUS", _LENGTH: "N"}
 NAMES: dict[str, Name] = {
     "train.loss": Name(
         "number",
@@ -246,56 +229,7 @@ NAMES: dict[str, Name] = {
         )
         for n in (1, 2, 3, 4)
     },
-    "validation.loss": Name("number", "nats/token", f"mean -log p on real text{_CORPUS}"),
-    "validation.perplexity": Name("number", "", f"exp of the validation loss{_CORPUS}"),
-    "validation.bits_per_byte": Name("number", "bits/byte", f"-log2 p per UTF-8 byte{_CORPUS}"),
-    "validation.word_perplexity": Name("number", "", f"exp of -log p per word{_CORPUS}"),
-    "validation.tokens": Name("count", "tokens", f"tokens scored{_CORPUS}"),
-    "validation.change": Name(
-        "number",
-        "nats/token",
-        f"validation loss minus that of the base model on the same tokens{_CORPUS}",
-        since=2,
-    ),
-    "validation.change_se": Name(
-        "number",
-        "nats/token",
-        "standard error of the change about that on the full split, from blocks of at most 64 "
-        "tokens as if they were independent (neighbours are not quite: a lower limit); "
-        f"0 where all is scored, NaN with fewer than 30 blocks{_CORPUS}",
-        since=2,
-    ),
-    "overlap": Name(
-        "number",
-        "",
-        f"share of the n-grams of the probe that stood in the last one measured (measure overlap)"
-        f"{_LENGTH}",
-        since=2,
-    ),
-    "base.loss": Name(
-        "number",
-        "nats/token",
-        "mean negative log-likelihood of the probe under the base model, at temperature 1 and "
-        "unfiltered (measure base_log_probability)",
-        since=2,
-    ),
-    "base.log_ratio": Name(
-        "number",
-        "nats/token",
-        "base.loss minus the loss of the probe under the model that drew it: mean log p of its "
-        "tokens under that model minus that under the base model; an estimate of KL(model, base) "
-        "only where tokens are drawn at temperature 1 and unfiltered; of update 1 it is rounding "
-        "alone",
-        since=2,
-    ),
-    "base.kl": Name(
-        "number",
-        "nats/token",
-        "base.loss minus the sampling entropy: an estimate, from the tokens drawn, of KL(q, base), "
-        "q what they were drawn from, after temperature and filters; not 0 for the base model "
-        "itself unless that is its own distribution",
-        since=2,
-    ),
+    **MODEL_NAMES,
     "toy.heterozygosity": Name(
         "number",
         "",
@@ -326,6 +260,6 @@ def names_table() -> Iterator[str]:
     yield "| name | type | unit | meaning | since |"
     yield "| --- | --- | --- | --- | --- |"
     for name, known in NAMES.items():
-        of = next((of for end, of in _LABELS.items() if known.meaning.endswith(end)), "")
+        of = next((of for end, of in LABELS.items() if known.meaning.endswith(end)), "")
         cells = (known.kind, known.unit, known.meaning, str(known.since))
         yield f"| `{label(name, of) if of else name}` | {' | '.join(cells)} |"
