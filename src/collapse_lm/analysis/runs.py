@@ -91,10 +91,17 @@ def _swept(run: Path, config: Any) -> dict[str, Any]:
     """What the sweep that a run belongs to varies, the seed aside, by dotted key."""
     try:
         spec = _read_yaml(run.parent.parent / _SWEEP)
-        keys = {*spec["grid"], *(key for single in spec["runs"] for key in single)}
+        keys = {key for place in (spec, *spec.get("arms", ())) for key in _keys(place)}
         return {key: value_at(config, MOVED.get(key, key).split(".")) for key in sorted(keys)}
     except (*DAMAGE, UserError, RecordError):
         return {}
+
+
+def _keys(place: Any) -> set[str]:
+    """Keys that a sweep file, or an arm of it, varies; those of a run's length aside."""
+    keys = {*place["grid"], *(key for single in place["runs"] for key in single)}
+    own = place["set"] if "base" not in place else ()  # of an arm; those of the file are fixed
+    return {key for key in (*keys, *own) if not key.startswith("run.")}
 
 
 def _status(reader: RunReader, written: str) -> str:

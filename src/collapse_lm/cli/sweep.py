@@ -19,7 +19,7 @@ from collapse_lm.cli.options import Engine
 from collapse_lm.cli.stopping import StopRequest
 from collapse_lm.rundir.layout import REPORT
 from collapse_lm.sweeps import sweep_names
-from collapse_lm.sweeps.check import require_inputs
+from collapse_lm.sweeps.check import require_inputs, unmade_models
 from collapse_lm.sweeps.engines.choose import EngineChoice
 from collapse_lm.sweeps.job import SweepJob, plan_job
 from collapse_lm.sweeps.plan import MANY
@@ -52,9 +52,10 @@ def sweep(
     job = plan_job(spec, out, settings or [], most=None if yes or dry_run else MANY)
     choice = EngineChoice(engine, jobs, threads, address, gpus)
     job.check()
-    require_inputs([job], choice)
+    later = unmade_models([job]) if dry_run else set()
+    require_inputs([job], choice, later)
     if dry_run:
-        show_plan(job, choice)
+        show_plan(job, choice, may_measure=not later)
         return
     job.open()
     stop = StopRequest()

@@ -6,7 +6,7 @@ that have been named), so that `source.kind` and its settings are keys like any 
 
 import difflib
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -19,16 +19,17 @@ from collapse_lm.config.slots import Slot
 _LONGEST_WORD = 80  # no key is longer, and comparing takes time
 _SHORTEST_BEGINNING = 3  # letters by which a name is known
 _DEEPEST_PART = 3  # parts within parts whose keys are known
+Known = tuple[tuple[type[BaseModel], ...], ...]
 
 
 def dotted_keys() -> list[str]:
     """Every dotted key of the configuration, sections included."""
-    return [key for key, _ in _walk(Config, "")]
+    return list(_fields(_known()))
 
 
 def field_of(key: str) -> FieldInfo | None:
     """The declaration behind a dotted key, or None where there is no such key."""
-    return dict(_walk(Config, "")).get(key)
+    return _fields(_known()).get(key)
 
 
 def help_of(key: str) -> str | None:
@@ -104,6 +105,17 @@ def value_at(tree: Any, path: list[str]) -> Any:
     return tree
 
 
+def _known() -> Known:
+    """The kinds of every slot; those of other packages come once they are named."""
+    return tuple(tuple(slot.known()) for slot in SLOTS)
+
+
+@lru_cache(maxsize=2)
+def _fields(known: Known) -> Mapping[str, FieldInfo]:
+    """Every key with its declaration. A sweep asks thousands of times."""
+    return dict(_walk(Config, ""))
+
+
 def _walk(model: type[BaseModel], prefix: str, depth: int = 0) -> Iterator[tuple[str, FieldInfo]]:
     """Every key below a model; a part within a part (a wrapper's) has its own kinds."""
     for name, field in model.model_fields.items():
@@ -122,7 +134,8 @@ def _section_in(field: FieldInfo) -> type[BaseModel] | None:
     return next((one for one in held if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
 
-def slots_by_key() -> dict[str, Slot]:
+@cache
+def slots_by_key() -> Mapping[str, Slot]:
     """The slots that hold one part each, by the dotted key of the part."""
     found = ((key, field, _slot_in(field)) for key, field in _walk(Config, "", _DEEPEST_PART))
     return {key: slot for key, field, slot in found if slot and isinstance(field.annotation, type)}

@@ -62,8 +62,9 @@ class Config(Section):
     seed: Int = Field(default=0, ge=0, lt=2**63)
     """Seed of every random stream of the run."""
     model: str = Field(default="smollm2-135m", min_length=1)
-    """smollm2-135m (packaged), a name on the Hugging Face hub, a local folder in its layout, or a
-    toy with known answers (toy:unigram, toy:gaussian)."""
+    """smollm2-135m (packaged), a name on the Hugging Face hub, a local folder in its layout, a
+    small model that is trained where the cache does not hold it (ladder:128x4, ladder:128x4@SEED),
+    or a toy with known answers (toy:unigram, toy:gaussian)."""
     precision: Annotated[PrecisionConfig, BeforeValidator(word_or_phases)] = PrecisionConfig()
     """Number formats by phase: sampling, training, evaluation; one word stands for all three."""
     device: str = Field(

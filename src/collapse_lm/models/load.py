@@ -16,7 +16,7 @@ import torch
 
 from collapse_lm._util.files import open_to_umask
 from collapse_lm.errors import UserError
-from collapse_lm.models import packaged
+from collapse_lm.models import ladder, packaged
 from collapse_lm.models.embeddings import check_ids, embedding_rows, require_fit
 from collapse_lm.models.files import LocalModel, find_hub_model, find_local_model, is_local
 from collapse_lm.models.positions import max_positions
@@ -113,7 +113,8 @@ def load_model(reference: str | Path) -> LanguageModel:
 
     Args:
         reference: a name (`collapse-lm models` lists those at hand, others are looked for on
-            the hub), a folder in the hub's layout, or a toy (docs/toys.md).
+            the hub), a folder in the hub's layout, `ladder:WIDTHxDEPTH[@SEED]`, which is made
+            where the cache does not hold it, or a toy (docs/toys.md).
 
     Raises:
         UserError: for a name that exists nowhere, a folder without safetensors, a
@@ -196,6 +197,8 @@ def _model(
 def _locate(reference: str) -> tuple[Kind, LocalModel]:
     if reference == packaged.NAME:
         return "packaged", packaged.prepare()
+    if ladder.is_ladder(reference):
+        return "local", ladder.prepare(reference)
     if is_local(reference):
         return "local", find_local_model(reference)
     return "hub", find_hub_model(reference)

@@ -11,6 +11,7 @@ from collapse_lm.config import Config
 from collapse_lm.corpora.corpus import load_corpus
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.models.availability import require_model
+from collapse_lm.models.ladder import is_ladder, rung_of
 from collapse_lm.sweeps.engines.choose import RAY, EngineChoice
 from collapse_lm.sweeps.job import SweepJob
 
@@ -46,6 +47,16 @@ def require_inputs(
         return
     left = [task.config for job in known for task in job.tasks(job.progress())]
     _tell([lacks(config) for config in left])
+
+
+def unmade_models(jobs: Iterable[SweepJob]) -> set[str]:
+    """The models of the ladder that sweeps need and that are yet to be made.
+
+    Raises:
+        UserError: for a name of the ladder that means no model.
+    """
+    names = {run.config.model for job in jobs for run in job.plan.runs}
+    return {name for name in names if is_ladder(name) and not rung_of(name).is_made}
 
 
 def _needs(config: Config, made_later: Collection[str]) -> list[tuple[str, str]]:

@@ -5,16 +5,17 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 from collapse_lm.config import MOVED, Config, flat, identity, load_config
 from collapse_lm.errors import Problem, UserError
-from collapse_lm.sweeps.spec import SweepSpec
+from collapse_lm.sweeps.spec import Arm, SweepSpec
 
 DIGITS = 8  # of an identity, at the end of a run's name
 MANY = 200  # runs that are not started without being asked for
 _MOST = 100_000  # runs of a sweep
+_LENGTH = "run."  # keys of the length of a run and of what it leaves: no sweep is over these
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,14 @@ def plan_sweep(spec: SweepSpec) -> Plan:
     runs: list[PlannedRun] = []
     problems: dict[str, Problem] = {}
     for seed in spec.seeds:
-        for values in _combinations(spec):
-            words = [*fixed, *_as_overrides({**values, "seed": seed})]
+        for given in _combinations(spec):
+            words = [*fixed, *_as_overrides({**given, "seed": seed})]
             try:
                 config = load_config(spec.base, words)
             except UserError as error:
                 problems |= {str(problem): problem for problem in error.problems}
             else:
+                values = {k: v for k, v in given.items() if not k.startswith(_LENGTH)}
                 runs.append(PlannedRun(_name(values, seed, config), config, values))
     if problems:
         raise UserError(list(problems.values()))
@@ -83,7 +85,7 @@ def check_size(spec: SweepSpec, most: int = _MOST) -> None:
     Raises:
         UserError: for more than `most`.
     """
-    count = len(spec.seeds) * max(1, len(spec.runs)) * math.prod(map(len, spec.grid.values()))
+    count = len(spec.seeds) * _product(spec) * (sum(map(_product, spec.arms)) or 1)
     if count > most:
         fix = "--dry-run shows them, --yes starts them" if most == MANY else "make several of it"
         raise UserError.single("sweep", f"{count:,} runs", f"at most {most:,} at once", fix)
@@ -91,26 +93,44 @@ def check_size(spec: SweepSpec, most: int = _MOST) -> None:
 
 def _refuse_clashes(spec: SweepSpec) -> None:
     """Refuse a key in two places, one of which would be without effect."""
-    single = {key: value for run in spec.runs for key, value in run.items()}
-    places = {"set": spec.set, "grid": spec.grid, "runs": single}
+    places = spec.keys_by_place()
     problems = [
-        Problem(f"{place}.seed", repr(values["seed"]), "seeds under `seeds`", "e.g. seeds: [7]")
-        for place, values in places.items()
-        if "seed" in values
+        Problem(f"{place}.seed", "a seed", "seeds under `seeds`", "e.g. seeds: [7]")
+        for place, keys in places.items()
+        if "seed" in keys
     ]
-    for first, second in (("set", "grid"), ("set", "runs"), ("grid", "runs")):
-        for key in sorted(places[first].keys() & places[second].keys() - {"seed"}):
+    for first, second in combinations(places, 2):
+        if _of_two_arms(first, second):
+            continue
+        for key in sorted({*places[first]} & {*places[second]} - {"seed"}):
             got, fix = f"also under `{second}`", f"drop it from `{first}` or from `{second}`"
             problems.append(Problem(f"{first}.{key}", got, "a key in one place", fix))
     if problems:
         raise UserError(problems)
 
 
+def _of_two_arms(first: str, second: str) -> bool:
+    arms = [place.rpartition(".")[0] for place in (first, second)]
+    return all(arms) and arms[0] != arms[1]
+
+
+def _product(runs: SweepSpec | Arm) -> int:
+    """How many combinations of values there are, arms aside."""
+    return max(1, len(runs.runs)) * math.prod(map(len, runs.grid.values()))
+
+
 def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
     """The values of each run, the seed aside."""
-    for single in spec.runs or [{}]:
-        for chosen in product(*spec.grid.values()):
-            yield {**dict(zip(spec.grid, chosen, strict=True)), **single}
+    for arm in spec.arms or [Arm()]:
+        for own in _crossed(arm):
+            for values in _crossed(spec):
+                yield {**arm.set, **own, **values}
+
+
+def _crossed(runs: SweepSpec | Arm) -> Iterator[dict[str, Any]]:
+    for single in runs.runs or [{}]:
+        for chosen in product(*runs.grid.values()):
+            yield {**dict(zip(runs.grid, chosen, strict=True)), **single}
 
 
 def _as_overrides(values: Mapping[str, Any]) -> list[str]:

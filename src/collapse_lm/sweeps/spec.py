@@ -7,6 +7,12 @@
       sampling.temperature: [0.8, 1.0]
     seeds: 3
 
+Where arms need values of their own, `arms` lists them; each is crossed with the rest:
+
+    arms:
+      - set: {training.optimizer.kind: sgd}
+        grid: {training.learning_rate: [0.01, 0.03]}
+
 Knows nothing of the runs that this stands for (see `plan`).
 """
 
@@ -31,6 +37,19 @@ def _as_seeds(value: object) -> object:
     return list(range(value)) if isinstance(value, int) and 0 < value < 10**6 else value
 
 
+class Arm(BaseModel):
+    """Runs with values of their own within a sweep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    set: dict[str, Any] = {}
+    """Values that every run of the arm has."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """Lists of values; a run for each combination."""
+    runs: list[dict[str, Any]] = []
+    """Single runs by their values; each is crossed with the grid."""
+
+
 class SweepSpec(BaseModel):
     """A sweep as it is written. Frozen, closed; keys are dotted configuration keys."""
 
@@ -44,8 +63,23 @@ class SweepSpec(BaseModel):
     """Lists of values; a run for each combination."""
     runs: list[dict[str, Any]] = []
     """Single runs by their values, beside or instead of a grid; each is crossed with it."""
+    arms: list[Arm] = []
+    """Sets of runs with values of their own; each is crossed with the grid and the runs."""
     seeds: Annotated[list[int], Field(min_length=1), BeforeValidator(_as_seeds)] = [0]
     """Seeds, or how many. Without this key a file means the seed of its base."""
+
+    def keys_by_place(self) -> dict[str, list[str]]:
+        """The dotted keys under `set`, and under each place where values vary."""
+        arms = {
+            f"arms.{number}.{place}": list(keys)
+            for number, arm in enumerate(self.arms)
+            for place, keys in (("set", arm.set), ("grid", arm.grid), ("runs", _keys(arm.runs)))
+        }
+        return {"set": list(self.set), "grid": list(self.grid), "runs": _keys(self.runs)} | arms
+
+
+def _keys(runs: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for run in runs for key in run))
 
 
 def with_overrides(spec: SweepSpec, overrides: Overrides) -> SweepSpec:
@@ -54,7 +88,8 @@ def with_overrides(spec: SweepSpec, overrides: Overrides) -> SweepSpec:
     Raises:
         UserError: for overrides of another form, and for a key that the sweep varies.
     """
-    varied = {"seed", *spec.grid, *(key for run in spec.runs for key in run)}
+    places = spec.keys_by_place()
+    varied = {"seed", *(key for place, keys in places.items() if place != "set" for key in keys)}
     values, problems = dict(spec.set), list[Problem]()
     for override in words_of(overrides):
         key, separator, raw = override.partition("=")
