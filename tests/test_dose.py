@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from test_loop import ALWAYS, NEVER, WholeSamples, new_run
+from test_loop import ALWAYS, NEVER, new_run
 from test_run import Seen as Watcher
 from test_run import do
 
@@ -17,19 +17,7 @@ from collapse_lm.measures.names import Row
 from collapse_lm.measures.seen import Seen
 from collapse_lm.rundir import RunReader
 
-RATE = 3e-3
-
-
-class Rated(WholeSamples):
-    """A learner that tells its rate, as the learner of a configuration does."""
-
-    def learn(self, models, batch, update):
-        return replace(super().learn(models, batch, update), learning_rate=RATE)
-
-
-def rated_run(**changes):
-    state, experiment = new_run(**changes)
-    return state, replace(experiment, learner=Rated(state.models, RATE))
+RATE = 3e-3  # of the learner of test_loop
 
 
 def doses(path):
@@ -97,12 +85,12 @@ def test_a_recorded_dose_is_taken_over_to_the_last_bit():
 )
 def test_the_aftermath_goes_on_until_the_dose_is_given(updates, dose, last):
     changes = {"stop_after_collapse": updates, "aftermath_dose": dose, "max_updates": 9}
-    *_, record = self_train(*rated_run(rule=ALWAYS, **changes))
+    *_, record = self_train(*new_run(rule=ALWAYS, **changes))
     assert record.update == last
 
 
 def test_a_state_that_goes_on_knows_the_dose_at_which_the_rule_was_met():
-    state, experiment = rated_run(rule=ALWAYS, aftermath_dose=3 * RATE, max_updates=9)
+    state, experiment = new_run(rule=ALWAYS, aftermath_dose=3 * RATE, max_updates=9)
     seen = Seen(ALWAYS)
     first = list(self_train(state, replace(experiment, max_updates=4), seen))
     again = Seen(ALWAYS)

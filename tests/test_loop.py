@@ -37,7 +37,7 @@ class WholeSamples:
         compute = Compute(torch.device("cpu"), "float32")
         step = train_step(models.trained, self.optimizer, segments, compute, 1.0)
         models.refresh()
-        return step
+        return replace(step, learning_rate=self.learning_rate)
 
 
 class Measured:
@@ -94,9 +94,10 @@ def test_the_same_experiment_twice_gives_the_same_records(precision):
 def test_a_state_goes_on_where_it_stands():
     whole = numbers(records_of())
     state, experiment = new_run()
-    first = numbers(self_train(state, replace(experiment, max_updates=2)))
+    seen = Seen(experiment.rule)
+    first = numbers(self_train(state, replace(experiment, max_updates=2), seen))
     assert state.update == 2
-    second = numbers(self_train(state, experiment))
+    second = numbers(self_train(state, experiment, seen))
     assert first + second == whole
 
 

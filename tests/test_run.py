@@ -86,7 +86,8 @@ def test_rows_hold_what_the_design_says(finished, prose_file):
         *("draw.entropy", "draw.forward_passes", "probe.loss", "probe.entropy"),
         *("draw.sampling_entropy", "probe.sampling_entropy"),
         *(f"seconds.{name}" for name in ("sample", "probe", "train", "judge", "evaluate")),
-        "seconds.log_probs",
+        *("seconds.log_probs", "probe.length", "dose.rate", "dose.square"),
+        *(f"pool.distinct_{n}" for n in (1, 2, 3, 4)),
     }
     counted = ("train.tokens", "draw.forward_passes", "train.steps", "train.lr")
     assert [first.values[name] for name in counted] == [40, 40, 1, 3e-3]
