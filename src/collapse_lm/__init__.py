@@ -3,10 +3,10 @@
     import collapse_lm
     result = collapse_lm.run("quickstart")
 
-`sweep` and `reproduce` do what the commands of that name do, `tables` reads what a folder
-of runs recorded. In a loop of your own, `sample` and `evaluate` take what `load_model`
-returns, and `probe_row` gives the collapse rule (`Watch`, `judge`) what it looks at. The
-pure pieces are importable too: `self_train` (the loop), `measure_samples` and `find_loop`
+`sweep`, `reproduce` and `dynamic_eval` do what the commands of that name do, `tables` reads
+what a folder of runs recorded. In a loop of your own, `sample` and `evaluate` take what
+`load_model` returns, and `probe_row` gives the collapse rule (`Watch`, `judge`) what it looks
+at. The pure pieces are importable too: `self_train` (the loop), `measure_samples` and `find_loop`
 (text metrics). `run` takes parts as objects, or classes of your own below `SourceConfig`,
 `ObjectiveConfig`, `MeasureConfig` and `ObserverConfig` (docs/extending.md). Names are
 loaded at their first use, so that importing the package, or its configuration and
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         load_config,
     )
     from collapse_lm.corpora.evaluation_set import EvaluationSet
+    from collapse_lm.dynamic import dynamic_eval
     from collapse_lm.errors import CollapseLMError, MachineError, UserError
     from collapse_lm.experiment.batch import Batch, Record, Text
     from collapse_lm.experiment.build import Context
@@ -64,6 +65,7 @@ _HOMES = {
     ),
     "errors": ("CollapseLMError", "MachineError", "UserError"),
     "corpora.evaluation_set": ("EvaluationSet",),
+    "dynamic": ("dynamic_eval",),
     "measures.validation": ("CorpusLoss",),
     "experiment.batch": ("Batch", "Record", "Text"),
     "experiment.build": ("Context",),
@@ -113,6 +115,7 @@ __all__ = [
     "Verdict",
     "Watch",
     "__version__",
+    "dynamic_eval",
     "evaluate",
     "evaluation_set",
     "find_loop",

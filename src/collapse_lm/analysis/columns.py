@@ -62,6 +62,12 @@ COLUMNS: dict[str, Column] = {
         (RUNS,), "", "True where `time` is a collapse, False where it is censored at `time`"
     ),
     "collapse_update": Column((RUNS,), "updates", "as in summary.json; empty where censored"),
+    "collapse_after": Column(
+        (RUNS,),
+        "updates",
+        "the last probe before it, 0 without one: the onset lies after that update and up to the "
+        "collapse update; empty where censored",
+    ),
     "degenerate_before_training": Column(
         (RUNS,),
         "",

@@ -60,7 +60,7 @@ def run_row(name: str, reader: RunReader) -> TableRow:
     ending = {
         key: summary.get(key)
         for key in (
-            *("collapsed", "collapse_update", "degenerate_before_training"),
+            *("collapsed", "collapse_update", "collapse_after", "degenerate_before_training"),
             *("updates", "reason"),
         )
     }

@@ -14,6 +14,8 @@ from typing import Any
 
 from collapse_lm.config import CollapseRule, Config
 from collapse_lm.errors import UserError
+from collapse_lm.measures.dose import Dose
+from collapse_lm.measures.endings import Profile, profile_of
 from collapse_lm.measures.names import Row, label
 from collapse_lm.measures.rule import judge
 from collapse_lm.rundir import RunReader
@@ -43,6 +45,9 @@ class Outcome:
         time: the collapse update if it collapsed, else its last update.
         observed: True for a collapse; False for a run that is censored at `time`.
         collapse_update: None for a run that is censored.
+        collapse_after: the last probe before it, 0 without one; None likewise. The onset lies
+            after that update, and not after the collapse update: where probes are apart, the
+            time is known to this interval only.
         degenerate_before_training: True where the collapse began with the base model's own
             sample. Such a run has no time to collapse under training (see `at_risk`).
         status: finished or diverged. A run that diverged before it collapsed is
@@ -73,6 +78,7 @@ class Outcome:
     time: int
     observed: bool
     collapse_update: int | None
+    collapse_after: int | None
     degenerate_before_training: bool
     status: str
     updates: int
@@ -90,12 +96,29 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Measured:
-    """An outcome with its configuration, the rows behind it, and where it was read."""
+    """An outcome with its configuration, the rows behind it, and where it was read.
+
+    Rows may be some of those that the run has (see `analysis/kept`): `profile` then is what all
+    of them gave, else None.
+    """
 
     outcome: Outcome
     rows: Sequence[Row]
     reader: RunReader
     config: Config
+    profile: Profile | None = None
+
+    def endings(self) -> Profile:
+        """The states that the run got into, by its own thresholds."""
+        return self.profile or profile_of(self.rows, self.config.collapse)
+
+    def dose(self) -> dict[int, float]:
+        """The sum of the learning rates so far, by update; of rows without it, as they add up."""
+        dose, found = Dose(), dict[int, float]()
+        for row in self.rows:
+            dose.replay(row, 0)
+            found[row.update] = dose.rate
+        return found
 
     def train_loss(self) -> dict[int, float]:
         """Train loss (nats per token) by update, from update 1 on."""
@@ -197,6 +220,7 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
         time=updates if verdict.collapse_update is None else verdict.collapse_update,
         observed=verdict.collapsed,
         collapse_update=verdict.collapse_update,
+        collapse_after=last_probe_before(rows, verdict.collapse_update),
         degenerate_before_training=verdict.from_the_start,
         status="diverged" if _has_diverged(rows) else "finished",
         updates=updates,
@@ -216,6 +240,14 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
 def first_rate(rows: Sequence[Row], configured: float) -> float:
     """The learning rate of the first step, as recorded; as configured without a step."""
     return next((row.get("train.lr") for row in rows if "train.lr" in row.values), configured)
+
+
+def last_probe_before(rows: Sequence[Row], update: int | None) -> int | None:
+    """The last update before another that had a probe, 0 without one; None without that other."""
+    if update is None:
+        return None
+    probed = (row.update for row in rows if "text.loop_share" in row.values)
+    return max((seen for seen in probed if seen < update), default=0)
 
 
 def spacing(runs: Sequence[Measured]) -> int:

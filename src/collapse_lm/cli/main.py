@@ -8,9 +8,7 @@ import io
 import json
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +20,7 @@ from collapse_lm._util.printable import printable
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
 from collapse_lm.cli.compare import compare
+from collapse_lm.cli.dynamic_eval import dynamic_eval
 from collapse_lm.cli.evaluate import evaluate
 from collapse_lm.cli.export import export
 from collapse_lm.cli.figures import figures
@@ -31,7 +30,7 @@ from collapse_lm.cli.pretrain import pretrain
 from collapse_lm.cli.report import report
 from collapse_lm.cli.reproduce import reproduce
 from collapse_lm.cli.show import show_resumed, show_run
-from collapse_lm.cli.stopping import StopRequest
+from collapse_lm.cli.stopping import until_signal
 from collapse_lm.cli.sweep import sweep
 from collapse_lm.cli.view import view
 from collapse_lm.config import load_config, preset_names, resolve, to_yaml
@@ -138,9 +137,9 @@ def run(
         from collapse_lm.rundir.resume import overrides_to
 
         changes = overrides_to(out, config)
-        _until_signal(lambda stop: show_resumed(out, changes, stop))
+        until_signal(lambda stop: show_resumed(out, changes, stop))
     else:
-        _until_signal(lambda stop: show_run(preset, settings or [], out, stop, opens=opens))
+        until_signal(lambda stop: show_run(preset, settings or [], out, stop, opens=opens))
 
 
 @app.command()
@@ -156,19 +155,7 @@ def resume(
     ] = None,
 ) -> None:
     """Go on with a run from its newest checkpoint, bit for bit as if never interrupted."""
-    _until_signal(lambda stop: show_resumed(path, settings or [], stop))
-
-
-def _until_signal(work: Callable[[StopRequest], None]) -> None:
-    """Do work that a signal may end; the exit code tells which one."""
-    stop = StopRequest()
-    try:
-        with stop:
-            work(stop)
-    except KeyboardInterrupt:
-        sys.exit(128 + (stop.signal_number or signal.SIGINT))
-    if stop.signal_number:
-        sys.exit(128 + stop.signal_number)
+    until_signal(lambda stop: show_resumed(path, settings or [], stop))
 
 
 @app.command()
@@ -240,6 +227,7 @@ def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> No
 
 
 app.command(name="eval")(evaluate)
+app.command(name="dynamic-eval")(dynamic_eval)
 for _command in (sweep, reproduce, report, compare, view, pretrain, export, figures):
     app.command()(_command)
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -68,17 +68,21 @@ def _hear_the_library() -> None:
 
 def _show(go: "Callable[[Observer], RunResult]") -> Path:
     """Show the records of a run as they come, and how it ended; return its directory."""
+    result = followed(go)
+    for line in _ending(result):
+        print(printable(line))
+    return result.directory
+
+
+def followed(go: "Callable[[Observer], RunResult]") -> "RunResult":
+    """Show the records of a run as they come."""
     from collapse_lm.observers.display import LivePanel, PlainLines
 
     console = Console()
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4) as live:
-            result = go(LivePanel(live))
-    else:
-        result = go(PlainLines(console))
-    for line in _ending(result):
-        print(printable(line))
-    return result.directory
+            return go(LivePanel(live))
+    return go(PlainLines(console))
 
 
 def _ending(result: "RunResult") -> list[str]:
@@ -86,7 +90,7 @@ def _ending(result: "RunResult") -> list[str]:
     lines = ["", str(summary["reason"])]
     if summary["collapsed"]:
         before = " (degenerate before any training)" if summary["collapse_update"] == 1 else ""
-        lines.append(f"collapse update {summary['collapse_update']}{before}")
+        lines.append(f"collapse update {summary['collapse_update']}{before}{_since(summary)}")
     lines += [_moment(name, losses) for name, losses in summary["validation"].items() if losses]
     if summary["status"] == "interrupted":
         lines.append(f"go on with: collapse-lm resume {path}")
@@ -97,6 +101,12 @@ def _ending(result: "RunResult") -> list[str]:
         "report": path / REPORT,
     }
     return [*lines, *(f"{name} {place}" for name, place in made.items() if place.exists())]
+
+
+def _since(summary: dict[str, Any]) -> str:
+    """Since when it may be, where probes were apart."""
+    after, update = summary.get("collapse_after"), summary["collapse_update"]
+    return "" if after is None or after == update - 1 else f" (not yet at {after}, the last probe)"
 
 
 def _moment(moment: str, losses: dict[str, float | None]) -> str:

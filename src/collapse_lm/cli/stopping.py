@@ -7,6 +7,7 @@ request does, with a checkpoint, unless it was started to outlive it (nohup).
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -72,3 +73,15 @@ def _leave(terminals: list[int]) -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, output)
             os.close(nowhere)
+
+
+def until_signal(work: Callable[[StopRequest], None]) -> None:
+    """Do work that a signal may end; the exit code tells which one."""
+    stop = StopRequest()
+    try:
+        with stop:
+            work(stop)
+    except KeyboardInterrupt:
+        sys.exit(128 + (stop.signal_number or signal.SIGINT))
+    if stop.signal_number:
+        sys.exit(128 + stop.signal_number)

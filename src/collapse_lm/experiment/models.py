@@ -42,13 +42,17 @@ class Models:
         load_base: makes θ_0, frozen; called at the first use of `base`.
         evaluator: the effective weights in the precision of evaluation, for measuring; by
             default the sampler.
+        load_base_sampler: makes θ_0 in the precision of sampling, where `load_base` makes it in
+            another; called at the first use of `base_sampler`.
     """
 
     trained: Any
     sampler: Network
     load_base: Callable[[], Network]
     evaluator: Network = None  # type: ignore[assignment]
+    load_base_sampler: Callable[[], Network] | None = None
     _base: Network | None = field(default=None, repr=False)
+    _base_sampler: Network | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.evaluator = self.evaluator or self.sampler
@@ -58,6 +62,14 @@ class Models:
         if self._base is None:
             self._base = self.load_base()
         return self._base
+
+    def base_sampler(self) -> Network:
+        """The frozen base model θ_0 as the sampler was at the start: it draws the same tokens."""
+        if self.load_base_sampler is None:
+            return self.base()
+        if self._base_sampler is None:
+            self._base_sampler = self.load_base_sampler()
+        return self._base_sampler
 
     def refresh(self) -> None:
         """Let sampler and evaluator take over the trained weights, after every step."""
@@ -95,7 +107,10 @@ class Moment:
     Attributes:
         update: counted from 1; 0 is the base model.
         models: of the run.
+        attempt: 0, and more where a source is asked again within the update (by the source
+            `filter`): it then draws other random numbers.
     """
 
     update: int
     models: Models
+    attempt: int = 0

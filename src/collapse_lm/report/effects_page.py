@@ -33,6 +33,7 @@ def effects_markdown(
     *,
     missing: int,
     unjudged: str,
+    apart: int = 1,
 ) -> str:
     """Return effects.md.
 
@@ -41,8 +42,14 @@ def effects_markdown(
         left_out: runs without an outcome; listed at the end.
         missing: how many runs of the sweep have not ended.
         unjudged: why the paper's sentences were not judged; empty if they were.
+        apart: updates from one probe to the next, at most.
     """
     parts = ["# Effects on the time to collapse", _ABOUT]
+    if apart > 1:
+        parts.append(
+            f"Runs were judged every {apart} updates: a collapse began up to {apart - 1} updates "
+            "before the update that is told (`collapse_after` in tables/runs.csv)."
+        )
     if missing:
         parts.append(f"**{missing} runs have not ended; those that did are no fair choice.**")
     parts += [_section(effect) for effect in effects]

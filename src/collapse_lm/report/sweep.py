@@ -14,7 +14,7 @@ from collapse_lm.analysis.claims.judge import judge_claims
 from collapse_lm.analysis.claims.scope import why_not_judged
 from collapse_lm.analysis.claims.verdicts import Claim
 from collapse_lm.analysis.effects import Effect, effects_of
-from collapse_lm.analysis.outcomes import LeftOut, Measured, at_risk, measure_runs
+from collapse_lm.analysis.outcomes import LeftOut, Measured, at_risk, measure_runs, spacing
 from collapse_lm.analysis.settings import levels_of
 from collapse_lm.analysis.tables import runs_table, survival_of_levels, updates_table
 from collapse_lm.report.claims_page import write_claims
@@ -85,7 +85,9 @@ def write_sweep(
     if not unjudged and group is not None:
         claims = judge_claims({group: timed}, {group: missing})
         write_claims(claims, left_out, out)
-    page = effects_markdown(effects, left_out, missing=missing, unjudged=unjudged)
+    page = effects_markdown(
+        effects, left_out, missing=missing, unjudged=unjudged, apart=spacing(timed)
+    )
     write_atomically(out / "effects.md", page)
     _remove_others(out, claims)
     return SweepReport(tuple(effects), tuple(claims), unjudged, not_drawn)

@@ -56,6 +56,7 @@ _ENDING: tuple[Column, ...] = (
     Column("status", "string", "", "running, finished, diverged, interrupted or failed"),
     Column("collapsed", "boolean", "", "the collapse rule was met"),
     Column("collapse_update", "integer", "", "first update of the collapse"),
+    Column("collapse_after", "integer", "", "the last probe before it; the onset lies between"),
     Column("degenerate_before_training", "boolean", "", "it began with the base model's sample"),
     Column("updates", "integer", "", "the last update"),
     Column("reason", "string", "", "how the run ended, in words"),

@@ -1,16 +1,19 @@
 """The kinds of source: where the text of an update comes from. One class per kind."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic_core import PydanticCustomError
 
+from collapse_lm.config.fields import Float, Int, Share
 from collapse_lm.config.given import Given, complete, is_function
 from collapse_lm.config.slots import Part, Slot, chooser
 
 if TYPE_CHECKING:
     from collapse_lm.experiment.build import Context
     from collapse_lm.experiment.sources import Source
+    from collapse_lm.experiment.sources.around import Way
 
 
 class SourceConfig(Part, ABC):
@@ -18,10 +21,16 @@ class SourceConfig(Part, ABC):
 
     is_own: ClassVar[bool] = False
     """True where a batch is drawn from the current model alone, so that it can be the probe."""
+    is_told: ClassVar[bool] = False
+    """True where the source, made by `within`, takes note of texts only when it is told of them."""
 
     @abstractmethod
     def build(self, context: "Context") -> "Source":
         """Make the source."""
+
+    def within(self, context: "Context") -> "Source":
+        """Make it as a source within another; see `is_told`."""
+        return self.build(context)
 
 
 def _chosen(value: object) -> object:
@@ -36,6 +45,7 @@ class Own(SourceConfig):
     """The paper's source: samples that the current model draws itself (see `sampling`)."""
 
     is_own: ClassVar[bool] = True
+    is_told: ClassVar[bool] = True
     kind: Literal["own"] = "own"
 
     def build(self, context: "Context") -> "Source":
@@ -43,6 +53,173 @@ class Own(SourceConfig):
         from collapse_lm.experiment.sources.own import OwnSamples
 
         return OwnSamples(context.sampling())
+
+    def within(self, context: "Context") -> "Source":
+        """Make it as a source within another."""
+        from collapse_lm.experiment.sources.own import OwnSamples
+
+        return OwnSamples(context.sampling(), learns=False)
+
+
+class Frozen(SourceConfig):
+    """Samples of the base model, by the same settings and random numbers as `own`: no feedback."""
+
+    is_told: ClassVar[bool] = True
+    kind: Literal["frozen"] = "frozen"
+
+    def build(self, context: "Context") -> "Source":
+        """Make the source."""
+        from collapse_lm.experiment.sources.frozen import FrozenSamples
+        from collapse_lm.experiment.sources.own import OwnSamples
+
+        return FrozenSamples(OwnSamples(context.sampling()))
+
+    def within(self, context: "Context") -> "Source":
+        """Make it as a source within another."""
+        from collapse_lm.experiment.sources.frozen import FrozenSamples
+        from collapse_lm.experiment.sources.own import OwnSamples
+
+        return FrozenSamples(OwnSamples(context.sampling(), learns=False))
+
+
+class Real(SourceConfig):
+    """Windows of a human text, as many tokens of it as own samples have."""
+
+    kind: Literal["real"] = "real"
+    corpus: str = Field(default="sotu-train", min_length=1)
+    """What is trained on: a name, or text:PATH. A corpus that is also evaluated is told."""
+    order: Literal["random", "stream"] = "random"
+    """random: windows at random places, from a stream of their own. stream: the corpus in order,
+    again from its beginning past its end; the train loss is then that of dynamic evaluation."""
+
+    def build(self, context: "Context") -> "Source":
+        """Make the source."""
+        from collapse_lm.experiment.sources.real import real_text
+
+        return real_text(context, self.corpus, self.order)
+
+
+class Wrapper(SourceConfig, ABC):
+    """A source around another."""
+
+    is_told: ClassVar[bool] = True
+    of: AnySource = Own()
+    """The source within, of any kind."""
+
+    def build(self, context: "Context") -> "Source":
+        """Make the source."""
+        return self._around(context, is_outermost=True)
+
+    def within(self, context: "Context") -> "Source":
+        """Make it as a source within another."""
+        return self._around(context, is_outermost=False)
+
+    @abstractmethod
+    def way(self, context: "Context") -> "Way":
+        """Make what is done with the texts of the source within."""
+
+    def depth(self) -> int:
+        """How many sources stand within."""
+        return 1 + (self.of.depth() if isinstance(self.of, Wrapper) else 0)
+
+    def _around(self, context: "Context", *, is_outermost: bool) -> "Source":
+        from collapse_lm.experiment.sources.around import Around
+
+        within, way = self.of.within(context), self.way(context)
+        return Around(within, way, tells=self.of.is_told, is_outermost=is_outermost)
+
+
+class Shuffled(Wrapper):
+    """The texts of another source, the tokens of each in random order."""
+
+    kind: Literal["shuffled"] = "shuffled"
+
+    def way(self, context: "Context") -> "Way":
+        """Make what is done with the texts of the source within."""
+        from collapse_lm.experiment.sources.numbers import Numbers
+        from collapse_lm.experiment.sources.shuffled import Shuffled as Way
+
+        return Way(Numbers(context.seed, self.depth()))
+
+
+class Mix(Wrapper):
+    """Another source, with real text in place of a share of its texts."""
+
+    kind: Literal["mix"] = "mix"
+    real: Real = Real()
+    """The real text: corpus and order."""
+    share: Float = Field(default=0.5, ge=0, le=1)
+    """Share of the texts that are real. Where it is no whole number of a batch (a single text, for
+    one), it holds on average over updates."""
+
+    def way(self, context: "Context") -> "Way":
+        """Make what is done with the texts of the source within."""
+        from collapse_lm.experiment.sources.mix import Mix as Way
+        from collapse_lm.experiment.sources.numbers import Numbers
+        from collapse_lm.experiment.sources.real import real_text
+
+        depth = self.depth()
+        real = real_text(context, self.real.corpus, self.real.order, depth, which=1)
+        return Way(real, self.share, Numbers(context.seed, depth))
+
+
+class Replay(Wrapper):
+    """Another source, with its texts of earlier updates in place of a share of the new ones."""
+
+    kind: Literal["replay"] = "replay"
+    share: Share = 0.5
+    """Share of the texts that are earlier ones; on average over updates, as in `mix`."""
+    last: Int | None = Field(default=None, ge=1)
+    """Updates back that they come from; null: all since the first."""
+
+    def way(self, context: "Context") -> "Way":
+        """Make what is done with the texts of the source within."""
+        from collapse_lm.experiment.sources.numbers import Numbers
+        from collapse_lm.experiment.sources.replay import Replay as Way
+
+        count, numbers = context.config.sampling.batch_size, Numbers(context.seed, self.depth())
+        return Way(self.share, self.last, count, numbers)
+
+
+class Filter(Wrapper):
+    """Another source without the texts that break a limit; others are drawn in their place."""
+
+    kind: Literal["filter"] = "filter"
+    degenerate: bool = True
+    """Reject a text that the collapse rule calls degenerate, by the thresholds of `collapse`."""
+    least_entropy: Float | None = Field(default=None, gt=0)
+    """Reject a text of whose tokens the model that drew it was more certain than this: mean
+    predictive entropy in nats, at temperature 1; null does not ask."""
+    least_perplexity: Float | None = Field(default=None, ge=1)
+    """Reject a text whose perplexity under the model that drew it is below this; null does not
+    ask."""
+    keep: Int | None = Field(default=None, ge=1)
+    """Texts of an update; null: sampling.batch_size, so that all sources have as many."""
+    most_draws: Int = Field(default=10, ge=1)
+    """Draws of a batch in one update, at most. After these the newest rejected texts fill up."""
+
+    @model_validator(mode="after")
+    def _rejects(self) -> Self:
+        if not self.degenerate and self.least_entropy is None and self.least_perplexity is None:
+            expected = "one of degenerate, least_entropy and least_perplexity to reject by"
+            raise PydanticCustomError("filter", "{expected}", {"expected": expected})
+        return self
+
+    def way(self, context: "Context") -> "Way":
+        """Make what is done with the texts of the source within.
+
+        Raises:
+            UserError: for more texts than the draws can give.
+        """
+        from collapse_lm.experiment.sources.filter import Filter as Way
+        from collapse_lm.experiment.sources.filter import Limits, check_enough
+
+        rule = context.config.collapse if self.degenerate else None
+        limits = Limits(rule, self.least_entropy, self.least_perplexity)
+        count = context.config.sampling.batch_size
+        keep = self.keep or count
+        check_enough(keep, count, self.most_draws)
+        return Way(limits, keep, self.most_draws)
 
 
 class GivenSource(Given, SourceConfig):
@@ -58,4 +235,5 @@ class GivenSource(Given, SourceConfig):
         return complete("source", made, "draw", "replay")  # type: ignore[no-any-return]
 
 
-SOURCES = Slot("source", SourceConfig, (Own,), "collapse_lm.sources", GivenSource)
+_KINDS = (Own, Frozen, Real, Shuffled, Mix, Replay, Filter)
+SOURCES = Slot("source", SourceConfig, _KINDS, "collapse_lm.sources", GivenSource)
