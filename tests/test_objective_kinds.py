@@ -5,13 +5,18 @@ Shapes: T targets, V vocabulary.
 
 import copy
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.nn import functional
 
 import collapse_lm
 from collapse_lm.config import load_config
+from collapse_lm.config.parts import OBJECTIVES
+from collapse_lm.config.slots import kind_of
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.learner import Asked, train_step
 from collapse_lm.experiment.objectives import Chunk
@@ -322,6 +327,16 @@ def test_a_term_stands_once(words):
 def test_both_directions_may_stand_beside_each_other():
     both = ["objective.kind=kl_to_base", "objective.of={kind: kl_to_base, direction: forward}"]
     assert built(*both).needs_base
+
+
+def test_every_example_of_the_documentation_loads():
+    page = Path(__file__).parents[1] / "docs" / "methods.md"
+    section = (
+        page.read_text(encoding="utf-8").partition("\n## Objectives\n")[2].partition("\n## ")[0]
+    )
+    examples = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
+    kinds = {load_config(yaml.safe_load(example)).objective.kind for example in examples}
+    assert kinds | {"nll"} == {kind_of(part) for part in OBJECTIVES.own}
 
 
 RUNS = [

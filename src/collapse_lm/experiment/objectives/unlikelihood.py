@@ -19,8 +19,8 @@ class Unlikelihood:
     """`weight` times - sum_c log(1 - p(c)), over the candidates c of each target: equation 4.
 
     Candidates are the paper's previous context: the different tokens before the target in its
-    text, prompt included, the target itself excluded. In a random window (`training.window`) the text is
-    what the window holds and the token before it.
+    text, prompt included, the target itself excluded. In a random window (`training.window`)
+    the text is what the window holds and the token before it.
     """
 
     needs_base = False
@@ -50,7 +50,7 @@ def candidates(before_S: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
         the target.
     """
     text_S = torch.cat([before_S, targets_T])
-    tokens_C, which_S = text_S.unique(return_inverse=True)
+    tokens_C, which_S = torch.unique(text_S, return_inverse=True)
     places_S = torch.arange(len(text_S), device=text_S.device)
     first_C = torch.full_like(tokens_C, len(text_S))
     first_C = first_C.scatter_reduce(0, which_S, places_S, "amin")
