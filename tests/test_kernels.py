@@ -17,6 +17,7 @@ from collapse_lm.inference.cpu import openmp, passes, requirements, tile
 from collapse_lm.inference.cpu.layout import AVX2, AVX512, layout_for
 from collapse_lm.inference.cpu.network import CompiledNetwork
 from collapse_lm.inference.cpu.rows import exponential, gelu_of, silu_of
+from collapse_lm.inference.linear import SplitLinear
 from collapse_lm.inference.written_out import FastNetwork
 
 from conftest import tiny_gpt2, tiny_llama
@@ -54,35 +55,58 @@ def master(request):
     return rounded(request.param())
 
 
+@pytest.fixture(params=["bfloat16", "float32"])
+def precision(request, monkeypatch):
+    monkeypatch.setattr(requirements, "_SMALLEST", 0)
+    return request.param
+
+
+def network_of(master, precision):
+    network = inference_network(master, precision, decodes=True)
+    assert isinstance(network, CompiledNetwork)
+    return network
+
+
+def weights(outputs, inputs, precision):
+    """Weights, and the copy of them that a product reads."""
+    weight = normal(outputs, inputs, seed=1)
+    if precision == "float32":
+        return weight, SplitLinear([weight]).weight_OK
+    return weight.bfloat16(), weight.bfloat16()
+
+
 @pytest.mark.parametrize(("outputs", "inputs"), [(1, 32), (7, 64), (64, 96), (257, 32)])
-def test_a_product_is_that_of_float64_and_each_row_stands_alone(outputs, inputs, threads):
-    x, weight = normal(11, inputs), normal(outputs, inputs, seed=1).bfloat16()
+def test_a_product_is_that_of_float64_and_each_row_stands_alone(
+    outputs, inputs, threads, precision
+):
+    x, (true, weight) = normal(11, inputs), weights(outputs, inputs, precision)
     found = passes.matrix_product(x, weight)
-    torch.testing.assert_close(found.double(), x.double() @ weight.double().T, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.double(), x.double() @ true.double().T, rtol=0, atol=1e-5)
     for rows in (1, 2, 3, 4, 5, 9):
         assert torch.equal(passes.matrix_product(x[-rows:], weight), found[-rows:])
 
 
 @pytest.mark.parametrize("layout", [AVX512, AVX2], ids=["16 lanes", "8 lanes"])
 @pytest.mark.parametrize(("outputs", "inputs"), [(1, 32), (7, 64), (9, 1536)])
-def test_each_layout_is_right_and_a_row_stands_alone_in_it(layout, outputs, inputs):
+def test_each_layout_is_right_and_a_row_stands_alone_in_it(layout, outputs, inputs, precision):
     """Vectors wider than the processor's are several of its own: slower, and as right."""
     multiply = tile.product_in(layout)
-    x, weight = normal(11, inputs), normal(outputs, inputs, seed=1).bfloat16()
+    x, (true, weight) = normal(11, inputs), weights(outputs, inputs, precision)
+    size = weight.element_size()
 
     def product(x):
         rows = len(x)
         split = x.view(rows, inputs // 2, 2).transpose(1, 2).contiguous()
         out = torch.full((rows, outputs), torch.nan)
         multiply(
-            *(weight.data_ptr(), split.data_ptr(), inputs, rows, 0, outputs),
+            *(weight.data_ptr(), size, split.data_ptr(), inputs, rows, 0, outputs),
             *(out.data_ptr(), outputs),
         )
         return out
 
-    found, wanted = product(x), x.double() @ weight.double().T
+    found, wanted = product(x), x.double() @ true.double().T
     # Each of the sums takes inputs / lanes steps, and each step rounds once, by 2^-24.
-    bound = (inputs / layout.lanes + 8) * 2**-24 * (x.double().abs() @ weight.double().abs().T)
+    bound = (inputs / layout.lanes + 8) * 2**-24 * (x.double().abs() @ true.double().abs().T)
     assert bool(((found.double() - wanted).abs() <= bound).all())
     for rows in range(1, 10):
         assert torch.equal(product(x[-rows:]), found[-rows:])
@@ -123,9 +147,8 @@ def feed(network, ids, widths, capacity=100):
     return torch.cat([network.hidden(part, cache) for part in parts], dim=1)
 
 
-def test_passes_are_those_of_float64(master, threads):
-    network = inference_network(master, "bfloat16")
-    assert isinstance(network, CompiledNetwork)
+def test_passes_are_those_of_float64(master, threads, precision):
+    network = network_of(master, precision)
     ids = torch.randint(257, (2, 40), generator=rng.stream(3, "init"))
     hidden = feed(network, ids, [40])
     logits = network.logits(hidden.flatten(0, 1))
@@ -134,16 +157,16 @@ def test_passes_are_those_of_float64(master, threads):
     torch.testing.assert_close(logits.double(), wanted, rtol=1e-5, atol=1e-5 * float(wanted.std()))
 
 
-def test_a_row_has_the_same_bits_in_every_batch_shape(master, threads):
-    network = inference_network(master, "bfloat16")
+def test_a_row_has_the_same_bits_in_every_batch_shape(master, threads, precision):
+    network = network_of(master, precision)
     ids = torch.randint(257, (3, 40), generator=rng.stream(3, "init"))
     one_by_one = feed(network, ids[:1], [1] * 40)
     for batch, widths in [(1, [40]), (3, [40]), (2, [1] * 40), (3, [3, 17, 1, 8, 11])]:
         assert torch.equal(feed(network, ids[:batch], widths)[:1], one_by_one)
 
 
-def test_sequences_of_different_lengths_share_a_pass(master):
-    network = inference_network(master, "bfloat16")
+def test_sequences_of_different_lengths_share_a_pass(master, precision):
+    network = network_of(master, precision)
     ids = torch.randint(257, (2, 40), generator=rng.stream(3, "init"))
     cache = network.new_cache(2, 100)
     network.hidden(ids[:, :20], cache)
@@ -153,8 +176,8 @@ def test_sequences_of_different_lengths_share_a_pass(master):
     assert torch.equal(together[1], feed(network, ids[1:, :18], [18])[0, 13:])
 
 
-def test_passes_without_a_cache_and_losses_are_those_of_torch(master):
-    network = inference_network(master, "bfloat16")
+def test_passes_without_a_cache_and_losses_are_those_of_torch(master, precision):
+    network = network_of(master, precision)
     eager = FastNetwork(network._arch)
     ids = torch.randint(257, (3, 41), generator=rng.stream(3, "init"))
     cache = network.new_cache(3, 41)
@@ -192,14 +215,14 @@ def test_a_token_past_the_cache_is_refused(master):
         network.hidden(torch.zeros(1, 33, dtype=torch.long), cache)
 
 
-def test_a_refresh_takes_over_every_weight(master):
-    network = inference_network(master, "bfloat16")
+def test_a_refresh_takes_over_every_weight(master, precision):
+    network = network_of(master, precision)
     ids = torch.randint(257, (1, 10), generator=rng.stream(3, "init"))
     with torch.no_grad():
         for parameter in master.parameters():
             parameter.mul_(1.25)
     network.refresh()
-    fresh = inference_network(master, "bfloat16")
+    fresh = network_of(master, precision)
     found, wanted = (net.logits(feed(net, ids, [10])[0]) for net in (network, fresh))
     assert torch.equal(found, wanted)
 
@@ -245,3 +268,12 @@ def test_the_openmp_library_is_that_of_torch_whatever_else_is_loaded(another_lib
 def test_no_library_is_taken_for_that_of_a_torch_with_threads_of_its_own(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)  # whatever a library is told
     assert openmp.functions.__wrapped__() is None
+
+
+def test_a_small_model_is_not_worth_the_code_in_float32(master):
+    assert isinstance(inference_network(master, "float32", decodes=True), FastNetwork)
+
+
+def test_what_never_decodes_holds_no_copy(monkeypatch, master):
+    monkeypatch.setattr(requirements, "_SMALLEST", 0)
+    assert isinstance(inference_network(master, "float32"), FastNetwork)

@@ -222,13 +222,14 @@ def _ready(model: AnyModel, config: Config, phase: str) -> Iterator[ReadyModel]:
         return
     phases = phases_of_config(config, model.network)
     with in_evaluation(model.network):
-        working = _working(model, phases.words[phase])
+        working = _working(model, phases.words[phase], decodes=phase == "sampling")
         yield ReadyModel(model, phases, working, working)
 
 
-def _working(model: LanguageModel, precision: Precision) -> Network:
+def _working(model: LanguageModel, precision: Precision, *, decodes: bool) -> Network:
     kept, shape = _WORKING.setdefault(model, {}), _shape(model.network)
-    before, working = kept.get(precision, (None, None))
+    use = precision, decodes and precision == "float32"  # a bfloat16 copy does for both
+    before, working = kept.get(use, (None, None))
     if working is not None and before == shape:
         working.refresh()
         return working
@@ -236,8 +237,8 @@ def _working(model: LanguageModel, precision: Precision) -> Network:
     if model.provenance.kind == "memory":
         try_once(name, model.network)
     with own_code(name, "its first passes"):
-        working = inference_network(model.network, precision)
-    kept[precision] = shape, working
+        working = inference_network(model.network, precision, decodes=decodes)
+    kept[use] = shape, working
     return working
 
 
@@ -248,7 +249,8 @@ def _shape(network: Any) -> list[Any]:
     return [*weights, *modules]
 
 
-# The working weights of models that their caller holds, by precision, and what they are of.
-_WORKING: WeakKeyDictionary[LanguageModel, dict[Precision, tuple[list[Any], Network]]] = (
+_Use = tuple[Precision, bool]  # and whether it draws, token by token
+# The working weights of models that their caller holds, by use, and what they are of.
+_WORKING: WeakKeyDictionary[LanguageModel, dict[_Use, tuple[list[Any], Network]]] = (
     WeakKeyDictionary()
 )

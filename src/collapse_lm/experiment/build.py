@@ -75,6 +75,22 @@ class Context:
         """
         return load_corpus(reference)
 
+    def evaluation_set(self, reference: str, **windows: Any) -> EvaluationSet:
+        """A corpus, tokenized, with the windows of the evaluation; `windows` are other ones.
+
+        Args:
+            reference: of the corpus.
+            windows: changes to the section `evaluation`.
+
+        Raises:
+            UserError: for a corpus that cannot be had, or that does not fit the model.
+        """
+        settings = self.config.evaluation.model_copy(update=windows)
+        config = self.config.model_copy(update={"evaluation": settings})
+        if windows:
+            check_positions(self.model, {"measures": settings.context})
+        return evaluation_sets(config, self.model, [self.corpus(reference)])[0]
+
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a text, without special tokens.
 
@@ -147,7 +163,7 @@ def ready_model(config: Config, phases: Phases | None = None) -> ReadyModel:
     with own_code(config.model, "its first passes"):
         network = model.network.to(device)
         phases = phases or phases_of_config(config, network)
-        sampler = inference_network(network, phases.sampling)
+        sampler = inference_network(network, phases.sampling, decodes=True)
         is_same = phases.evaluation == phases.sampling
         evaluator = sampler if is_same else inference_network(network, phases.evaluation)
     return ReadyModel(model, phases, sampler, evaluator)

@@ -1,4 +1,4 @@
-"""Linear layers over the master weights, or over a bfloat16 copy of them.
+"""Linear layers over the master weights, or over a copy of them.
 
 A layer may join several weights with the same input (query, key and value; gate and
 up), which makes one large product of several small ones.
@@ -87,6 +87,26 @@ class CopyLinear(Linear):
     def freeze(self) -> None:
         """Let go of the masters, which only `exact`, `copies` and `refresh` read."""
         self.masters_OK = ()
+
+
+class SplitLinear(Linear):
+    """The same over the masters, with a float32 copy laid out for decoding kernels.
+
+    Attributes:
+        weight_OK: the copy; of each row the even inputs first, then the odd ones.
+    """
+
+    def __init__(self, masters_OK: Sequence[Tensor], biases_O: Sequence[Tensor] = ()) -> None:
+        super().__init__(masters_OK, biases_O)
+        self.weight_OK = masters_OK[0].new_empty(self.outputs, self.inputs)
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take over the master's weights."""
+        even_OK, odd_OK = self.weight_OK.chunk(2, dim=1)
+        for part, copy_OK in ((0, even_OK), (1, odd_OK)):
+            _copy_joined(copy_OK, [master[:, part::2] for master in self.masters_OK])
 
 
 def chunked_nll(head: Callable[[Tensor], Tensor], hidden_NK: Tensor, targets_N: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ d width of a head.
     LAYERS,
     CAPACITY,  # of the cache, a multiple of LANES
     IS_GATED,  # rotary positions and a gated MLP (Llama), or neither (GPT-2)
+    WEIGHT_BYTES,  # 2: bfloat16, 4: float32, split
     PRIVATE_SIZE,  # numbers of scratch per thread
     EPS,  # one float32
     X,  # (N, width) float32: in, the embedded tokens; out, the last hidden states
@@ -33,4 +34,4 @@ d width of a head.
     NORM_BIAS,
     TABLE,  # (layers, 12): norm, qkv, out, norm, up, down; weight and bias (or 0) of each
     ARGUMENTS,
-) = range(28)
+) = range(29)

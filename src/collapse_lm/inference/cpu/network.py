@@ -1,8 +1,9 @@
 """Decoding passes of GPT-2 and Llama in one call of machine code each.
 
-Where the hardware multiplies bfloat16, passes without a cache (evaluation, a sliding
-context) and losses are those of `FastNetwork`, whose bfloat16 copy of the weights is read
-here in place; elsewhere they run here too.
+The weights are a bfloat16 copy, or a float32 one. In float32, and where the hardware
+multiplies bfloat16, passes without a cache (evaluation, a sliding context) and losses are
+those of `FastNetwork`, whose copy of the weights is read here in place; elsewhere they run
+here too.
 
 Shapes: B sequences, R new tokens, N = B x R rows, D width, V vocabulary.
 """
@@ -20,7 +21,7 @@ from collapse_lm.inference.cpu import arguments as at
 from collapse_lm.inference.cpu import whole_pass
 from collapse_lm.inference.cpu.passes import NUMBERS, compile_ahead, matrix_product, run_pass
 from collapse_lm.inference.cpu.requirements import LANES
-from collapse_lm.inference.linear import CopyLinear, chunked_nll
+from collapse_lm.inference.linear import CopyLinear, SplitLinear, chunked_nll
 from collapse_lm.inference.written_out import FastNetwork
 from collapse_lm.machine.compute import has_bfloat16
 
@@ -48,12 +49,14 @@ class CompiledNetwork:
     is_row_exact = True
 
     def __init__(self, architecture: Architecture) -> None:
-        assert isinstance(architecture.head, CopyLinear)
+        assert isinstance(architecture.head, (CopyLinear, SplitLinear))
         self._arch = architecture
         self._head_VD = architecture.head.weight_OK
         self._eager = FastNetwork(architecture)
         self._spare: PassCache | None = None
-        self._is_eager = has_bfloat16(self.device)  # without a cache
+        self._dtype = self._head_VD.dtype
+        is_float32 = self._dtype == torch.float32
+        self._is_eager = is_float32 or has_bfloat16(self.device)  # without a cache
         self._scratch = torch.empty(0, **NUMBERS)
         self._eps = torch.tensor([architecture.norm_f.eps], **NUMBERS)
         addresses = [_addresses(part) for part in architecture.blocks]
@@ -122,6 +125,7 @@ class CompiledNetwork:
         a[at.HEADS], a[at.KV_HEADS] = part.out.inputs // arch.head_width, arch.kv_heads
         a[at.HEAD_WIDTH], a[at.LAYERS] = arch.head_width, len(arch.blocks)
         a[at.IS_GATED] = int(positions.rope is not None)
+        a[at.WEIGHT_BYTES] = self._dtype.itemsize
         a[at.EPS], a[at.X] = self._eps.data_ptr(), x_ND.data_ptr()
         a[at.COS], a[at.SIN] = cos_Nr.data_ptr(), sin_Nr.data_ptr()
         a[at.CAPACITY] = cache.capacity
@@ -153,7 +157,7 @@ class CompiledNetwork:
     def nll(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """Return -log p (N,) of the targets in float64."""
         if self._is_eager:
-            return self._eager.nll(hidden_ND.bfloat16(), targets_N)
+            return self._eager.nll(hidden_ND.to(self._dtype), targets_N)
         return chunked_nll(self.logits, hidden_ND, targets_N)
 
     def copies(self) -> Mapping[int, Tensor]:
@@ -188,6 +192,6 @@ def _norm_addresses(masters: Sequence[Tensor]) -> tuple[int, int]:
 
 
 def _linear_addresses(linear: object) -> tuple[int, int]:
-    assert isinstance(linear, CopyLinear)
+    assert isinstance(linear, (CopyLinear, SplitLinear))
     biases = linear.master_biases_O
     return linear.weight_OK.data_ptr(), biases[0].data_ptr() if biases else 0

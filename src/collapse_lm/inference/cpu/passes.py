@@ -1,4 +1,4 @@
-"""Machine code for decoding on a CPU: bfloat16 weights, float32 sums.
+"""Machine code for decoding on a CPU: weights in bfloat16 or float32, sums in float32.
 
 A decode step reads every weight once for a handful of rows, so it can be as fast as
 memory delivers the weights. Libraries made for large products stay far from that at
@@ -23,7 +23,7 @@ from collapse_lm.inference.cpu import team, whole_pass
 from collapse_lm.inference.cpu.arguments import ARGUMENTS
 from collapse_lm.inference.cpu.tile import compiled, product
 
-_PRODUCT_ARGUMENTS = 6  # rows, inputs, outputs, x, weights, out
+_PRODUCT_ARGUMENTS = 7  # rows, inputs, outputs, x, weights, out, bytes of a weight
 NUMBERS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # what kernels read
 
 
@@ -47,13 +47,15 @@ def matrix_product(x_NK: Tensor, weight_OK: Tensor) -> Tensor:
 
     Args:
         x_NK: any floating-point type, on the CPU.
-        weight_OK: bfloat16 weights that `requirements.can_multiply` takes.
+        weight_OK: bfloat16 weights that `requirements.can_multiply` takes, or those of a
+            `SplitLinear`.
     """
     rows, inputs = x_NK.shape
     split_N2K = x_NK.float().view(rows, inputs // 2, 2).transpose(1, 2).contiguous()
     out_NO = torch.empty(rows, len(weight_OK), **NUMBERS)
     addresses = [split_N2K.data_ptr(), weight_OK.data_ptr(), out_NO.data_ptr()]
-    team.run(_product_part, [rows, inputs, len(weight_OK), *addresses])
+    sizes = [rows, inputs, len(weight_OK)]
+    team.run(_product_part, [*sizes, *addresses, weight_OK.element_size()])
     return out_NO
 
 
@@ -61,4 +63,4 @@ def matrix_product(x_NK: Tensor, weight_OK: Tensor) -> Tensor:
 def _product_part(a: Any, thread: Any, threads: Any) -> None:
     """One thread's part of a product."""
     first, last = team.share(a[2], thread, threads)
-    product(a[4], a[3], a[1], a[0], first, last, a[5], a[2])
+    product(a[4], a[6], a[3], a[1], a[0], first, last, a[5], a[2])

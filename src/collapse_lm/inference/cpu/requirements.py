@@ -16,6 +16,7 @@ from collapse_lm.inference.cpu import openmp
 from collapse_lm.inference.cpu.layout import AVX512, Layout, layout_for
 
 LANES = 16  # float32 numbers that rows and caches are padded to: a vector of the widest
+_SMALLEST = 100_000  # parameters of a model whose float32 passes are compiled
 MULTIPLE = 2 * LANES  # what the number of inputs of a product must be a multiple of
 
 _LOG = logging.getLogger(__name__)
@@ -29,8 +30,17 @@ def can_run(architecture: Architecture) -> bool:
     return architecture.example.dtype == torch.bfloat16 and could_run(architecture)
 
 
+def can_run_in_float32(architecture: Architecture, parameters: int) -> bool:
+    """True where whole passes run as machine code on a float32 copy, and pay off.
+
+    For a model of a few thousand weights the code would take longer to load than it saves.
+    """
+    is_float32 = architecture.example.dtype == torch.float32
+    return is_float32 and parameters >= _SMALLEST and could_run(architecture)
+
+
 def could_run(architecture: Architecture) -> bool:
-    """True where whole passes of a model would run as machine code on a bfloat16 copy."""
+    """True where whole passes of a model would run as machine code on a copy of its weights."""
     part, master = architecture.blocks[0], architecture.norm_f.masters[0]
     inputs = [part.qkv.inputs, part.out.inputs, part.down.inputs]
     has_sizes = not any(n % MULTIPLE for n in inputs)

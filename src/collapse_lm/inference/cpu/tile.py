@@ -2,7 +2,8 @@
 
 A compiler left to itself keeps such sums in memory; here they stay in registers. One
 32-bit word of the weights holds two bfloat16 numbers, so a row of inputs is "split":
-those of even index first, then those of odd index.
+those of even index first, then those of odd index. Weights in float32 lie split likewise
+(`SplitLinear`), so that all else is the same for both.
 """
 
 import functools
@@ -20,6 +21,8 @@ from collapse_lm.inference.cpu.layout import PANEL, Layout
 from collapse_lm.inference.cpu.requirements import layout_here
 
 _AHEAD = 512  # 32-bit words between the weights that are read and those that are asked for
+
+BFLOAT16, FLOAT32 = 2, 4  # bytes of a weight
 
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
@@ -50,7 +53,7 @@ def _code_folder() -> str:
     return str(cache_folder() / "kernels" / state[:16])
 
 
-def _tiles_of(layout: Layout, outputs: int) -> Any:
+def _tiles_of(layout: Layout, outputs: int, size: int) -> Any:
     """Build the innermost product: a few split rows times `outputs` rows of weights."""
 
     @intrinsic
@@ -62,17 +65,17 @@ def _tiles_of(layout: Layout, outputs: int) -> Any:
 
         def generate(context: Any, b: ir.IRBuilder, _: Any, arguments: Any) -> Any:
             w, gap, x, half, out, out_stride, rows = arguments
-            w = b.inttoptr(w, _I32.as_pointer())
+            w = b.inttoptr(w, (_I32 if size == BFLOAT16 else _F32).as_pointer())
             x = b.inttoptr(x, _F32.as_pointer())
             out = b.inttoptr(out, _F32.as_pointer())
             sizes = range(1, layout.rows + 1)
-            blocks = [b.append_basic_block(f"rows{size}") for size in sizes]
+            blocks = [b.append_basic_block(f"rows{count}") for count in sizes]
             end = b.append_basic_block("end")
             switch = b.switch(rows, blocks[-1])
-            for size, block in zip(sizes, blocks, strict=True):
-                switch.add_case(_I64(size), block)
+            for count, block in zip(sizes, blocks, strict=True):
+                switch.add_case(_I64(count), block)
                 b.position_at_end(block)
-                _Tile(b, layout, size, outputs).emit(w, gap, x, half, out, out_stride)
+                _Tile(b, layout, count, outputs, size).emit(w, gap, x, half, out, out_stride)
                 b.branch(end)
             b.position_at_end(end)
             return context.get_dummy_value()
@@ -85,8 +88,9 @@ def _tiles_of(layout: Layout, outputs: int) -> Any:
 class _Tile:
     """The vector code of one tile."""
 
-    def __init__(self, b: ir.IRBuilder, layout: Layout, rows: int, outputs: int) -> None:
+    def __init__(self, b: ir.IRBuilder, layout: Layout, rows: int, outputs: int, size: int) -> None:
         self._b, self._layout, self._rows, self._outputs = b, layout, rows, outputs
+        self._weights = self._pairs if size == BFLOAT16 else self._halves
         self._ints = ir.VectorType(_I32, layout.lanes)
         self._floats = ir.VectorType(_F32, layout.lanes)
 
@@ -122,16 +126,10 @@ class _Tile:
         For one row the processor reads ahead by itself, and faster unasked; with several it
         has too much else to do.
         """
-        b, lanes = self._b, self._layout.lanes
-        pairs = []
-        for o in range(self._outputs):
-            here = b.gep(w, [b.add(b.mul(b.mul(half, gap), _I64(o)), k)])
-            if step == 0 and self._rows > 1:
-                _prefetch(b, b.gep(here, [_I64(_AHEAD)]))
-            word = self._load(here, self._ints)
-            even = b.shl(word, self._ints([16] * lanes))
-            odd = b.and_(word, self._ints([0xFFFF0000] * lanes))
-            pairs.append((b.bitcast(even, self._floats), b.bitcast(odd, self._floats)))
+        b = self._b
+        is_asked = step == 0 and self._rows > 1
+        places = [b.mul(b.mul(half, gap), _I64(o)) for o in range(self._outputs)]
+        pairs = [self._weights(w, place, k, half, is_asked) for place in places]
         for r in range(self._rows):
             start = b.add(b.mul(half, _I64(2 * r)), k)
             x_even = self._load(b.gep(x, [start]), self._floats)
@@ -139,6 +137,27 @@ class _Tile:
             for o, (even, odd) in enumerate(pairs):
                 partial = self._fma(even, x_even, sums[r, o])
                 sums[r, o] = self._fma(odd, x_odd, partial)
+
+    def _pairs(self, w: Any, place: Any, k: Any, half: Any, is_asked: bool) -> tuple[Any, Any]:
+        """Weights of even and of odd inputs, two of bfloat16 to a word."""
+        b, lanes = self._b, self._layout.lanes
+        here = b.gep(w, [b.add(place, k)])
+        if is_asked:
+            _prefetch(b, b.gep(here, [_I64(_AHEAD)]))
+        word = self._load(here, self._ints)
+        even = b.shl(word, self._ints([16] * lanes))
+        odd = b.and_(word, self._ints([0xFFFF0000] * lanes))
+        return b.bitcast(even, self._floats), b.bitcast(odd, self._floats)
+
+    def _halves(self, w: Any, place: Any, k: Any, half: Any, is_asked: bool) -> tuple[Any, Any]:
+        """The same of a row in float32, which lies split."""
+        b = self._b
+        even = b.gep(w, [b.add(b.mul(place, _I64(2)), k)])
+        odd = b.gep(even, [half])
+        if is_asked:
+            _prefetch(b, b.gep(even, [_I64(_AHEAD)]))
+            _prefetch(b, b.gep(odd, [_I64(_AHEAD)]))
+        return self._load(even, self._floats), self._load(odd, self._floats)
 
     def _load(self, pointer: Any, kind: ir.VectorType) -> Any:
         value = self._b.load(self._b.bitcast(pointer, kind.as_pointer()))
@@ -179,26 +198,37 @@ def _indices(values: range) -> Any:
 def product_in(layout: Layout) -> Any:
     """The product in a layout, as a compiled function.
 
-    It multiplies split rows at address x by the outputs first..last of the weights at w. The
+    It multiplies split rows at address x by the outputs first..last of the weights at w, of so
+    many bytes each, and writes to `out`, whose rows lie `to` numbers apart. The
     outputs of a tile lie far apart, so that each is a stream of its own that the processor
     reads ahead of: one stream alone does not keep the memory busy.
     """
-    one_output, panel, rows_at_once = _tiles_of(layout, 1), _tiles_of(layout, PANEL), layout.rows
+    rows_at_once = layout.rows
+    one_narrow, panel_narrow = (_tiles_of(layout, outputs, BFLOAT16) for outputs in (1, PANEL))
+    one_wide, panel_wide = (_tiles_of(layout, outputs, FLOAT32) for outputs in (1, PANEL))
 
     def multiply(
-        w: Any, x: Any, inputs: Any, rows: Any, first: Any, last: Any, out: Any, stride: Any
+        w: Any, size: Any, x: Any, inputs: Any, rows: Any, first: Any, last: Any, out: Any, to: Any
     ) -> None:
         half, gap = inputs // 2, (last - first) // PANEL
         for o in range(first, first + gap):
-            weights = w + o * inputs * 2
+            weights = w + o * inputs * size
             for r in range(0, rows, rows_at_once):
-                source, target = x + r * inputs * 4, out + (r * stride + o) * 4
-                panel(weights, gap, source, half, target, stride, min(rows - r, rows_at_once))
+                count = min(rows - r, rows_at_once)
+                source, target = x + r * inputs * 4, out + (r * to + o) * 4
+                if size == BFLOAT16:
+                    panel_narrow(weights, gap, source, half, target, to, count)
+                else:
+                    panel_wide(weights, gap, source, half, target, to, count)
         for o in range(first + PANEL * gap, last):
-            weights = w + o * inputs * 2
+            weights = w + o * inputs * size
             for r in range(0, rows, rows_at_once):
-                source, target = x + r * inputs * 4, out + (r * stride + o) * 4
-                one_output(weights, gap, source, half, target, stride, min(rows - r, rows_at_once))
+                count = min(rows - r, rows_at_once)
+                source, target = x + r * inputs * 4, out + (r * to + o) * 4
+                if size == BFLOAT16:
+                    one_narrow(weights, gap, source, half, target, to, count)
+                else:
+                    one_wide(weights, gap, source, half, target, to, count)
 
     multiply.__qualname__ = f"multiply_{layout.lanes}"  # numba keeps machine code by this name
     return compiled(multiply)

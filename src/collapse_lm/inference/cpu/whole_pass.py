@@ -43,11 +43,11 @@ def run_part(a: Any, thread: Any, threads: Any) -> None:
         meet()
         _mix(a, v, layer, thread, threads)
         meet()
-        _add(v, part[4], part[5], a[at.MIXED], v.mixed.shape[1], thread, threads)
+        _add(a, v, part[4], part[5], a[at.MIXED], v.mixed.shape[1], thread, threads)
         meet()
         _expand(a, v, part[6], part[7], part[8], part[9], thread, threads)
         meet()
-        _add(v, part[10], part[11], a[at.ACTIVE], v.active.shape[1], thread, threads)
+        _add(a, v, part[10], part[11], a[at.ACTIVE], v.active.shape[1], thread, threads)
         meet()
     first, last = share(a[at.ROWS], thread, threads)
     weight, bias = _vector(a[at.NORM_WEIGHT], a[at.WIDTH]), _vector(a[at.NORM_BIAS], a[at.WIDTH])
@@ -114,7 +114,8 @@ def _project(
     _norm_rows(v, norm, shift)
     rows, joined = v.qkv_flat.shape
     first, last = share(joined, thread, threads)
-    product(weight, v.mine.ctypes.data, a[at.WIDTH], rows, first, last, a[at.QKV], joined)
+    x, size = v.mine.ctypes.data, a[at.WEIGHT_BYTES]
+    product(weight, size, x, a[at.WIDTH], rows, first, last, a[at.QKV], joined)
     _add_bias(v.qkv_flat, bias, first, last)
 
 
@@ -173,10 +174,11 @@ def _expand(
     first, last = share(inner // 2, thread, threads)
     first, last = 2 * first, 2 * last
     x, sums, stride = v.mine.ctypes.data, v.sums.ctypes.data, 2 * inner
-    product(weight, x, a[at.WIDTH], rows, first, last, sums, stride)
+    size = a[at.WEIGHT_BYTES]
+    product(weight, size, x, a[at.WIDTH], rows, first, last, sums, stride)
     if a[at.IS_GATED]:
-        up = weight + 2 * inner * a[at.WIDTH]
-        product(up, x, a[at.WIDTH], rows, first, last, sums + 4 * inner, stride)
+        up = weight + size * inner * a[at.WIDTH]
+        product(up, size, x, a[at.WIDTH], rows, first, last, sums + 4 * inner, stride)
     for n in range(rows):
         row = v.sums[n, 0, first:last]
         if a[at.IS_GATED]:
@@ -190,13 +192,14 @@ def _expand(
 
 @compiled
 def _add(
-    v: Any, weight: Any, bias: Any, source: Any, inputs: Any, thread: Any, threads: Any
+    a: Any, v: Any, weight: Any, bias: Any, source: Any, inputs: Any, thread: Any, threads: Any
 ) -> None:
     """Add a product and its bias to this thread's columns of the residual stream."""
     rows, width = v.x.shape
     first, last = share(width, thread, threads)
     stride = v.sums.shape[1] * v.sums.shape[2]
-    product(weight, source, inputs, rows, first, last, v.sums.ctypes.data, stride)
+    sums = v.sums.ctypes.data
+    product(weight, a[at.WEIGHT_BYTES], source, inputs, rows, first, last, sums, stride)
     for n in range(rows):
         for o in range(first, last):
             v.x[n, o] += v.sums[n, 0, o]
