@@ -101,6 +101,8 @@ def test_every_key_of_what_runs_compute_counts():
         *("run.max_updates", "run.max_minutes", "run.checkpoint_every", "run.checkpoints_kept"),
         *("run.export_model", "observers", "device", "run.threads"),
         *("run.trackers", "run.report"),
+        *(f"collapse.{key}" for key in ("drift", "overlap", "distinct", "short")),
+        *("collapse.low_entropy", "collapse.high_entropy"),
     }
 
 
