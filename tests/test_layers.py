@@ -33,6 +33,7 @@ LAYERS = [
     ["sampling"],
     ["experiment.models"],
     ["measures.base", "measures.overlap", "measures.validation", "measures.against_base"],
+    ["measures.prefixes", "measures.types", "measures.drift"],
     ["experiment", "observers.base", "observers.guard", "observers"],
     ["loop"],
     ["rundir.shape", "rundir.rows", "rundir.frames", "rundir"],

@@ -84,7 +84,7 @@ def test_rows_hold_what_the_design_says(finished, prose_file):
         *text,
         *(f"train.{name}" for name in ("loss", "grad_norm", "lr", "tokens", "steps")),
         *("draw.entropy", "draw.forward_passes", "probe.loss", "probe.entropy"),
-        *("draw.sampling_entropy", "probe.sampling_entropy"),
+        *("draw.sampling_entropy", "probe.sampling_entropy", "draw.top1", "probe.top1"),
         *(f"seconds.{name}" for name in ("sample", "probe", "train", "judge", "evaluate")),
         *("seconds.log_probs", "probe.length", "dose.rate", "dose.square"),
         *(f"pool.distinct_{n}" for n in (1, 2, 3, 4)),
@@ -136,7 +136,8 @@ def test_the_manifest_holds_human_text_at_the_length_of_a_sample(finished, prose
     assert manifest["human"]["text.distinct_4"] == pytest.approx(wanted.distinct_4, abs=1e-6)
     assert manifest["human"]["text.compression"] == pytest.approx(wanted.compression, abs=1e-6)
     names = {f"text.{field.name}" for field in fields(TextMetrics)}
-    assert manifest["human"].keys() == names - {"text.loop_period"}
+    pooled = {"pool.overlap", *(f"pool.distinct_{n}" for n in (1, 2, 3, 4))}
+    assert manifest["human"].keys() == {*names, *pooled} - {"text.loop_period"}
 
 
 def test_a_corpus_shorter_than_a_sample_is_no_reference(tiny_overrides, tmp_path):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from collapse_lm._util.stopwatch import Stopwatch
 from collapse_lm.config.sections import CollapseRule
 from collapse_lm.experiment.batch import Batch, Record, checked
-from collapse_lm.experiment.facts import add, facts, is_due, marked, spelled
+from collapse_lm.experiment.facts import add, before_step, facts, is_due, marked, spelled
 from collapse_lm.experiment.learner import Learner
 from collapse_lm.experiment.models import Models, Moment, Stateful
 from collapse_lm.experiment.probe import EACH_UPDATE, Probe
@@ -98,6 +98,8 @@ def self_train(
             batch = spelled(checked(experiment.source.draw(at)), experiment.decode)
         with clock.time("probe"):
             probe = experiment.probe.draw(at, batch)
+        with clock.time("evaluate"):
+            before_step(experiment.measures, at)
         with clock.time("train"):
             step = experiment.learner.learn(state.models, batch, at.update)
         state.update = at.update

@@ -59,7 +59,7 @@ def _scores(model: str, evaluation: dict[str, Any]) -> dict[str, Any]:
         default_context,
         evaluation_lengths,
     )
-    from collapse_lm.measures.validation import evaluate_all
+    from collapse_lm.measures.validation import evaluate_all, known
     from collapse_lm.rundir.manifest import describe_corpus
 
     wide = {**evaluation, "context": evaluation["context"] or evaluation["stride"] or 1}
@@ -76,5 +76,5 @@ def _scores(model: str, evaluation: dict[str, Any]) -> dict[str, Any]:
         "model": asdict(ready.model.provenance),
         "precision": ready.phases.evaluation,
         "corpora": [describe_corpus(data) for data in sets],
-        "validation": {name: asdict(loss) for name, loss in losses.items()},
+        "validation": {name: known(loss) for name, loss in losses.items()},
     }

@@ -20,7 +20,7 @@ from collapse_lm.models.inventory import ModelInfo
 _RATE = "training.learning_rate"
 _SCORES = (  # by importance
     *("loss (nats/token)", "tokens", "perplexity", "bits/byte", "word perplexity"),
-    *("context", "stride", "form"),
+    *("with <eos>", "context", "stride", "form"),
 )
 _OF_A_RUN = (
     *("status", "collapse", "updates", "swept", "lr", "validation", "seed"),
@@ -162,9 +162,16 @@ def corpora_table(found: Sequence[CorpusInfo]) -> Listing:
     )
 
 
+def _with_ends(loss: dict[str, Any]) -> str:
+    """Word perplexity by the custom for corpora of lines, where a corpus is one."""
+    value = loss.get("word_perplexity_eos")
+    return "" if value is None else f"{value:.3f}"
+
+
 def evaluation_table(found: dict[str, Any]) -> Listing:
     """Losses with the facts without which they do not compare."""
     described = {corpus["name"]: corpus for corpus in found["corpora"]}
+    has_ends = any("word_perplexity_eos" in loss for loss in found["validation"].values())
     return _table(
         (
             "corpus",
@@ -172,6 +179,7 @@ def evaluation_table(found: dict[str, Any]) -> Listing:
             "perplexity",
             "bits/byte",
             "word perplexity",
+            *(["with <eos>"] if has_ends else []),
             "tokens",
             "context",
             "stride",
@@ -184,6 +192,7 @@ def evaluation_table(found: dict[str, Any]) -> Listing:
                 f"{loss['perplexity']:.3f}",
                 f"{loss['bits_per_byte']:.4f}",
                 f"{loss['word_perplexity']:.3f}",
+                *([_with_ends(loss)] if has_ends else []),
                 _of_all(loss["tokens"], described[name]["tokens"]),
                 described[name]["context"],
                 described[name]["stride"],

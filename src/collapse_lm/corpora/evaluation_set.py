@@ -5,7 +5,7 @@ Knows nothing of networks; touches no random stream.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class EvaluationSet:
         bytes_before, words_before: UTF-8 bytes of the text, and words begun in it, before
             each token and after the last.
         tokens_by_id: what the ids that occur stand for.
+        lines_before: lines ended before each token and after the last, of a corpus of lines
+            (of the form `<unk>`); None of any other.
     """
 
     corpus: Corpus
@@ -47,6 +49,7 @@ class EvaluationSet:
     words_before: NDArray[np.int64]
     restarts: bool = False
     tokens_by_id: Mapping[int, str] = field(default_factory=dict, repr=False)
+    lines_before: NDArray[np.int64] | None = None
 
     @classmethod
     def build(
@@ -67,17 +70,23 @@ class EvaluationSet:
             raise UserError.single(
                 f"corpus {corpus.name}", "a text of no tokens", "text that the tokenizer knows"
             )
-        used = sorted({start_token, *ids})
+        used, offsets = sorted({start_token, *ids}), encoded["offset_mapping"]
         return cls(
             corpus,
             torch.tensor([start_token, *ids]),
             tuple(plan_windows(len(ids), context, stride, budget)),
             context,
             stride or context,
-            *_prefix_counts(corpus.text, encoded["offset_mapping"]),
+            *_prefix_counts(corpus.text, offsets),
             restarts,
             dict(zip(used, tokenizer.convert_ids_to_tokens(used), strict=True)),
+            _lines_before(corpus.text, offsets) if corpus.form == "<unk>" else None,
         )
+
+    def of_length(self, tokens: int) -> "EvaluationSet":
+        """The same with only those windows that feed in so many tokens."""
+        same = tuple(window for window in self.windows if window.inputs == tokens)
+        return replace(self, windows=same)
 
     def require_of(self, tokenizer: Any, reference: str) -> None:
         """Refuse to be scored by a model to which its ids mean other tokens.
@@ -125,6 +134,11 @@ class EvaluationSet:
         """Whitespace-delimited words that begin in the scored text."""
         return _scored(self.words_before, self.windows)
 
+    @property
+    def scored_lines(self) -> int:
+        """Lines that end in the scored text; 0 of a corpus that is not one of lines."""
+        return 0 if self.lines_before is None else _scored(self.lines_before, self.windows)
+
 
 def _encode(tokenizer: Any, text: str) -> Any:
     return tokenizer(
@@ -165,13 +179,26 @@ def _prefix_counts(
     A token owns the characters up to the start of the next, so the counts of any
     windows that cover the split add up to those of the text.
     """
-    starts = np.array([0, *(start for start, _ in offsets[1:]), len(text)])
-    starts = np.maximum.accumulate(starts)
+    starts = _starts(text, offsets)
     points = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32)
     widths = 1 + (points >= 0x80) + (points >= 0x800).astype(int) + (points >= 0x10000)
     bytes_before = np.concatenate(([0], np.cumsum(widths)))
     word_starts = np.array([match.start() for match in re.finditer(r"\S+", text)])
     return bytes_before[starts], np.searchsorted(word_starts, starts, side="left")
+
+
+def _starts(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Where each token begins to own the text, and where the text ends, in characters."""
+    starts = np.array([0, *(start for start, _ in offsets[1:]), len(text)])
+    return np.maximum.accumulate(starts)
+
+
+def _lines_before(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Count the line breaks before each token and after the last; the end of the text is one."""
+    breaks = [match.start() for match in re.finditer("\n", text)]
+    if not text.endswith("\n"):
+        breaks.append(len(text) - 1)
+    return np.searchsorted(np.array(breaks), _starts(text, offsets), side="left")
 
 
 def _scored(before: NDArray[np.int64], windows: Sequence[Window]) -> int:

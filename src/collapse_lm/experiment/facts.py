@@ -10,7 +10,7 @@ from collapse_lm.experiment.batch import Batch, Text, numbers_of
 from collapse_lm.experiment.ends import Decode, token_ends
 from collapse_lm.experiment.learner import Step
 from collapse_lm.experiment.models import Moment, Stateful
-from collapse_lm.measures.base import Measure, TokenMeasure
+from collapse_lm.measures.base import Measure, SeesStep, TokenMeasure
 from collapse_lm.measures.names import Number
 from collapse_lm.measures.text import measure_samples, text_values
 
@@ -33,6 +33,13 @@ def spelled(batch: Batch, decode: Decode) -> Batch:
 def _spelled(text: Text, words: str, prompt: str, ends: tuple[int, ...]) -> Text:
     prompt = text.prompt_text or prompt
     return replace(text, text=words, prompt_text=prompt, ends=text.ends or ends)
+
+
+def before_step(measures: Sequence[Measure], at: Moment) -> None:
+    """Show the weights before the steps to the measures of an update that need them."""
+    for measure in measures:
+        if isinstance(measure, SeesStep) and is_due(measure, at.update, is_last=False):
+            measure.before_step(at)
 
 
 def marked(measure: Measure, at: Moment, batch: Batch, probe: Batch) -> tuple[Batch, Batch]:
@@ -86,7 +93,7 @@ def facts(batch: Batch, probe: Batch, step: Step) -> dict[str, Number]:
         return values
     if probe is batch:
         values["probe.loss"] = mean_loss(probe) if step.is_noisy else step.loss
-        for name in ("entropy", "sampling_entropy"):
+        for name in ("entropy", "sampling_entropy", "top1"):
             values[f"probe.{name}"] = batch.values.get(f"draw.{name}", math.nan)
     else:
         add(values, {**probe.values, "probe.loss": mean_loss(probe)}, "probe")

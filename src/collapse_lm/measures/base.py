@@ -46,6 +46,15 @@ class KnowsBase(Protocol):
 
 
 @runtime_checkable
+class SeesStep(Protocol):
+    """A measure that compares the weights before an update's steps with those after."""
+
+    def before_step(self, at: Moment) -> None:
+        """Take note of θ_{u-1}; asked before each update that is measured on schedule."""
+        ...
+
+
+@runtime_checkable
 class TokenMeasure(Protocol):
     """A measure that also has a number for each token of the probe."""
 

@@ -120,6 +120,13 @@ NAMES: dict[str, Name] = {
         "KL(this, model at temperature 1)",
         since=2,
     ),
+    "draw.top1": Name(
+        "number",
+        "",
+        "mean probability that the model that drew the batch gives its likeliest token, at "
+        "temperature 1 and unfiltered",
+        since=2,
+    ),
     "draw.forward_passes": Name(
         "count",
         "",
@@ -152,6 +159,7 @@ NAMES: dict[str, Name] = {
     "probe.sampling_entropy": Name(
         "number", "nats", "as draw.sampling_entropy, of the probe", since=2
     ),
+    "probe.top1": Name("number", "", "as draw.top1, of the probe", since=2),
     "probe.forward_passes": Name(
         "count", "", "passes that a probe took which is not the batch itself", since=2
     ),

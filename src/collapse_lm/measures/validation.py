@@ -32,6 +32,8 @@ class CorpusLoss:
         bits_per_byte: total -log2 p divided by the UTF-8 bytes of the scored text.
         word_perplexity: exp of the total -log p per whitespace-delimited word.
         tokens: tokens scored.
+        word_perplexity_eos: likewise with an end of line as one more word, as is the custom for
+            Penn Treebank and WikiText-2; None for a text that is not of that form.
     """
 
     loss: float
@@ -39,6 +41,7 @@ class CorpusLoss:
     bits_per_byte: float
     word_perplexity: float
     tokens: int
+    word_perplexity_eos: float | None = None
 
 
 class ValidationLosses:
@@ -59,7 +62,7 @@ class ValidationLosses:
         for data in self._sets:
             name = data.corpus.name
             loss, blocks = score(at.models.evaluator, data)
-            found |= {label(f"validation.{n}", name): v for n, v in asdict(loss).items()}
+            found |= {label(f"validation.{n}", name): v for n, v in known(loss).items()}
             if at.update == 0:
                 self._base[name] = blocks
                 continue
@@ -67,6 +70,11 @@ class ValidationLosses:
             found[label("validation.change", name)] = moved.mean
             found[label("validation.change_se", name)] = moved.error
         return found
+
+
+def known(loss: CorpusLoss) -> dict[str, Number]:
+    """The numbers of a corpus by name, those that it has."""
+    return {name: value for name, value in asdict(loss).items() if value is not None}
 
 
 def evaluate_all(network: Network, sets: Sequence[EvaluationSet]) -> dict[str, CorpusLoss]:
@@ -88,13 +96,14 @@ def score(network: Network, data: EvaluationSet) -> tuple[CorpusLoss, Tensor]:
         total += float(nll_N.sum())
         sizes = [size for _ in batch for size in next(blocks)]
         sums += [part.sum() for part in torch.split(nll_N.cpu(), sizes)]
-    loss = total / data.tokens
+    loss, with_ends = total / data.tokens, data.scored_words + data.scored_lines
     return CorpusLoss(
         loss=loss,
         perplexity=_exp(loss),
         bits_per_byte=total / math.log(2) / data.scored_bytes if data.scored_bytes else math.nan,
         word_perplexity=_exp(total / data.scored_words) if data.scored_words else math.nan,
         tokens=data.tokens,
+        word_perplexity_eos=_exp(total / with_ends) if data.scored_lines else None,
     ), torch.stack(sums)
 
 

@@ -162,10 +162,13 @@ def human_reference(parts: Parts) -> dict[str, Any]:
 
     Nothing where there is no corpus, or one that is shorter.
     """
-    length = parts.context.config.sampling.max_new_tokens
+    config = parts.context.config
+    length, samples = config.sampling.max_new_tokens, config.sampling.batch_size
     for data in parts.evaluation[:1]:
         ids = data.ids[1:].tolist()  # without the start token
-        values, count = human_values(ids, length, lambda part: decode(parts.model, part))
+        values, count = human_values(
+            ids, length, lambda part: decode(parts.model, part), config.probe.samples or samples
+        )
         if count:
             return {"human": values, "human_windows": count}
     return {}

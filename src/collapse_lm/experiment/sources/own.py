@@ -104,6 +104,7 @@ def as_batch(draw: Draw, origin: str) -> Batch:
     values = {
         "draw.entropy": draw.entropy,
         "draw.sampling_entropy": draw.sampling_entropy,
+        "draw.top1": draw.top1,
         "draw.forward_passes": draw.forward_passes,
         "seconds.log_probs": round(draw.log_prob_seconds, 6),
     }
