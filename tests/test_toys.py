@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare
+from scipy.stats import chisquare, norm
 from test_parts import numbers
 
 import collapse_lm
@@ -159,7 +159,7 @@ def test_the_formula_of_adam_is_that_of_a_simulation():
         gradient = 1 / 8 - numbers.multinomial(64, np.full(8, 1 / 8), size=50) / 64
         mean = b1 * mean + (1 - b1) * gradient
         square = b2 * square + (1 - b2) * gradient**2
-        steps.append((mean / np.sqrt(square)).mean())
+        steps.append((mean / (np.sqrt(square) + 1e-12)).mean())
     assert -np.mean(steps[100:]) == pytest.approx(adam_drift(1 / 8, 64), rel=0.15)
 
 
@@ -176,10 +176,10 @@ def test_every_source_takes_a_toy(kind):
 
 
 def test_frozen_goes_to_one_sharpening_and_own_past_it():
-    changes = {**SGD, "sampling.temperature": 0.6, "training.learning_rate": 2}
+    changes = {**SGD, "sampling.temperature": 0.6, "training.learning_rate": 1}
     model, ends = "toy:unigram:8@1", {}
     for kind in ("own", "frozen"):
-        rows = list(trial(model, 0, 60, {**changes, "source.kind": kind, "probe.every": 5}))
+        rows = list(trial(model, 0, 100, {**changes, "source.kind": kind, "probe.every": 50}))
         ends[kind] = rows[-1].get("probe.entropy")
     q = drawn_from(np.log(probabilities(parse(model))), 0.6)
     assert ends["frozen"] == pytest.approx(-(q * np.log(q)).sum(), abs=0.1)
@@ -212,11 +212,11 @@ def test_heterozygosity_falls_by_one_nth_per_generation():
     parts = {"optimizer": MultinomialLikelihood, "measures": [heterozygosity]}
     kept = []
     for seed in range(12):
-        rows = list(trial(UNIFORM, seed, 5, {"sampling.max_new_tokens": 10}, **parts))
+        rows = list(trial(UNIFORM, seed, 5, {"sampling.max_new_tokens": 20}, **parts))
         kept.append(rows[5]["toy.heterozygosity"] / rows[0]["toy.heterozygosity"])
     error = np.std(kept, ddof=1) / math.sqrt(12)
-    assert np.mean(kept) == pytest.approx(0.9**5, abs=2.5 * error)
-    assert error < 0.05
+    assert np.mean(kept) == pytest.approx(0.95**5, abs=2.5 * error)
+    assert error < 0.04
 
 
 def drawn_numbers(record):
@@ -235,6 +235,12 @@ def test_the_gaussian_learner_takes_over_mean_and_variance(source):
         drawn = drawn_numbers(record)
         assert record.row["toy.mean"] == pytest.approx(drawn.mean(), abs=1e-4)
         assert record.row["toy.variance"] == pytest.approx(drawn.var(), rel=1e-3)
+
+
+def test_a_uniform_number_picks_the_bin_of_its_quantile():
+    found, _ = records(GAUSSIAN, 2, {"sampling.max_new_tokens": 10}, seed=7)
+    uniforms = rng.uniforms(rng.stream(7, "sample", 1), 1, 10)[0].numpy()
+    assert drawn_numbers(found[1]) == pytest.approx(norm.ppf(uniforms), abs=0.004)
 
 
 def test_replaced_data_lose_variance_and_accumulated_data_keep_their_mean():
@@ -263,7 +269,6 @@ def test_replaced_data_lose_variance_and_accumulated_data_keep_their_mean():
     ("model", "parts"),
     [
         (ZIPF, {}),
-        (UNIFORM, {"optimizer": MultinomialLikelihood, "measures": [heterozygosity]}),
         (
             GAUSSIAN,
             {
@@ -273,7 +278,7 @@ def test_replaced_data_lose_variance_and_accumulated_data_keep_their_mean():
             },
         ),
     ],
-    ids=["unigram", "wright-fisher", "accumulate"],
+    ids=["unigram", "accumulate"],
 )
 def test_three_and_three_updates_are_six(model, parts, tmp_path):
     config = load_config("quickstart", settings(model, 3, 6, {"sampling.max_new_tokens": 8}))

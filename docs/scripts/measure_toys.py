@@ -180,9 +180,7 @@ TO_THE_END = {"training.learning_rate": 1, **SGD, **PROBED}
 OF_NUMBERS = {"sampling.max_new_tokens": NUMBERS}
 MOMENTS = ("toy.mean", "toy.variance")
 ARMS = {
-    "sgd": Arm(
-        ZIPF, 8, (0.04, 0.12, 0.4), 120, halved_and_looped, {**SGD, **SHARP, "collapse.stop": True}
-    ),
+    "sgd": Arm(ZIPF, 8, (0.04, 0.12, 0.4), 25, halved_and_looped, {**SGD, **SHARP}),
     "adam": Arm(ZIPF, 8, (0.005, 0.015, 0.05), 5, halved, SHARP),
     "neutral": Arm(
         UNIFORM,
@@ -206,7 +204,12 @@ ARMS = {
         (1.0,),
         400,
         last_entropy,
-        {**TO_THE_END, "source.kind": "real", "source.corpus": ZIPF},
+        {
+            **TO_THE_END,
+            "source.kind": "real",
+            "source.corpus": ZIPF,
+            "evaluation.corpora": [UNIFORM],
+        },
     ),
     "adam-drift": Arm(
         UNIFORM,
@@ -233,6 +236,17 @@ ARMS = {
     ),
     "accumulate": Arm(
         GAUSSIAN, 300, (1.0,), GENERATIONS, nothing, OF_NUMBERS, accumulated, MOMENTS, GENERATIONS
+    ),
+}
+
+
+COLUMNS = {
+    "runs.csv": ("arm", "rate", "seed", "name", "value"),
+    "updates.csv": (
+        "arm",
+        "seed",
+        "update",
+        *sorted({n for arm in ARMS.values() for n in arm.kept}),
     ),
 }
 
@@ -271,11 +285,8 @@ def run_one(task: tuple[str, float, int]) -> tuple[list[dict[str, Any]], list[di
     def watched() -> Rows:
         for row in trial(arm.model, seed, updates, changes, **arm.parts()):
             if row.update <= arm.kept_until:
-                named = {what: row.get(what) for what in arm.kept}
-                kept.extend(
-                    {**own, "update": row.update, "name": n, "value": digits(v)}
-                    for n, v in named.items()
-                )
+                told = {name: digits(row.get(name)) for name in arm.kept}
+                kept.append({"arm": name, "seed": seed, "update": row.update, **told})
             yield row
 
     found = arm.read(watched())
@@ -293,7 +304,7 @@ def write(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -
     order = {name: place for place, name in enumerate(ARMS)}
     rows = sorted([*kept, *rows], key=lambda row: order[row["arm"]])
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, COLUMNS[path.name], restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -330,11 +341,15 @@ class Table:
         return [(float(r["rate"]), int(r["seed"]), float(r["value"] or "nan")) for r in rows]
 
     def series(self, arm: str, name: str) -> np.ndarray:
-        """A value by seed and update, from update 0 on."""
-        rows = [row for row in self.updates if (row["arm"], row["name"]) == (arm, name)]
-        found = {(int(r["seed"]), int(r["update"])): float(r["value"]) for r in rows}
-        seeds, updates = ({key[i] for key in found} for i in (0, 1))
-        return np.array([[found[s, u] for u in sorted(updates)] for s in sorted(seeds)])
+        """A value by seed and update, from update 0 on; 0 past the end of a run.
+
+        A run that ends before is one whose words are all one: it stays so.
+        """
+        rows = [row for row in self.updates if row["arm"] == arm]
+        found = np.zeros((ARMS[arm].seeds, ARMS[arm].kept_until + 1))
+        for row in rows:
+            found[int(row["seed"]), int(row["update"])] = float(row[name])
+        return found
 
 
 def exponent(table: Table, arm: str, name: str) -> Estimate:

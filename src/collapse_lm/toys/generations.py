@@ -61,5 +61,5 @@ def heterozygosity(at: "Moment", batch: Batch, probe: Batch) -> Mapping[str, Num
 def moments(at: "Moment", batch: Batch, probe: Batch) -> Mapping[str, Number]:
     """Mean and variance of a Gaussian, by its parameters."""
     network = at.models.trained
-    variance = (2 * network.log_deviation.detach().double()).exp()
-    return {"toy.mean": float(network.mean), "toy.variance": float(variance)}
+    mean, log_deviation = (p.detach().double() for p in (network.mean, network.log_deviation))
+    return {"toy.mean": float(mean), "toy.variance": float((2 * log_deviation).exp())}

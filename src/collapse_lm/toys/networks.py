@@ -19,7 +19,7 @@ from collapse_lm.toys.reference import REACH, Toy, probabilities
 _NEVER = -1e4  # logit of the start token, which no toy draws: e to it is 0 in any number format
 
 
-class UnigramConfig(PreTrainedConfig):
+class UnigramConfig(PreTrainedConfig):  # type: ignore[misc]
     """Of a unigram: how many words it has."""
 
     model_type = "collapse_lm_unigram"
@@ -28,7 +28,7 @@ class UnigramConfig(PreTrainedConfig):
     num_hidden_layers: int = 1  # without meaning; caches of transformers ask for it
 
 
-class GaussianConfig(PreTrainedConfig):
+class GaussianConfig(PreTrainedConfig):  # type: ignore[misc]
     """Of a Gaussian: how many bins it has."""
 
     model_type = "collapse_lm_gaussian"
