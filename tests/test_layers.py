@@ -38,7 +38,7 @@ LAYERS = [
     ["loop"],
     ["rundir.shape", "rundir.rows", "rundir.frames", "rundir"],
     ["observers.trackers"],
-    ["experiment.build", "experiment.threads", "own_loop"],
+    ["experiment.build", "experiment.threads", "own_loop", "toys.generations", "toys.trials"],
     ["rundir.resume", "rundir.same_prompts", "rundir.manifest"],
     ["pretraining"],
     ["analysis"],
