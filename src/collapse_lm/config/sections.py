@@ -16,6 +16,7 @@ from collapse_lm.config.fields import (
     Float,
     Int,
     Section,
+    Share,
     Speculation,
     Threads,
     Trackers,
@@ -85,6 +86,29 @@ class SamplingConfig(Section):
         return self
 
 
+class ScheduleConfig(Section):
+    """How the learning rate changes from update to update."""
+
+    kind: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "constant"
+    """constant: the rate itself. linear and cosine: down to the share `final` of it at update
+    `updates`, and there from then on. inverse_sqrt: as one over the square root of the update."""
+    warmup: Int = Field(default=0, ge=0)
+    """Updates over which the rate first rises from 0, evenly."""
+    updates: Int | None = Field(default=None, ge=1)
+    """Length of linear and cosine, warm-up included. A key of its own, so that a run that is
+    extended by run.max_updates stays the run that it was."""
+    final: Share = 0.0
+    """Share of the rate that is left at the end of linear and cosine."""
+
+    @model_validator(mode="after")
+    def _has_its_length(self) -> Self:
+        needs = self.kind in {"linear", "cosine"}
+        if needs and (self.updates is None or self.updates <= self.warmup):
+            told = {"kind": self.kind, "warmup": self.warmup}
+            raise PydanticCustomError("schedule", "updates above {warmup} for {kind}", told)
+        return self
+
+
 class ProbeConfig(Section):
     """Samples of the current model that the rule and the text measures look at.
 
@@ -151,9 +175,9 @@ class CollapseRule(Section):
     this share of the base model's."""
     low_entropy: Float = Field(default=0.5, gt=0, lt=1, json_schema_extra=OBSERVES)
     """... or the entropy of the probe is below this share of the base model's."""
-    high_entropy: Float = Field(default=1.1, ge=1, json_schema_extra=OBSERVES)
-    """State noise: the entropy of the probe is above this multiple of the base model's, while the
-    model has drifted."""
+    high_entropy: Float = Field(default=0.5, gt=0, json_schema_extra=OBSERVES)
+    """State noise: the entropy of the probe is above the base model's by more than this (nats),
+    while the model has drifted."""
     short: Float = Field(default=0.15, gt=0, lt=1, json_schema_extra=OBSERVES)
     """State shrink: the samples have less than this share of the tokens of the base model's; seen
     only under sampling.stop_at_eos."""

@@ -203,7 +203,7 @@ class Endings:
     def _noise(self, row: Row) -> bool | None:
         if "probe.entropy" not in row.values or not self._away:
             return None
-        is_high = row.get("probe.entropy") > self.rule.high_entropy * self.base.entropy
+        is_high = row.get("probe.entropy") - self.base.entropy > self.rule.high_entropy
         return is_high and self._has_drifted()
 
     def _shrink(self, row: Row) -> bool | None:
