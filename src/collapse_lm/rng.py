@@ -23,6 +23,7 @@ Purpose = Literal[
     "prompt",
     "dropout",
     "objective",
+    "direction",
     "init",
     "bootstrap",
     "pretrain",

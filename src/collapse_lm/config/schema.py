@@ -31,14 +31,18 @@ from collapse_lm.config.sections import (
     ProbeConfig,
     RunConfig,
     SamplingConfig,
+    ScheduleConfig,
 )
 
 
 class TrainingConfig(Section):
-    """The optimizer step, with a constant learning rate."""
+    """The optimizer step."""
 
     learning_rate: Float = Field(default=1e-4, ge=0)
-    """Constant learning rate. 0 is the control that must not change anything."""
+    """Learning rate; constant unless `training.schedule` moves it. 0 is the control that must not
+    change anything."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """How the learning rate changes from update to update."""
     optimizer: AnyOptimizer = AdamW()
     """Rule of the step: adamw (the paper's) or sgd."""
     weight_decay: Float = Field(default=0.1, ge=0)

@@ -26,7 +26,9 @@ from collapse_lm.experiment.lent import lent
 from collapse_lm.experiment.models import Models
 from collapse_lm.experiment.objectives import Chunk, NegativeLogLikelihood, Objective, Telling
 from collapse_lm.experiment.optimizer import clip, gradient_norm
+from collapse_lm.experiment.schedule import factor
 from collapse_lm.experiment.segments import Segment, choose_segment, retokenize
+from collapse_lm.experiment.steps import begin_update
 from collapse_lm.inference import Network, head_is_plain
 from collapse_lm.machine.compute import Compute, at_least_float32
 from collapse_lm.measures.names import Number
@@ -92,6 +94,7 @@ class Learner:
             one was.
         """
         numbers = rng.stream(self.seed, "window", update)
+        begin_update(self.optimizer, self.seed, update, self._rate(update))
         rate = float(self.optimizer.param_groups[0]["lr"])
         self._check(batch)
         texts = [(text.prompt, self._learned(text.prompt, text.ids)) for text in batch.texts]
@@ -112,6 +115,12 @@ class Learner:
         applied = sum(step.applied for step in steps)
         told = replace(told, learning_rate=rate, is_noisy=is_noisy)
         return replace(told, applied=steps[-1].applied, steps=applied)
+
+    def _rate(self, update: int) -> float | None:
+        """The learning rate of an update; None where no schedule moves it."""
+        schedule = self.training.schedule
+        is_constant = schedule.kind == "constant" and not schedule.warmup
+        return None if is_constant else self.training.learning_rate * factor(schedule, update)
 
     def asked(self, models: Models, update: int, *, is_fresh: bool = True) -> "Asked":
         """What a step of an update is asked; copies only while they are as the weights are."""

@@ -60,6 +60,57 @@ class Sgd(OptimizerConfig):
         )
 
 
+class Fresh(OptimizerConfig):
+    """Another optimizer that forgets its moments before every update."""
+
+    kind: Literal["fresh"] = "fresh"
+    of: AnyOptimizer = AdamW()
+    """The optimizer."""
+
+    def build(self, groups: Sequence[Mapping[str, Any]], learning_rate: float) -> Any:
+        """Make the optimizer over parameter groups."""
+        from collapse_lm.experiment.steps import FreshSteps
+
+        return FreshSteps(self.of.build(groups, learning_rate))
+
+
+class RandomDirection(OptimizerConfig):
+    """A control: steps as long as another optimizer's, per tensor, in a random direction.
+
+    Keeps a copy of the weights for the time of a step.
+    """
+
+    kind: Literal["random"] = "random"
+    of: AnyOptimizer = AdamW()
+    """The optimizer whose steps give the lengths, its weight decay included."""
+
+    def build(self, groups: Sequence[Mapping[str, Any]], learning_rate: float) -> Any:
+        """Make the optimizer over parameter groups."""
+        from collapse_lm.experiment.steps import RandomSteps
+
+        return RandomSteps(self.of.build(groups, learning_rate))
+
+
+class DecayToBase(OptimizerConfig):
+    """Another optimizer, beside which all weights decay towards those of the base model.
+
+    L2-SP (Li et al. 2018, arXiv 1802.01483), decoupled from the gradient as in AdamW. Keeps a
+    copy of the base model's weights. `training.weight_decay` decays towards 0 as ever.
+    """
+
+    kind: Literal["decay_to_base"] = "decay_to_base"
+    of: AnyOptimizer = AdamW()
+    """The optimizer."""
+    rate: Float = Field(default=0.1, ge=0)
+    """A step takes learning rate x this of the way back."""
+
+    def build(self, groups: Sequence[Mapping[str, Any]], learning_rate: float) -> Any:
+        """Make the optimizer over parameter groups."""
+        from collapse_lm.experiment.steps import StepsToBase
+
+        return StepsToBase(self.of.build(groups, learning_rate), self.rate)
+
+
 class GivenOptimizer(Given, OptimizerConfig):
     """An optimizer that was handed over from Python: called with groups and learning rate."""
 
@@ -79,6 +130,5 @@ class GivenOptimizer(Given, OptimizerConfig):
         return complete("optimizer", made, "step", "param_groups")
 
 
-OPTIMIZERS = Slot(
-    "optimizer", OptimizerConfig, (AdamW, Sgd), "collapse_lm.optimizers", GivenOptimizer
-)
+_OWN = (AdamW, Sgd, Fresh, RandomDirection, DecayToBase)
+OPTIMIZERS = Slot("optimizer", OptimizerConfig, _OWN, "collapse_lm.optimizers", GivenOptimizer)
