@@ -159,7 +159,8 @@ def test_a_kind_that_there_is_not_is_told_with_those_that_there_are():
         load_config("quickstart", ["source.kind=collapse-lm-plugin:streem", "source.path=a"])
     (problem,) = caught.value.problems
     assert problem.where == "source.kind"
-    assert f"own, {PLUGIN}:stream" in problem.expected
+    assert problem.expected.startswith("one of own, frozen, ")
+    assert f", {PLUGIN}:stream" in problem.expected
     assert problem.fix == f"did you mean {PLUGIN}:stream?"
 
 

@@ -1,5 +1,6 @@
 """Where text comes from: each source against a direct definition, alone and within others."""
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -156,6 +157,27 @@ def test_training_on_what_is_evaluated_is_told(tiny_overrides, prose_file, tmp_p
     words += [f"source.real.corpus=text:{prose_file}"]
     collapse_lm.run("quickstart", tmp_path / "r", overrides=words)
     assert f"trains on text:{prose_file}" in caplog.text
+
+
+def test_what_a_source_reads_is_in_the_manifest_and_must_not_change(
+    tiny_overrides, line_file, tmp_path
+):
+    text = tmp_path / "text.txt"
+    text.write_text(line_file.read_text())
+    words = [*tiny_overrides, *QUICK, "source.kind=mix", f"source.real.corpus=text:{text}"]
+    run = collapse_lm.run(
+        "quickstart",
+        tmp_path / "r",
+        overrides=[*words, "run.max_updates=2", "run.checkpoint_every=2"],
+    )
+    (read,) = RunReader(run.directory).manifest()["corpora_of_parts"]
+    assert read["name"] == f"text:{text}"
+    assert read["sha256"] == hashlib.sha256(text.read_bytes()).hexdigest()
+    text.write_text(line_file.read_text().replace("A", "B"))
+    with pytest.raises(UserError, match="as the run began"):
+        collapse_lm.resume(run.directory, overrides=["run.max_updates=4"])
+    nested = load_config("quickstart", ["source.kind=filter", "source.of.kind=mix"])
+    assert nested.source.corpora() == ("sotu-train",)
 
 
 # --- wrappers ----------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def dynamic_eval(
     if min(segment, segment if tokens is None else tokens) < 1:
         raise UserError.single("dynamic-eval", f"{tokens} in {segment}", "1 token or more of each")
     config, static = _prepared(str(model), corpus, tokens, segment, overrides)
-    more = {"observers": observers, "should_stop": should_stop}
+    more: dict[str, Any] = {"observers": observers, "should_stop": should_stop}
     if out is not None and holds_run(Path(out)):
         result = resume(out, overrides=overrides_to(Path(out), config), **more)
     else:

@@ -6,7 +6,7 @@ the run directory.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from collapse_lm.config import Config
@@ -48,12 +48,14 @@ class Context:
         model: network (the one that is trained), tokenizer and provenance.
         phases: device and precision.
         prompts: what stands before each sample (`prompts.of(update, count)`: token ids).
+        corpora_read: each corpus that a part has asked for, by name, without its text.
     """
 
     config: Config
     model: LanguageModel
     phases: Phases
     prompts: Prompts
+    corpora_read: dict[str, Corpus] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -73,7 +75,9 @@ class Context:
         Raises:
             UserError: for one that cannot be had.
         """
-        return load_corpus(reference)
+        found = load_corpus(reference)
+        self.corpora_read[found.name] = replace(found, text="")
+        return found
 
     def evaluation_set(self, reference: str, **windows: Any) -> EvaluationSet:
         """A corpus, tokenized, with the windows of the evaluation; `windows` are other ones.

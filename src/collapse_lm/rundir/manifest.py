@@ -16,6 +16,7 @@ import torch
 from collapse_lm._util.paths import current_folder
 from collapse_lm.config import IDENTITY_VERSION, Config, identity
 from collapse_lm.config.precision import PHASES, by_phase, together
+from collapse_lm.corpora.corpus import Corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.experiment.build import Parts, decode
@@ -45,6 +46,7 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
         "start_token": parts.context.start_token,
         "prompts_sha256": parts.context.prompts.sha256,
         "corpora": [describe_corpus(data) for data in parts.evaluation],
+        "corpora_of_parts": list(map(_described, parts.context.corpora_read.values())),
         **human_reference(parts),
         "precision": together(parts.phases.words),
         "precision_reasons": dict(parts.phases.reasons),
@@ -108,6 +110,11 @@ def check_same_inputs(run: Resumable, parts: Parts) -> None:
         for corpus in now["corpora"]:
             name = corpus["name"]
             pairs.append((f"corpus {name}", corpora.get(name), corpus["sha256"]))
+        if "corpora_of_parts" in then:
+            read = {corpus["name"]: corpus["sha256"] for corpus in then["corpora_of_parts"]}
+            for corpus in now["corpora_of_parts"]:
+                name = corpus["name"]
+                pairs.append((f"corpus {name}", read.get(name), corpus["sha256"]))
         for key in ("prompts_sha256", "start_token"):
             if key in then:
                 pairs.append((key, then[key], now[key]))
@@ -138,14 +145,8 @@ def _file_pairs(then: Any, now: Mapping[str, str]) -> list[tuple[str, str, str]]
 
 def describe_corpus(data: EvaluationSet) -> dict[str, Any]:
     """What must be known of a corpus and its windows to compare a loss on it."""
-    corpus = data.corpus
     return {
-        "name": corpus.name,
-        "source": corpus.source,
-        "revision": corpus.revision,
-        "sha256": corpus.sha256,
-        "form": corpus.form,
-        "licence": corpus.licence,
+        **_described(data.corpus),
         "tokens": data.split_tokens,
         "context": data.context,
         "stride": data.stride,
@@ -154,6 +155,18 @@ def describe_corpus(data: EvaluationSet) -> dict[str, Any]:
         "scored_tokens": data.tokens,
         "scored_bytes": data.scored_bytes,
         "scored_words": data.scored_words,
+    }
+
+
+def _described(corpus: Corpus) -> dict[str, Any]:
+    """A text and where it was read, without the text."""
+    return {
+        "name": corpus.name,
+        "source": corpus.source,
+        "revision": corpus.revision,
+        "sha256": corpus.sha256,
+        "form": corpus.form,
+        "licence": corpus.licence,
     }
 
 

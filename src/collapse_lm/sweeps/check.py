@@ -60,7 +60,8 @@ def unmade_models(jobs: Iterable[SweepJob]) -> set[str]:
 
 
 def _needs(config: Config, made_later: Collection[str]) -> list[tuple[str, str]]:
-    texts = [("text", reference) for reference in config.evaluation.corpora]
+    references = dict.fromkeys([*config.evaluation.corpora, *config.source.corpora()])
+    texts = [("text", reference) for reference in references]
     return texts if config.model in made_later else [*texts, ("model", config.model)]
 
 

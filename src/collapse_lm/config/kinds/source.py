@@ -32,6 +32,10 @@ class SourceConfig(Part, ABC):
         """Make it as a source within another; see `is_told`."""
         return self.build(context)
 
+    def corpora(self) -> tuple[str, ...]:
+        """References of the corpora that it reads."""
+        return ()
+
 
 def _chosen(value: object) -> object:
     return chooser(SOURCES)(value)
@@ -98,6 +102,10 @@ class Real(SourceConfig):
 
         return real_text(context, self.corpus, self.order)
 
+    def corpora(self) -> tuple[str, ...]:
+        """The one that is trained on."""
+        return (self.corpus,)
+
 
 class Wrapper(SourceConfig, ABC):
     """A source around another."""
@@ -117,6 +125,10 @@ class Wrapper(SourceConfig, ABC):
     @abstractmethod
     def way(self, context: "Context") -> "Way":
         """Make what is done with the texts of the source within."""
+
+    def corpora(self) -> tuple[str, ...]:
+        """Those of the source within."""
+        return self.of.corpora()
 
     def depth(self) -> int:
         """How many sources stand within."""
@@ -161,6 +173,10 @@ class Mix(Wrapper):
         depth = self.depth()
         real = real_text(context, self.real.corpus, self.real.order, depth, which=1)
         return Way(real, self.share, Numbers(context.seed, depth))
+
+    def corpora(self) -> tuple[str, ...]:
+        """The real text's, and those of the source within."""
+        return (*self.real.corpora(), *self.of.corpora())
 
 
 class Replay(Wrapper):
