@@ -29,6 +29,7 @@ SIZES = {("a", 10**5): [26, 28, 24], ("b", 10**6): [17, 20, 15], ("c", 10**7): [
 FIVE = SIZES | {("d", 3 * 10**7): [6, 7, 8], ("e", 10**8): [3, 4, 5]}
 SIX = FIVE | {("f", 2 * 10**8): [2, 3, 2]}
 RISES, TREND, RATE, ZERO, SIZE, ALIKE, CONSISTENT = range(7)
+AT_UPDATE, AT_DOSE, FALLS, LASTS, DEGRADES = range(7, 12)
 
 
 def measured(readers):
@@ -434,7 +435,7 @@ def test_a_printed_floor_is_never_above_a_printed_p(tmp_path):
     for place, times in enumerate((FASTER, SLOWER, NO_EFFECT, {2e-5: [9] * 3, 8e-5: [5] * 3})):
         claim = judged(tmp_path / str(place), times)[RATE]
         floor = float(re.search(r"p-value below ([0-9.e-]+[0-9])", claim.limits)[1])
-        p = float(re.search(r"permutation p = (.+)$", claim.finding.reason)[1])
+        p = float(re.search(r"permutation p = ([^;]+)", claim.finding.reason)[1])
         shown = float(claims_markdown([claim]).splitlines()[4].split("|")[4])
         assert floor <= p == shown
         assert ("out of reach" in claim.limits) == (place == 3)
@@ -630,7 +631,7 @@ def test_one_seed_decides_nothing(tmp_path):
 def test_without_any_run_nothing_is_tested():
     claims = judge_claims({})
     assert {claim.verdict for claim in claims} == {"not tested"}
-    assert len({claim.id for claim in claims}) == 7
+    assert len({claim.id for claim in claims}) == 12
     assert all(json.dumps(claim.row(), allow_nan=False) for claim in claims)
 
 
@@ -713,3 +714,127 @@ def test_every_entry_has_what_a_reader_needs(tmp_path):
             assert row[field], (claim.id, field)
         assert row["verdict"] in ("supported", "not supported", "undecided", "not tested")
         json.dumps(row, allow_nan=False)
+
+
+# --- which verdicts a design can have ---------------------------------------------------------
+
+
+def reachable(claims):
+    return {claim.id: set(claim.finding.reachable) for claim in claims}
+
+
+BOTH = {"supported", "not supported", "undecided"}
+
+
+def test_every_claim_says_which_verdicts_its_design_can_reach(tmp_path):
+    corpora = {"corpora": ("sotu", "ptb")}
+    few = reachable(judged(tmp_path / "nine", FASTER, **corpora))
+    assert few["higher-rate-collapses-faster"] == BOTH
+    assert few["validation-loss-rises"] == BOTH
+    assert few["other-corpus-alike"] == BOTH
+    assert few["train-loss-falls"] == BOTH
+    assert few["degradation-is-significant"] == BOTH
+    assert few["collapse-is-consistent"] == {"not supported", "undecided"}  # 9 runs of 13
+    assert few["train-loss-nears-zero"] == {"supported", "undecided"}  # stopped at the collapse
+    assert few["collapse-lasts"] == {"not tested"}
+    assert few["larger-models-collapse-faster"] == {"not tested"}
+    many = {rate: [*times, *times] for rate, times in FASTER.items()}
+    assert reachable(judged(tmp_path / "many", many))["collapse-is-consistent"] == BOTH
+    two = {2e-5: [28, 26, 24], 8e-5: [9, 11, 12]}  # 2 / 2^3 is the least p
+    assert reachable(judged(tmp_path / "two", two))["higher-rate-collapses-faster"] == {"undecided"}
+    three = judge_claims({"size": measured(sizes(tmp_path / "three", SIZES))})
+    assert reachable(three)["larger-models-collapse-faster"] == {"undecided"}
+    page = claims_markdown(three)
+    assert "- This design could have been: undecided" in page
+
+
+def test_no_verdict_is_one_that_the_design_could_not_have(tmp_path):
+    mixed = {2e-5: [None, None, 9], 8e-5: [5, 6, 7]}
+    for number, one in enumerate((SLOWER, NEVER, mixed)):
+        for options in ({}, {"horizon": 40, "stop": False}):
+            for claim in judged(tmp_path / f"{number}{len(options)}", one, **options):
+                assert claim.verdict in claim.finding.reachable, (claim.id, number, options)
+
+
+def test_a_run_that_is_watched_long_enough_can_speak_against_a_loss_near_0(tmp_path):
+    claims = judged(tmp_path, FASTER, train=high, horizon=60, stop=False)
+    assert claims[ZERO].verdict == "not supported"
+    assert reachable(claims)["train-loss-nears-zero"] == BOTH
+    assert claims[ZERO].finding.details["watched"] == 9
+
+
+# --- the sentences on the rate, the train loss, what lasts, and how far the loss rises ---------
+
+
+def of_dose(update, corpus, rate):
+    return 3 + 2000 * update * rate
+
+
+def of_rate(update, corpus, rate):
+    return 3 + 0.001 * update * math.log10(rate / 1e-6)
+
+
+def with_rates(folder, validation, *, rates=(2e-5, 4e-5, 8e-5), seeds=3):
+    return [
+        write_run(
+            folder / f"{rate}-{seed}",
+            rate=rate,
+            seed=seed,
+            updates=round(2.4e-3 / rate) + seed,
+            validation=partial(validation, rate=rate),
+        )
+        for rate in rates
+        for seed in range(seeds)
+    ]
+
+
+def test_a_loss_that_goes_by_dose_differs_at_equal_update_only(tmp_path):
+    claims = judge_claims({"learning rate": measured(with_rates(tmp_path, of_dose))})
+    assert claims[AT_UPDATE].verdict == "supported"
+    assert claims[AT_UPDATE].finding.p_value == 2 / 216
+    # At update 30: 3.6 nats between rates a factor of 4 apart, on a line through three points.
+    assert claims[AT_UPDATE].finding.effect.value == pytest.approx(5.98, rel=0.01)
+    assert claims[AT_DOSE].verdict == "not supported"
+    assert claims[AT_DOSE].finding.effect.value == pytest.approx(0, abs=1e-6)
+
+
+def test_a_loss_that_does_not_go_by_dose_differs_at_equal_dose(tmp_path):
+    claims = judge_claims({"learning rate": measured(with_rates(tmp_path, of_rate))})
+    assert claims[AT_DOSE].verdict == "supported"
+    assert claims[AT_DOSE].finding.effect.upper < 0
+
+
+def test_few_evaluations_say_nothing_at_equal_dose(tmp_path):
+    runs = sweep(tmp_path, {1e-5: [None] * 3, 3e-4: [None] * 3}, every=10)
+    claim = judge_claims({"learning rate": measured(runs)})[AT_DOSE]
+    assert claim.verdict == "not tested"
+    assert "too few evaluations up to dose 0.0003" in claim.finding.reason
+
+
+def test_the_course_of_runs_that_collapse(tmp_path):
+    claims = judged(tmp_path / "a", FASTER, horizon=60, stop=False)
+    assert [claims[n].verdict for n in (FALLS, LASTS, DEGRADES)] == ["supported"] * 3
+    assert claims[FALLS].finding.effect.value == pytest.approx(2.85, rel=0.05)
+    assert claims[DEGRADES].finding.effect.value == pytest.approx(0.6)
+    flat = judged(tmp_path / "b", FASTER, validation=lambda update, corpus: 3.0)
+    assert flat[DEGRADES].verdict == "not supported"
+    grows = judged(tmp_path / "c", FASTER, train=lambda update, collapse: 2 + update / 100)
+    assert grows[FALLS].verdict == "not supported"
+    assert flat[LASTS].verdict == "not tested"  # stopped at the collapse
+
+
+def test_the_claim_on_the_rate_tells_exponent_and_dose(tmp_path):
+    claim = judged(tmp_path, FASTER)[RATE]
+    details = claim.finding.details
+    assert details["exponent_in_the_rate"]["value"] == pytest.approx(-0.66, abs=0.1)
+    assert details["median_dose_at_the_collapse"]["2e-5"] == pytest.approx(26 * 2e-5)
+    assert "time at the highest over that at the lowest: 0.4" in claim.finding.reason
+    page = claims_markdown([claim])
+    assert "- Time to collapse ~ rate to the power: -0.6" in page
+    assert "2e-5: 0.00052" in page
+
+
+def test_the_claim_on_size_speaks_of_one_shared_rate(tmp_path):
+    claim = judge_claims({"size": measured(sizes(tmp_path, SIX))})[SIZE]
+    assert claim.verdict == "supported"
+    assert claim.finding.reason.endswith("; at one shared learning rate")

@@ -162,10 +162,14 @@ def exponent(
 def _level(amount: float, pairs: Sequence[tuple[Measured, EventTime]]) -> LawLevel:
     times = [seen for _, seen in pairs]
     curve = survival_of(times)
-    doses = [dose_at(run, seen.time) for run, seen in pairs]
-    dose = kaplan_meier(doses, [seen.observed for seen in times]).median
     limits = (curve.median_lower, curve.median_upper)
-    return LawLevel(amount, curve.runs, curve.collapses, curve.median, *limits, dose)
+    return LawLevel(amount, curve.runs, curve.collapses, curve.median, *limits, level_dose(pairs))
+
+
+def level_dose(pairs: Sequence[tuple[Measured, EventTime]]) -> float | None:
+    """The median dose at an event (Kaplan-Meier); None where it is not reached."""
+    doses = [dose_at(run, seen.time) for run, seen in pairs]
+    return kaplan_meier(doses, [seen.observed for _, seen in pairs]).median
 
 
 # --- lines, matched rates, orders --------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from collapse_lm._util.files import write_atomically
 from collapse_lm._util.printable import printable
 from collapse_lm.analysis.claims.verdicts import Claim, Effect
+from collapse_lm.analysis.law import Exponent
 from collapse_lm.analysis.outcomes import LeftOut
 from collapse_lm.analysis.stats.time_ratio import TimeRatio
 from collapse_lm.report.samples import as_code
@@ -78,6 +80,10 @@ def _section(claim: Claim) -> str:
     if "time_ratio_highest_to_lowest" in found.details:
         ratio = ratio_words(TimeRatio(**found.details["time_ratio_highest_to_lowest"]))
         lines.append(f"- Time to collapse at the highest, of that at the lowest: {ratio}")
+    if "exponent_in_the_rate" in found.details:
+        lines += _law_lines(found.details)
+    if found.verdict != "not tested":
+        lines.append(f"- This design could have been: {', '.join(found.reachable)}")
     if "unit" in found.details:
         lines.append("- Unit: {unit} ({units} of them)".format(**found.details))
     if levels:
@@ -85,6 +91,29 @@ def _section(claim: Claim) -> str:
     if found.effect and found.effect.note:
         lines.append(f"- Note: {found.effect.note}")
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _law_lines(details: Mapping[str, Any]) -> list[str]:
+    """The exponent of the time in the rate, and the dose at the collapse, by rate."""
+    doses = "; ".join(
+        f"{rate}: {'not reached' if dose is None else format(dose, '.3g')}"
+        for rate, dose in details["median_dose_at_the_collapse"].items()
+    )
+    power = exponent_words(Exponent(**details["exponent_in_the_rate"]))
+    return [
+        f"- Time to collapse ~ rate to the power: {power}",
+        f"- Median dose (sum of learning rates) at the collapse: {doses}",
+    ]
+
+
+def exponent_words(found: Exponent) -> str:
+    """An exponent with its interval, or the bound that there is, or why there is none."""
+    if math.isnan(found.value):
+        return f"not known ({found.note})"
+    value = f"{found.bound} {found.value:.3g}".strip()
+    if math.isnan(found.lower):
+        return f"{value} ({found.note})"
+    return f"{value} ({found.lower:.3g} to {found.upper:.3g})"
 
 
 def ratio_words(found: TimeRatio) -> str:

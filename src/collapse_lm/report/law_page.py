@@ -8,10 +8,10 @@ from pathlib import Path
 
 from collapse_lm._util.files import write_atomically, writing
 from collapse_lm._util.json_text import to_json
-from collapse_lm.analysis.law import RATE, Exponent, Law, LawLevel, amount_words, laws_of
+from collapse_lm.analysis.law import RATE, Law, LawLevel, amount_words, laws_of
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.sizes import ModelLine, SizeEffect, model_lines, size_effects
-from collapse_lm.report.claims_page import cell
+from collapse_lm.report.claims_page import cell, exponent_words
 
 JSON, PAGE = "law.json", "law.md"
 _ABOUT = """\
@@ -83,16 +83,6 @@ def law_markdown(
     if effects:
         parts += ["## Size", _SIZES, _size_table(effects), _model_table(models)]
     return "\n\n".join(parts) + "\n"
-
-
-def exponent_words(found: Exponent) -> str:
-    """An exponent with its interval, or the bound that there is, or why there is none."""
-    if math.isnan(found.value):
-        return f"not known ({found.note})"
-    value = f"{found.bound} {found.value:.3g}".strip()
-    if math.isnan(found.lower):
-        return f"{value} ({found.note})"
-    return f"{value} ({found.lower:.3g} to {found.upper:.3g})"
 
 
 def _section(law: Law) -> str:

@@ -23,8 +23,10 @@ from collapse_lm.analysis.claims.verdicts import (
     as_effect,
     decide,
     fewest_above,
+    reachable_by,
     share_of,
 )
+from collapse_lm.analysis.claims.watched import WATCHED, is_watched
 from collapse_lm.analysis.levels import describe_levels
 from collapse_lm.analysis.outcomes import Measured, Outcome
 from collapse_lm.analysis.stats.trend import Interval, bootstrap_interval
@@ -44,16 +46,16 @@ CLOSE_TO_ZERO = Statement(
     ),
     rule=(
         f"supported if the interval of the share lies above {HALF}; not supported if it lies below "
-        f"even when each run that ended before {PAPER_UPDATES} updates, the paper's horizon, is "
-        f"counted as one that would have got there; undecided otherwise, without a collapse, and "
+        f"even when each run that was not watched is counted as one that would have got there "
+        f"({WATCHED}); undecided otherwise, without a collapse, and "
         f"where the collapsed runs are fewer than {FEWEST_UNITS} units or have fewer than "
         f"{FEWEST_SEEDS} seeds"
     ),
     limits=(
-        "A run that stops at its collapse is not seen to fall further, so the lowest loss is an "
-        "upper bound. A train loss below the same threshold is one of the criteria of collapse: "
-        "claims.json counts the runs in which it fired. Runs at several rates that share a seed "
-        "share random numbers, so the interval is somewhat too short."
+        "A run that stops soon after its collapse is not seen to fall further, so the lowest loss "
+        "is an upper bound. A train loss below the same threshold is one of the criteria of "
+        "collapse: claims.json counts the runs in which it fired. Runs at several rates that share "
+        "a seed share random numbers, so the interval is somewhat too short."
     ),
 )
 CONSISTENTLY = Statement(
@@ -92,17 +94,20 @@ def close_to_zero_claim(group: str, runs: Sequence[Measured]) -> Claim:
     if not runs:
         return Claim(CLOSE_TO_ZERO, Finding("not tested", "no finished run"))
     if not ended:
-        finding = Finding("undecided", "no run collapsed", group=group, runs=0)
+        finding = Finding(
+            "undecided", "no run collapsed", group=group, runs=0, reachable=("undecided",)
+        )
         return Claim(CLOSE_TO_ZERO, finding)
     collapsed, units = [run.outcome for run in ended], units_of(group, ended)
     near = [o for o in collapsed if o.train_lowest < ALMOST_ZERO]
-    short = [o for o in collapsed if o.train_lowest >= ALMOST_ZERO and o.updates < PAPER_UPDATES]
+    unseen = [run for run in ended if not is_watched(run)]
+    short = [run for run in unseen if run.outcome.train_lowest >= ALMOST_ZERO]
     share, at_best = units.share(len(near)), units.share(len(near) + len(short))
     few = units.too_few()
     reason = (
         f"the train loss fell below {ALMOST_ZERO} nats per token in "
-        f"{len(near)} of {len(collapsed)} collapsed runs; of the others {len(short)} ended before "
-        f"{PAPER_UPDATES} updates"
+        f"{len(near)} of {len(collapsed)} collapsed runs; of the others {len(short)} were not "
+        "watched for long enough"
     )
     finding = Finding(
         "undecided" if few else _with_horizon(share, at_best, HALF),
@@ -111,8 +116,16 @@ def close_to_zero_claim(group: str, runs: Sequence[Measured]) -> Claim:
         group=group,
         runs=len(collapsed),
         levels=describe_levels(group, runs),
-        details={**units.details(), **_train_losses(collapsed, units)},
+        details={
+            **units.details(),
+            "watched": len(ended) - len(unseen),
+            **_train_losses(collapsed, units),
+        },
         reach=_reach(units, HALF),
+        reachable=reachable_by(
+            supported="supported" in units.reachable(HALF),
+            not_supported=not few and units.share(len(unseen)).upper < HALF,
+        ),
     )
     return Claim(CLOSE_TO_ZERO, finding)
 
@@ -159,6 +172,7 @@ def consistent_claim(group: str, runs: Sequence[Measured]) -> Claim:
             "longest_run": max(o.updates for o in outcomes),
         },
         reach=_reach(units, SURELY),
+        reachable=units.reachable(SURELY, CONSISTENT),
     )
     return Claim(CONSISTENTLY, finding)
 

@@ -1,12 +1,14 @@
 """The paper's claims, each with the verdict of the runs at hand.
 
-Statements, tests and thresholds are fixed in `onset_claims`, `ending_claims`,
-`validation_claims` and `verdicts`; nothing here depends on what was found.
+Statements, tests and thresholds are fixed in `onset`, `ending`, `validation`, `dependence`,
+`course` and `verdicts`; nothing here depends on what was found.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from collapse_lm.analysis.claims.course import course_claims
+from collapse_lm.analysis.claims.dependence import dependence_claims
 from collapse_lm.analysis.claims.ending import close_to_zero_claim, consistent_claim
 from collapse_lm.analysis.claims.onset import rate_claim, size_claim
 from collapse_lm.analysis.claims.validation import (
@@ -45,6 +47,8 @@ def judge_claims(groups: Groups, missing: Mapping[str, int] | None = None) -> li
         size_claim(groups),
         alike_claim(group, runs),
         consistent_claim(group, runs),
+        *dependence_claims(groups),
+        *course_claims(group, runs),
     ]
     return [_undecided_if_missing(claim, missing or {}) for claim in claims]
 

@@ -18,8 +18,11 @@ from collapse_lm.analysis.claims.verdicts import (
     Finding,
     Statement,
     Verdict,
+    reachable_by,
 )
-from collapse_lm.analysis.levels import LEARNING_RATE, SIZE, Groups, describe_levels
+from collapse_lm.analysis.events import loop
+from collapse_lm.analysis.law import exponent, level_dose
+from collapse_lm.analysis.levels import LEARNING_RATE, SIZE, Groups, describe_levels, sort_group
 from collapse_lm.analysis.outcomes import Measured, Outcome, spacing
 from collapse_lm.analysis.stats.cox import Covariate, cox
 from collapse_lm.analysis.stats.ordered import concordance, trend_test
@@ -68,7 +71,9 @@ LARGER = Statement(
     id="larger-models-collapse-faster",
     section="A.2",
     sentence="larger models tend to exhibit more rapid onset of model collapse.",
-    supports="a hazard of collapse that grows with the number of parameters",
+    supports=(
+        "a hazard of collapse that grows with the number of parameters, at one shared learning rate"
+    ),
     test=_TEST.format(
         what=_AMOUNT[SIZE],
         dealt="deals sizes to whole models, as seeds of one model are no second model",
@@ -78,7 +83,9 @@ LARGER = Statement(
         "Each size is one trained model; seeds repeat the self-training, not the training, so the "
         "interval of the hazard ratio is one for these models, and only the permutation test "
         "speaks of others. All sizes share one learning rate, which need not be equally apt for "
-        "each. A size outside the range is not tested."
+        "each: with rates that fall as the width grows the order may be another (the sweep `sizes` "
+        "has four rates per size). On a ladder size and pretraining loss go together, and this "
+        "does not say which of them it is. A size outside the range is not tested."
     ),
 )
 
@@ -144,9 +151,10 @@ def _onset(design: _Design, runs: Sequence[Measured]) -> Finding:
     units, levels = units_of(group, runs), describe_levels(group, runs)
     verdict, reason = _judge(found, test.p_value, units.seeds)
     ratio = _time_ratio(outcomes, decades, strata, spacing(runs))
+    can = test.smallest <= SIGNIFICANT and units.seeds >= FEWEST_SEEDS
     return Finding(
         verdict,
-        reason,
+        _with_time(reason, ratio, group),
         _hazard_ratio(group, found),
         test.p_value,
         group,
@@ -159,6 +167,7 @@ def _onset(design: _Design, runs: Sequence[Measured]) -> Finding:
             "firth_hazard_ratio": _exp(found.firth),
             "separated": found.separated,
             "time_ratio_highest_to_lowest": vars(ratio),
+            **(_in_dose(runs, strata) if group == LEARNING_RATE else {}),
             "concordance": concordance(times, observed, decades, strata),
             "medians_never_rise": _never_rise(levels),
             "strata": len(set(strata)),
@@ -169,7 +178,30 @@ def _onset(design: _Design, runs: Sequence[Measured]) -> Finding:
             ),
         },
         _reach(units, len(runs), len(set(decades)), test),
+        reachable_by(supported=can, not_supported=can),
     )
+
+
+def _with_time(reason: str, ratio: TimeRatio, group: str) -> str:
+    """A hazard says who is first; how much sooner is said by the ratio of times."""
+    said = reason
+    if not math.isnan(ratio.value):
+        limits = "" if math.isnan(ratio.lower) else f" ({ratio.lower:.3g} to {ratio.upper:.3g})"
+        least_most = f"{ratio.bound} " if ratio.bound else ""
+        said += f"; time at the highest over that at the lowest: {least_most}{ratio.value:.3g}"
+        said += limits
+    return f"{said}; at one shared learning rate" if group == SIZE else said
+
+
+def _in_dose(runs: Sequence[Measured], strata: Sequence[Hashable]) -> dict[str, Any]:
+    """The exponent of the time in the rate, and the median dose at the collapse by rate."""
+    times, rates = [loop(run) for run in runs], [run.outcome.learning_rate for run in runs]
+    found = exponent(times, rates, [run.outcome.seed for run in runs], strata)
+    doses = {
+        name: level_dose([(run, loop(run)) for run in members])
+        for name, members in sort_group(LEARNING_RATE, runs).items()
+    }
+    return {"exponent_in_the_rate": vars(found), "median_dose_at_the_collapse": doses}
 
 
 def _permute(

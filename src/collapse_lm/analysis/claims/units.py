@@ -9,7 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from collapse_lm.analysis.claims.verdicts import FEWEST_SEEDS, FEWEST_UNITS, share_of
+from collapse_lm.analysis.claims.verdicts import (
+    FEWEST_SEEDS,
+    FEWEST_UNITS,
+    Verdict,
+    reachable_by,
+    share_of,
+)
 from collapse_lm.analysis.levels import SIZE
 from collapse_lm.analysis.outcomes import Measured, Outcome
 from collapse_lm.analysis.stats.trend import Interval
@@ -48,6 +54,21 @@ class Units:
     def share(self, successes: int) -> Interval:
         """Share of the runs that show something, with an interval over units."""
         return share_of(successes, len(self.labels), self.effective)
+
+    def reachable(self, above: float, below: float | None = None) -> tuple[Verdict, ...]:
+        """The verdicts of a share that is asked to lie above (or below) a threshold.
+
+        Args:
+            above: for "supported".
+            below: for "not supported"; by default the same.
+        """
+        can_decide = not self.too_few()
+        all_of, none_of = (share_of(n, 1, self.effective or 1) for n in (1, 0))
+        low = above if below is None else below
+        return reachable_by(
+            supported=can_decide and all_of.lower > above,
+            not_supported=can_decide and none_of.upper < low,
+        )
 
     def details(self) -> dict[str, Any]:
         """Name and number of the units, for the details of a finding."""

@@ -86,8 +86,9 @@ ALIKE = Statement(
         f"{_FEW}; not tested without Penn Treebank and another corpus"
     ),
     limits=(
-        f"{_PER_RUN} Two series that both rise correlate whatever their causes; levels of loss are "
-        "not compared."
+        f"{_PER_RUN} Two series that both rise correlate whatever their causes, so that "
+        '"not supported" asks for a loss that falls on one of them; how far they rise may differ '
+        "(the median ratio of the rises is among the details)."
     ),
 )
 
@@ -115,6 +116,7 @@ def each_update_claim(group: str, runs: Sequence[Measured]) -> Claim:
             "corpus": printable(_first_corpus(runs)),
             "without_trend": len(runs) - found.rises.runs,
         },
+        reachable=units.reachable(HALF),
     )
     return Claim(EACH, finding)
 
@@ -146,6 +148,7 @@ def trend_claim(group: str, runs: Sequence[Measured]) -> Claim:
             "slope_nats_per_update": vars(found.slope),
             "without_trend": len(runs) - len(known),
         },
+        reachable=units.reachable(HALF),
     )
     return Claim(TREND, finding)
 
@@ -178,7 +181,9 @@ def alike_claim(group: str, runs: Sequence[Measured]) -> Claim:
             **units.details(),
             "corpora": printable(f"{first}, {second}"),
             "share_slopes_of_one_sign": vars(same),
+            "median_ratio_of_the_rises": _ratio_of_rises([(a, b) for _, a, b in pairs]),
         },
+        reachable=units.reachable(HALF),
     )
     return Claim(ALIKE, finding)
 
@@ -228,6 +233,13 @@ def _correlation(a: dict[int, float], b: dict[int, float]) -> float:
     if len(both) < 3 or not np.isfinite([x, y]).all() or not np.ptp(x) or not np.ptp(y):
         return math.nan
     return float(spearmanr(x, y).statistic)
+
+
+def _ratio_of_rises(pairs: Sequence[tuple[dict[int, float], dict[int, float]]]) -> float:
+    """Median over runs: the rise from start to end on the second corpus over that on the first."""
+    rises = [[series[max(series)] - series[min(series)] for series in pair] for pair in pairs]
+    ratios = [second / first for first, second in rises if first]
+    return float(np.median(ratios)) if ratios else math.nan
 
 
 def _mean(values: Sequence[float], units: Units) -> Interval:

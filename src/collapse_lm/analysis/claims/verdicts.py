@@ -28,6 +28,8 @@ ALMOST_ZERO = 0.1  # nats per token
 CONSISTENT = 0.9  # share of runs that counts as "consistently"
 SURELY = 0.75  # above which the interval of that share must lie
 PAPER_UPDATES = 1000  # horizon of the paper's runs (section 3)
+NEGLIGIBLE = 0.1  # nats per token: a change (or a change per tenfold rate) that says nothing
+LOOKS = 10  # updates past a collapse without which nobody has watched what follows
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Finding:
         levels: name -> runs, seeds, collapses and median time of each level compared.
         details: further numbers, by name.
         reach: what this number of units can show at best.
+        reachable: the verdicts that runs of this design could have had, whatever they found.
     """
 
     verdict: Verdict
@@ -92,6 +95,7 @@ class Finding:
     levels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     reach: str = ""
+    reachable: tuple[Verdict, ...] = ("not tested",)
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,16 @@ def decide(*tests: tuple[Interval, float]) -> Verdict:
     if all(interval.lower > threshold for interval, threshold in tests):
         return "supported"
     return "undecided"
+
+
+def reachable_by(*, supported: bool, not_supported: bool) -> tuple[Verdict, ...]:
+    """The verdicts that a design can have, given which of the two decided ones it can."""
+    asked: tuple[tuple[Verdict, bool], ...] = (
+        ("supported", supported),
+        ("not supported", not_supported),
+        ("undecided", True),
+    )
+    return tuple(verdict for verdict, is_within in asked if is_within)
 
 
 def fewest_above(threshold: float) -> int:

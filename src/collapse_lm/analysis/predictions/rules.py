@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t as student
 
 from collapse_lm.analysis.law import Exponent, Order
 from collapse_lm.analysis.stats.time_ratio import TimeRatio
+from collapse_lm.analysis.stats.trend import student_interval
 
 Verdict = Literal["held", "failed", "undecided"]
 
 FEWEST_SEEDS = 3
 SIGNIFICANT = 0.05
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -91,16 +90,11 @@ def each_run(name: str, is_so: Sequence[bool], seeds: int, predicted: str) -> Ju
 
 def mean_over_seeds(by_seed: Mapping[int, Iterable[float]]) -> Number:
     """The mean over seeds with Student's interval; runs of one seed are averaged first."""
-    means = [float(np.mean(list(values))) for values in by_seed.values()]
-    known = [mean for mean in means if math.isfinite(mean)]
-    if not known:
+    found = student_interval([float(np.mean(list(values))) for values in by_seed.values()])
+    if math.isnan(found.value):
         return Number(math.nan, note="no run tells")
-    mean = float(np.mean(known))
-    if len(known) < FEWEST_SEEDS:
-        return Number(mean, note=f"no interval from fewer than {FEWEST_SEEDS} seeds")
-    error = float(np.std(known, ddof=1)) / math.sqrt(len(known))
-    width = float(student.ppf((1 + CONFIDENCE) / 2, len(known) - 1)) * error
-    return Number(mean, mean - width, mean + width)
+    few = f"no interval from fewer than {FEWEST_SEEDS} seeds" if math.isnan(found.lower) else ""
+    return Number(found.value, found.lower, found.upper, few)
 
 
 def of_exponent(found: Exponent) -> Number:

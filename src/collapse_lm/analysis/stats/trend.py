@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from scipy.stats import t as student
 
 from collapse_lm import rng
 from collapse_lm.analysis.stats.survival import Floats, check_confidence
 from collapse_lm.errors import UserError
+
+FEWEST = 3  # values of which a spread says anything
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,22 @@ def bootstrap_interval(
     drawn = [statistic(values[[run for unit in draw for run in members[unit]]]) for draw in draws]
     lower, upper = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(statistic(values)), float(lower), float(upper), len(values))
+
+
+def student_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Return the mean of independent values with Student's interval.
+
+    NaN limits for fewer than three values, of which the spread is not known; a value that is
+    not finite is left out.
+    """
+    check_confidence(confidence)
+    known = [value for value in values if math.isfinite(value)]
+    mean = float(np.mean(known)) if known else math.nan
+    if len(known) < FEWEST:
+        return Interval(mean, math.nan, math.nan, len(known))
+    error = float(np.std(known, ddof=1)) / math.sqrt(len(known))
+    width = float(student.ppf((1 + confidence) / 2, len(known) - 1)) * error
+    return Interval(mean, mean - width, mean + width, len(known))
 
 
 def _members(labels: Sequence[Hashable]) -> list[list[int]]:
