@@ -20,6 +20,7 @@ from collapse_lm.analysis.tables import runs_table, survival_of_levels, updates_
 from collapse_lm.report.claims_page import write_claims
 from collapse_lm.report.effects_page import effects_markdown
 from collapse_lm.report.gallery import write_figures
+from collapse_lm.report.law_page import write_laws
 from collapse_lm.report.style import WIDTH
 from collapse_lm.report.sweep_figures import sweep_figures
 from collapse_lm.rundir import RunReader
@@ -55,8 +56,9 @@ def write_sweep(
     """Write what finished runs of a sweep show.
 
     tables/ (runs.csv, updates.csv, survival.csv, with a column per key), figures/ (with
-    captions.md, which also says what is not drawn and why), effects.json, effects.md; and
-    claims.json, claims.md where the runs have what the paper's sentences speak of.
+    captions.md, which also says what is not drawn and why), effects.json, effects.md; law.json,
+    law.md where an arm has several learning rates or batch sizes; and claims.json, claims.md
+    where the runs have what the paper's sentences speak of.
 
     Args:
         keys: dotted, that the sweep was over.
@@ -89,6 +91,7 @@ def write_sweep(
         effects, left_out, missing=missing, unjudged=unjudged, apart=spacing(timed)
     )
     write_atomically(out / "effects.md", page)
+    write_laws(keys, timed, out)
     _remove_others(out, claims)
     return SweepReport(tuple(effects), tuple(claims), unjudged, not_drawn)
 
