@@ -1,0 +1,79 @@
+"""The arms of a sweep by short names: `own`, `frozen`, `own, learning rate 0`.
+
+An arm is a combination of values of the keys that a sweep is over. Its name tells where the
+batch comes from, where that varies, and else only what sets the arm apart. Pure.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from collapse_lm.analysis.outcomes import Measured
+from collapse_lm.analysis.settings import SettingLevel, is_number, levels_of, settings, told
+
+SOURCE = "source.kind"
+_OWN = "own"
+Arms = dict[str, Sequence[Measured]]
+
+
+def arms_of(keys: Sequence[str], runs: Sequence[Measured]) -> Arms:
+    """Sort runs into arms, each with a name of its own: first those on the model's own samples.
+
+    Args:
+        keys: dotted, that the runs were swept over.
+        runs: of the sweep.
+    """
+    varied = varied_keys(keys, runs)
+    levels = levels_of(varied, runs)
+    usual = {key: _usual(key, runs) for key in varied}
+    names = [_name(varied, level, usual) for level in levels]
+    if len(set(names)) < len(names):
+        names = [level.name for level in levels]
+    pairs = sorted(zip(names, levels, strict=True), key=lambda pair: _rank(varied, usual, pair[1]))
+    return {name: level.runs for name, level in pairs}
+
+
+def varied_keys(keys: Sequence[str], runs: Sequence[Measured]) -> list[str]:
+    """Those of the keys in which runs differ."""
+    return [key for key in keys if len({repr(settings(run.config, [key])) for run in runs}) > 1]
+
+
+def _usual(key: str, runs: Sequence[Measured]) -> tuple[Any, ...]:
+    """The value, as a tuple of one, of more than half of the runs; empty without such a value."""
+    ((value, count),) = Counter(settings(run.config, [key])[0] for run in runs).most_common(1)
+    return (value,) if key != SOURCE and 2 * count > len(runs) else ()
+
+
+def _name(keys: Sequence[str], level: SettingLevel, usual: dict[str, tuple[Any, ...]]) -> str:
+    words = [
+        _words(key, value)
+        for key, value in zip(keys, level.values, strict=True)
+        if (value,) != usual[key]
+    ]
+    return ", ".join(filter(None, words)) or "the usual"
+
+
+def _words(key: str, value: Any) -> str:
+    """A value in words: a source by its kind, another part with its place, a number with its key.
+
+    A setting that another kind of part has, and this one has not, is no word.
+    """
+    *before, last = key.split(".")
+    short = last.replace("_", " ")
+    if key == SOURCE:
+        return told(value)
+    if last == "kind":
+        return f"{before[-1].replace('_', ' ')} {told(value)}" if value else ""
+    if value is None:
+        return "" if before[:1] in (["source"], ["objective"]) else f"no {short}"
+    if is_number(value) or isinstance(value, bool):
+        return f"{short} {told(value)}"
+    return told(value)
+
+
+def _rank(
+    keys: Sequence[str], usual: dict[str, tuple[Any, ...]], level: SettingLevel
+) -> tuple[bool, int]:
+    values = dict(zip(keys, level.values, strict=True))
+    departures = [key for key, value in values.items() if usual[key] and (value,) != usual[key]]
+    return values.get(SOURCE, _OWN) != _OWN, len(departures)

@@ -1,0 +1,92 @@
+"""Read kept tables back into the objects that the analysis of run directories works on."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from collapse_lm.analysis.kept.cells import config_of, value_of
+from collapse_lm.analysis.kept.write import ABOUT, RUNS, STAGES, STAY, UPDATES
+from collapse_lm.analysis.outcomes import Measured, Outcome
+from collapse_lm.measures.endings import STATES, Profile
+from collapse_lm.measures.names import Row
+from collapse_lm.rundir import RunReader
+
+Cells = Mapping[str, Any]
+_LISTS = ("criteria", "corpora")
+_STAYS = {f"{state}_{name}" for state in STATES for name in STAY}
+_FIELDS = {field.name: str(field.type) for field in fields(Outcome)}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A result as it is kept.
+
+    Attributes:
+        name: of its folder.
+        about: what about.json holds.
+        runs: in the order of runs.csv. Their rows are those that were kept, and their readers
+            lead nowhere.
+    """
+
+    name: str
+    about: Mapping[str, Any]
+    runs: tuple[Measured, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        """The dotted keys that the runs were swept over."""
+        return list(self.about["keys"])
+
+
+def read_kept(folder: Path) -> Kept:
+    """Read runs.csv, updates.csv and about.json of a folder that `write_kept` wrote."""
+    about = json.loads((folder / ABOUT).read_text("utf-8"))
+    rows: dict[int, list[Row]] = {}
+    for cells in _cells(folder / UPDATES):
+        values = {name: value for name, value in cells.items() if name not in ("number", "update")}
+        rows.setdefault(cells["number"], []).append(Row(cells["update"], values))
+    runs = tuple(
+        _measured(cells, rows[cells["number"]], about["config"], folder)
+        for cells in _cells(folder / RUNS)
+    )
+    return Kept(folder.name, about, runs)
+
+
+def _cells(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table, without their empty cells."""
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield {name: value_of(text) for name, text in row.items() if text}
+
+
+def _measured(cells: Cells, rows: list[Row], shared: Cells, folder: Path) -> Measured:
+    outcome = _outcome(cells)
+    own = {name: value for name, value in cells.items() if _is_setting(name)}
+    config = config_of({**shared, **own, "seed": outcome.seed})
+    reader = RunReader(folder / outcome.run)
+    return Measured(outcome, rows, reader, config, _profile(cells))
+
+
+def _is_setting(column: str) -> bool:
+    """True for a key of the configuration: any column that is not one of the record's."""
+    ours = column in _FIELDS or column == "number" or column in _STAYS
+    return column == "model" or not (ours or column.startswith("validation_"))
+
+
+def _outcome(cells: Cells) -> Outcome:
+    values: dict[str, Any] = {name: cells.get(name) for name in _FIELDS if name != "validation"}
+    values |= {name: tuple(cells[name]) for name in _LISTS}
+    values |= {name: str(values[name]) for name in ("run", "model", "label", "status")}
+    values |= {n: float(v) for n, v in values.items() if _FIELDS[n] == "<class 'float'>"}
+    values["validation"] = {
+        corpus: tuple(float(cells[f"validation_{corpus}_{stage}"]) for stage in STAGES)
+        for corpus in values["corpora"]
+    }
+    return Outcome(**values)
+
+
+def _profile(cells: Cells) -> Profile:
+    return {state: {name: cells.get(f"{state}_{name}") for name in STAY} for state in STATES}
