@@ -16,6 +16,7 @@ from gpt2_checkpoint import save_small_hub
 from hostile import call as call_here
 
 NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+RATES = (2e-5, 5e-5, 1e-4, 3e-4)
 
 
 @pytest.mark.parametrize("target", Target)
@@ -39,7 +40,11 @@ def test_the_paper_scale_is_table_2_with_five_seeds_and_four_sizes(tmp_path):
 
 def test_the_embedded_scale_has_four_rates_and_the_ladder():
     rates, sizes = sweeps_for(Target.all, Scale.embedded, None, ["ptb"]).values()
-    assert len(rates.grid["training.learning_rate"]) == 4
+    runs = plan_sweep(rates).runs
+    by_rate = {rate: [r for r in runs if r.config.training.learning_rate == rate] for rate in RATES}
+    assert {len(members) for members in by_rate.values()} == {5}  # seeds
+    assert len(runs) == 20  # collapse-is-consistent asks for 13 at least
+    assert {run.config.collapse.aftermath_dose for run in runs} == {1.5e-3}
     assert rates.set["evaluation.corpora"] == ["sotu", "sotu-19th", "ptb"]
     assert [model.rpartition("/")[2] for model in sizes.grid["model"]] == list(LADDER)
 

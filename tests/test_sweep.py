@@ -88,6 +88,70 @@ def test_a_grid_is_crossed_with_runs_and_seeds():
     assert [config.training.learning_rate for config in configs[:4]] == [1e-5, 1e-4] * 2
 
 
+def test_arms_have_values_of_their_own_and_are_crossed_with_the_rest():
+    spec = SweepSpec(
+        arms=[
+            {
+                "set": {"training.optimizer.kind": "sgd"},
+                "runs": [
+                    {"training.learning_rate": 0.01, "run.max_updates": 90},
+                    {"training.learning_rate": 0.03, "run.max_updates": 30},
+                ],
+            },
+            {"grid": {"training.learning_rate": [1e-5, 1e-4, 1e-3]}},
+        ],
+        grid={"sampling.temperature": [0.8, 1.0]},
+        seeds=2,
+    )
+    plan = plan_sweep(spec)
+    assert len(plan.runs) == (2 + 3) * 2 * 2
+    kinds = [run.config.training.optimizer.kind for run in plan.runs]
+    assert (kinds.count("sgd"), kinds.count("adamw")) == (8, 12)
+    lengths = {r.config.training.learning_rate: r.config.run.max_updates for r in plan.runs}
+    assert (lengths[0.01], lengths[0.03]) == (90, 30)
+    # The length of a run decides no number: no run is named or sorted by it.
+    assert set(plan.keys) == {
+        *("training.optimizer.kind", "training.learning_rate", "sampling.temperature"),
+    }
+    assert not any("max_updates" in run.name for run in plan.runs)
+
+
+def test_a_key_is_in_one_place_of_an_arm_and_may_be_in_two_arms():
+    both = [{"set": {"training.learning_rate": 1e-5}}, {"set": {"training.learning_rate": 1e-4}}]
+    assert len(plan_sweep(SweepSpec(arms=both)).runs) == 2
+    twice = [{"set": {"sampling.top_k": 5}, "grid": {"sampling.top_k": [1]}}]
+    with pytest.raises(UserError, match=r"arms\.0\.set\.sampling\.top_k"):
+        plan_sweep(SweepSpec(arms=twice))
+    with pytest.raises(UserError, match=r"set\.sampling\.top_k"):
+        plan_sweep(SweepSpec(set={"sampling.top_k": 5}, arms=[{"set": {"sampling.top_k": 1}}]))
+    with pytest.raises(UserError, match="a key that the sweep does not vary"):
+        with_overrides(SweepSpec(arms=both), ["training.learning_rate=1"])
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "seeds"),
+    [
+        ("controls", 18, 3),
+        ("law", 125, 5),
+        ("law-smollm2", 3, 3),
+        ("dose", 96, 6),
+        ("truncation", 30, 5),
+        ("batch", 30, 5),
+        ("sizes", 120, 2),
+    ],
+)
+def test_the_sweeps_of_the_law(name, runs, seeds):
+    plan = plan_sweep(load_sweep(name))
+    assert len(plan.runs) == runs
+    assert len({run.config.seed for run in plan.runs}) == seeds
+    for config in (planned.config for planned in plan.runs):
+        is_neutral = config.sampling.temperature == 1 and config.sampling.top_k is None
+        if is_neutral and name != "law-smollm2":  # arms that claim no drift, and their like
+            assert config.training.weight_decay == 0
+            assert config.precision.training == "float32"
+            assert (config.training.steps_per_update, config.sampling.stop_at_eos) == (1, False)
+
+
 def test_names_stay_the_same_and_do_not_depend_on_the_length():
     one = plan_sweep(SweepSpec(grid={"training.learning_rate": [1e-5]}, seeds=2))
     longer = SweepSpec(

@@ -116,8 +116,8 @@ def _effect(power: float, models: Sequence[ModelLine], rate: float) -> SizeEffec
     slope, error = _slope(x, values, blocks, names, free)
     reach = float(np.ptp(x))
     width = float(student.ppf(0.975, free)) * error
-    ratios = [math.exp(-reach * s) for s in (slope, slope + width, slope - width)]
-    return SizeEffect(power, *ratios, len(known), test)
+    value, lower, upper = (math.exp(-reach * s) for s in (slope, slope + width, slope - width))
+    return SizeEffect(power, value, lower, upper, len(known), test)
 
 
 def _of(blocks: Sequence[str], name: str) -> list[int]:

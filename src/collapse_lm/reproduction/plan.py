@@ -16,7 +16,12 @@ from collapse_lm.sweeps.groups import LEARNING_RATE, MODEL, RATE, SIZE
 
 LADDER = Recipe().sizes  # width x depth of the embedded models of Figure 3
 _EVERY = "evaluation.every"
-_SHORT_END = {"collapse.aftermath": 5, "run.checkpoints_kept": 0}  # of the embedded runs
+_KEEP_NONE = {"run.checkpoints_kept": 0}  # of the embedded runs
+# A collapse comes at a dose of about 1.2e-3 (docs/reproduction/): each rate is watched for more
+# than that again, and for ten updates at least (see claims/watched.py).
+_WATCHED = {"collapse.aftermath": 10, "collapse.aftermath_dose": 1.5e-3}
+# From that of Table 1 up. At the highest, evaluations five updates apart are too far in dose.
+_EMBEDDED_RATES = ((2e-5, 5), (5e-5, 5), (1e-4, 5), (3e-4, 2))  # rate, updates per evaluation
 _HUB = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 
 
@@ -69,14 +74,14 @@ def _embedded_rates(corpora: Sequence[str]) -> SweepSpec:
     return SweepSpec(
         base="quickstart",
         set={
-            LENGTH: 200,
+            LENGTH: 250,
             "evaluation.corpora": ["sotu", "sotu-19th", *corpora],
             "evaluation.tokens": 1024,
-            _EVERY: 5,
-            **_SHORT_END,
+            **_WATCHED,
+            **_KEEP_NONE,
         },
-        grid={RATE: [1e-5, 3e-5, 1e-4, 3e-4]},
-        seeds=[0, 1, 2],
+        runs=[{RATE: rate, _EVERY: every} for rate, every in _EMBEDDED_RATES],
+        seeds=[0, 1, 2, 3, 4],
     )
 
 
@@ -89,7 +94,8 @@ def _embedded_sizes(ladder: Path) -> SweepSpec:
             RATE: 2e-5,
             "evaluation.context": 256,
             _EVERY: 1,
-            **_SHORT_END,
+            "collapse.aftermath": 5,
+            **_KEEP_NONE,
         },
         grid={MODEL: [str((ladder / size).resolve()) for size in LADDER]},
         seeds=[0, 1, 2, 3, 4],
@@ -100,7 +106,7 @@ def _paper_rates(models: Path | None) -> SweepSpec:
     """Rates around the two that are known: 2e-5 of Table 1 and 4e-5 of the published code."""
     return SweepSpec(
         base="paper",
-        set={MODEL: _model(models, "gpt2")},
+        set={MODEL: _model(models, "gpt2"), **_WATCHED},
         grid={RATE: [1e-5, 2e-5, 4e-5, 1e-4]},
         seeds=[0, 1, 2, 3, 4],
     )
