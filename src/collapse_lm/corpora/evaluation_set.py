@@ -63,7 +63,7 @@ class EvaluationSet:
         restarts: bool = False,
     ) -> "EvaluationSet":
         """Tokenize a corpus and plan its windows (see `plan_windows` for the arguments)."""
-        _require_memory(corpus, tokenizer)
+        require_memory(corpus, tokenizer)
         encoded = _encode(tokenizer, corpus.text)
         ids = encoded["input_ids"]
         if not ids:
@@ -150,10 +150,13 @@ def _encode(tokenizer: Any, text: str) -> Any:
     )
 
 
-def _require_memory(corpus: Corpus, tokenizer: Any) -> None:
+def require_memory(corpus: Corpus, tokenizer: Any) -> None:
     """Refuse a text whose tokens do not fit into memory, as its beginning tells.
 
     The system would end the process otherwise, and could say nothing of why.
+
+    Raises:
+        UserError: with what it needs and what is free.
     """
     length = len(corpus.text)
     if length <= _SHORT:

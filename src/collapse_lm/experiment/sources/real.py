@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from collapse_lm.corpora.corpus import Corpus
+from collapse_lm.corpora.evaluation_set import require_memory
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.models import Moment
@@ -91,8 +92,8 @@ def real_text(
         which: see `Numbers`.
 
     Raises:
-        UserError: for a corpus that cannot be had, has a token that the model has no
-            embedding for, or is shorter than one window.
+        UserError: for a corpus that cannot be had, does not fit into memory, has a token that
+            the model has no embedding for, or is shorter than one window.
     """
     corpus, length = context.corpus(reference), context.config.sampling.max_new_tokens
     ids = _encoded(corpus, context.model.tokenizer)
@@ -118,5 +119,6 @@ def real_text(
 
 def _encoded(corpus: Corpus, tokenizer: Any) -> NDArray[np.int64]:
     """Token ids of a corpus; special tokens in it are plain characters."""
+    require_memory(corpus, tokenizer)
     settings = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     return np.asarray(tokenizer(corpus.text, **settings)["input_ids"], dtype=np.int64)
