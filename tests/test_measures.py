@@ -1,8 +1,11 @@
 """Measures of a run against their definitions: distributions, weights, types, last probes."""
 
+import importlib.util
 import itertools
+import json
 import math
 import os
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +15,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import collapse_lm
+from collapse_lm._util.fitting import fit
+from collapse_lm.cli.tables import evaluation_table
 from collapse_lm.corpora.corpus import DATA_VARIABLE, Corpus, load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import UserError
@@ -20,6 +25,7 @@ from collapse_lm.experiment.models import Models, Moment
 from collapse_lm.inference import inference_network
 from collapse_lm.measures.drift import Drift, distance, distances, groups_of
 from collapse_lm.measures.human import human_values, pooled_values
+from collapse_lm.measures.names import NAMES
 from collapse_lm.measures.overlap import OverlapWithLast
 from collapse_lm.measures.prefixes import Prefixes, next_log_probs, prefix_values
 from collapse_lm.measures.types import Types, most_frequent, type_values, zipf_slope
@@ -277,6 +283,26 @@ def test_the_corpora_have_as_many_words_and_lines_as_others_count(name, words, l
     assert (data.scored_words, data.scored_lines) == (words, lines)
 
 
+def test_eval_shows_it_beside_ours_where_a_corpus_has_it():
+    facts = {"tokens": 2048, "context": 512, "stride": 512}
+    loss = {"loss": 3.25, "perplexity": 25.79, "bits_per_byte": 1.02, "word_perplexity": 123.456}
+    loss["tokens"] = 2048
+    listing = evaluation_table(
+        {
+            "corpora": [
+                {**facts, "name": "sotu", "form": "raw"},
+                {**facts, "name": "ptb", "form": "<unk>"},
+            ],
+            "validation": {"sotu": loss, "ptb": {**loss, "word_perplexity_eos": 98.765}},
+        }
+    )
+    place = listing.columns.index("with <eos>")
+    assert [row[place] for row in listing.rows] == ["", "98.765"]
+    assert listing.columns[place - 1] == "word perplexity"
+    found = fit(listing.columns, listing.rows, 80, listing.narrowing)
+    assert all(len(line) <= 80 for line in (*found.head, *found.lines))
+
+
 # --- in a run ------------------------------------------------------------------------------------
 
 
@@ -346,3 +372,39 @@ def test_the_likeliest_token_of_a_draw_has_the_mass_that_is_told(
     row, (text,) = numbers(run)[1], RunReader(run).samples()[0].texts
     mean = sum(math.exp(value) for value in text.log_probs) / len(text.ids)
     assert row["draw.top1"] == row["probe.top1"] == pytest.approx(mean, rel=1e-3)  # greedy
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = Path(__file__).parents[1] / "docs" / "scripts" / "render_metrics.py"
+    spec = importlib.util.spec_from_file_location("render_metrics", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_of_the_page_are_rendered_from_names_and_record(script):
+    assert script.tables(json.loads(script.RECORD.read_text("utf-8"))) in script.PAGE.read_text(
+        "utf-8"
+    )
+
+
+def test_every_number_that_judges_a_model_or_its_text_stands_on_the_page(script):
+    measured = (
+        *("text.", "pool.", "validation.", "overlap", "base.", "prefix.", "types.", "drift"),
+        *("dose.", "base_samples."),
+    )
+    wanted = {name for name in NAMES if name.startswith(measured)}
+    told = [name for group in script.GROUPS for name in group.worse]
+    assert wanted - set(told) == set()
+    assert len(told) == len(set(told))
+    assert set(told) <= set(NAMES)
+
+
+def test_what_every_run_measures_costs_at_most_a_twentieth_of_an_update(script):
+    record = json.loads(script.RECORD.read_text("utf-8"))
+    assert sum(record["seconds"][key] for key in script.DEFAULT) <= 0.05 * record["update_seconds"]

@@ -31,7 +31,7 @@ MODEL_NAMES: dict[str, Name] = {
         "number",
         "",
         "as validation.word_perplexity, with the end of each line as one more word: the custom for "
-        f"Penn Treebank and WikiText-2; only for a corpus of the form <unk>{PER_CORPUS}",
+        f"Penn Treebank and WikiText-2; only for a corpus of the form `<unk>`{PER_CORPUS}",
         since=2,
     ),
     "validation.tokens": Name("count", "tokens", f"tokens scored{PER_CORPUS}"),

@@ -117,7 +117,7 @@ class Growing:
         log_p_V = log_probabilities(logits_V)
         self.entropies.append(entropy(log_p_V))
         self.sampling_entropies.append(among.entropy().squeeze(0))
-        self.tops.append(log_p_V.max())
+        self.tops.append(log_p_V.amax())
         begin = time.perf_counter()
         self.log_probs.append(log_p_V[token])
         self.seconds += time.perf_counter() - begin
