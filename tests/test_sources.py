@@ -3,12 +3,15 @@
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from test_run import Seen, untimed
 from transformers import AutoTokenizer
 
@@ -16,6 +19,7 @@ import collapse_lm
 from collapse_lm import rng
 from collapse_lm.analysis.outcomes import last_probe_before, measure_runs
 from collapse_lm.config import CollapseRule, identity, load_config
+from collapse_lm.config.parts import SOURCES
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.models import Moment
@@ -497,3 +501,13 @@ def test_the_shortest_way_to_a_random_place_is_uniform():
         [places(0.25, 4, Numbers(9).of(Moment(u, None)))[0] for u in range(1, 2001)], minlength=4
     )
     assert picked == pytest.approx([500] * 4, abs=4 * math.sqrt(375))
+
+
+def test_the_example_of_the_docs_is_a_nest_of_sources():
+    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text("utf-8")
+    section = page.partition("## Sources")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
+    source = load_config(yaml.safe_load(example)).source
+    assert [source.kind, source.of.kind, source.of.of.kind] == ["mix", "filter", "replay"]
+    named = {kind for kind in SOURCES.kinds() if ":" not in kind}
+    assert [kind for kind in named if not re.search(rf"(### |\*\*){kind}\b", section)] == []
