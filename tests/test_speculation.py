@@ -37,7 +37,7 @@ SETTINGS = list(
         [(256,), tuple(range(30)) * 2],  # prompt
     )
 )
-ENTROPIES = ("entropy", "sampling_entropy")
+ENTROPIES = ("entropy", "sampling_entropy", "top1")
 SEEDS = 504 if IS_FULL else 2 * len(SETTINGS)  # every setting ten times, or twice
 
 
