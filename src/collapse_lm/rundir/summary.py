@@ -110,9 +110,7 @@ class Summing:
         }
 
 
-def sum_up(
-    rows: Iterable[Row], rule: CollapseRule, samples: Sequence[SampleRow] = ()
-) -> Summing:
+def sum_up(rows: Iterable[Row], rule: CollapseRule, samples: Sequence[SampleRow] = ()) -> Summing:
     """Sum up rows from row 0 on, with their texts where these are wanted."""
     summing, texts = Summing(rule), {row.update: row for row in samples}
     for row in rows:
