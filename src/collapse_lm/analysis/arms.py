@@ -10,6 +10,9 @@ from typing import Any
 
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.settings import SettingLevel, is_number, levels_of, settings, told
+from collapse_lm.config import MOVED
+from collapse_lm.config.identity import decides_numbers
+from collapse_lm.config.keys import field_of
 
 SOURCE = "source.kind"
 _OWN = "own"
@@ -27,15 +30,24 @@ def arms_of(keys: Sequence[str], runs: Sequence[Measured]) -> Arms:
     levels = levels_of(varied, runs)
     usual = {key: _usual(key, runs) for key in varied}
     names = [_name(varied, level, usual) for level in levels]
-    if len(set(names)) < len(names):
+    if len(varied) < 2 or len(set(names)) < len(names):
         names = [level.name for level in levels]
     pairs = sorted(zip(names, levels, strict=True), key=lambda pair: _rank(varied, usual, pair[1]))
     return {name: level.runs for name, level in pairs}
 
 
 def varied_keys(keys: Sequence[str], runs: Sequence[Measured]) -> list[str]:
-    """Those of the keys in which runs differ."""
-    return [key for key in keys if len({repr(settings(run.config, [key])) for run in runs}) > 1]
+    """Those of the keys that decide numbers and in which runs differ; not the length of a run."""
+    return [
+        key
+        for key in keys
+        if _decides(key) and len({repr(settings(run.config, [key])) for run in runs}) > 1
+    ]
+
+
+def _decides(key: str) -> bool:
+    field = field_of(MOVED.get(key, key))
+    return field is None or decides_numbers(field)
 
 
 def _usual(key: str, runs: Sequence[Measured]) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from collapse_lm.analysis.stats.survival import Floats
 
+Series = Mapping[int, float] | Mapping[float, float]  # by update, or by dose
 FEW = 5  # below this number of runs a standard error is too rough, and the band is the range
 
 
@@ -38,14 +39,14 @@ class MeanCurve:
     band: str
 
 
-def mean_curve(series: Sequence[Mapping[int, float]]) -> MeanCurve:
-    """Average runs given as {update: value}.
+def mean_curve(series: Sequence[Series]) -> MeanCurve:
+    """Average runs given as {update: value}, or as {dose: value}.
 
     The band is the range of the runs where there are fewer than five, and the mean -+
     one standard error where there are more. A run without any finite value counts for nothing.
     """
     series = [run for run in series if any(map(math.isfinite, run.values()))]
-    values: dict[int, list[float]] = {}
+    values: dict[float, list[float]] = {}
     for run in series:
         for update, value in run.items():
             if math.isfinite(value):

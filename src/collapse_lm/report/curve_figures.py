@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.analysis.curves import mean_curve
+from collapse_lm.analysis.curves import Series, mean_curve
 from collapse_lm.analysis.levels import by_rate
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.report.style import (
@@ -27,6 +27,7 @@ from collapse_lm.report.style import (
 
 Levels = Mapping[str, Sequence[Measured]]
 _RATE = "learning rate"
+_SIGNS = 6  # along a line, about
 _BANDS = {
     "": "",
     "range": "the band is the range of the runs (fewer than five)",
@@ -51,13 +52,27 @@ def figure_4(runs: Sequence[Measured], folder: Path) -> str:
     return draw_curves(by_rate(runs), _RATE, corpora, folder, "figure4")
 
 
-def draw_level(axes: Any, series: Sequence[dict[int, float]], look: dict[str, Any]) -> str:
-    """Draw each run thin, their mean thick and a band; return what the band is."""
+def draw_level(
+    axes: Any,
+    series: Sequence[Series],
+    look: dict[str, Any],
+    sign: str | None = None,
+) -> str:
+    """Draw each run thin, their mean thick and a band; return what the band is.
+
+    Args:
+        axes: to draw in.
+        series: a value by update, or by dose, of each run.
+        look: colour and dash.
+        sign: a marker that stands a few times on the mean, for readers without colours.
+    """
     for run in series:
         known = [(update, y) for update, y in sorted(run.items()) if math.isfinite(y)]
         axes.plot([x for x, _ in known], [y for _, y in known], **look, linewidth=0.5, alpha=0.35)
     curve = mean_curve(series)
-    axes.plot(curve.update, curve.mean, **look, marker="o" if len(curve.update) == 1 else None)
+    signs = {"marker": sign, "markevery": max(1, len(curve.update) // _SIGNS), "markersize": 3.5}
+    alone = {"marker": "o"} if len(curve.update) == 1 else {}
+    axes.plot(curve.update, curve.mean, **look, **(signs if sign else alone))
     axes.fill_between(
         curve.update, curve.lower, curve.upper, color=look["color"], alpha=0.15, linewidth=0
     )

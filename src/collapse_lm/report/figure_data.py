@@ -7,14 +7,18 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from collapse_lm._util.printable import printable
 from collapse_lm.analysis.curves import mean_curve
 from collapse_lm.analysis.levels import cell, size, sort_by
 from collapse_lm.analysis.outcomes import Measured
+from collapse_lm.analysis.profiles import StateShare, shares_of
 from collapse_lm.analysis.stats.survival import KaplanMeier, kaplan_meier
 from collapse_lm.measures.names import Row, label
+from collapse_lm.report.arms_figure import Axis, Panel, panels_of, series
+from collapse_lm.report.phase_figure import cells_of
 
 Levels = Mapping[str, Sequence[Measured]]
 Cells = dict[str, Any]
@@ -84,17 +88,62 @@ def onset_csv(runs: Sequence[Measured]) -> str:
 
 
 def phase_csv(runs: Sequence[Measured]) -> str:
-    """A row per cell: median time to collapse, runs, collapses, updates of the longest run."""
+    """A row per cell: median time to collapse, runs, collapses, updates of the longest run.
+
+    With the median change of the validation loss at the end, and the state that most of its runs
+    ended in.
+    """
+    found = cells_of(runs)
     rows = (
         {
             **{"sample_length": length, "temperature": temperature, "learning_rate": rate},
-            **_plain(_estimate(members), ("runs", "collapses", *_MEDIAN)),
+            **_plain(found[length, temperature, rate].onset, ("runs", "collapses", *_MEDIAN)),
             "longest": max(run.outcome.time for run in members),
+            "validation_change": _known(found[length, temperature, rate].change),
+            "ending": found[length, temperature, rate].ending,
+            "ended_so": found[length, temperature, rate].alike,
         }
         for (length, temperature, rate), members in sort_by(runs, cell).items()
     )
     cells = ("sample_length", "temperature", "learning_rate", "runs", "collapses")
-    return _csv((*cells, *_MEDIAN, "longest"), rows)
+    return _csv((*cells, *_MEDIAN, "longest", "validation_change", "ending", "ended_so"), rows)
+
+
+def arms_csv(levels: Levels, axis: Axis) -> str:
+    """Each number of the figure of arms by update or dose: of each run, and as run `mean`."""
+    columns = ("level", "name", "run", "seed", axis, "value", "lower", "upper")
+    panels = panels_of([run for runs in levels.values() for run in runs])
+    rows = (
+        row
+        for level, runs in levels.items()
+        for panel in panels
+        for row in _arm(level, panel, runs, axis)
+    )
+    return _csv(columns, rows)
+
+
+def _arm(level: str, panel: Panel, runs: Sequence[Measured], axis: Axis) -> Iterator[Cells]:
+    name = f"change of {panel.name}" if panel.from_start else panel.name
+    found = [series(panel, run, axis) for run in runs]
+    for run, values in zip(runs, found, strict=True):
+        about = {"level": level, "name": name, "run": run.outcome.run, "seed": run.outcome.seed}
+        yield from ({**about, axis: x, "value": value} for x, value in values.items())
+    mean = mean_curve(found)
+    for x, value, lower, upper in zip(mean.update, mean.mean, mean.lower, mean.upper, strict=True):
+        yield {
+            **{"level": level, "name": name, "run": "mean", axis: float(x)},
+            **{"value": float(value), "lower": _known(lower), "upper": _known(upper)},
+        }
+
+
+def endings_csv(levels: Levels) -> str:
+    """A row per arm and state: how many runs got into it, when, and how many are out again."""
+    rows = (
+        {"level": level, **asdict(share)}
+        for level, runs in levels.items()
+        for share in shares_of(runs)
+    )
+    return _csv(("level", *(field.name for field in fields(StateShare))), rows)
 
 
 def _estimate(runs: Sequence[Measured]) -> KaplanMeier:

@@ -25,7 +25,10 @@ class Figure:
 
 
 # Of this and of earlier releases, whatever they are of now.
-_OURS = ("figure2", "figure3", "figure4", "survival*", "curves*", "onset", "phase")
+_OURS = (
+    *("figure2", "figure3", "figure4", "survival*", "curves*", "onset", "phase"),
+    *("arms*", "dose*", "endings"),
+)
 
 
 def write_figures(figures: Mapping[str, Draw], folder: Path) -> dict[str, str]:

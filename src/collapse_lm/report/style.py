@@ -14,6 +14,7 @@ from collapse_lm._util.printable import printable
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
+_SIGNS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = len(COLOURS) * len(_DASHES)  # that differ
 WIDTH = 5.5  # inches: the text width of the paper's format
 COLUMN = 3.25  # inches: a column of a page with two
@@ -126,11 +127,26 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
-def line_legend(figure: Any, labels: Sequence[str], title: str) -> None:
-    """Put a legend of lines, in the order of `looks`, above a figure."""
+def signs(number: int) -> list[str]:
+    """Return a marker for each of a number of lines: what tells them apart without colours."""
+    return [_SIGNS[i % len(_SIGNS)] for i in range(number)]
+
+
+def line_legend(
+    figure: Any, labels: Sequence[str], title: str, markers: Sequence[str] = ()
+) -> None:
+    """Put a legend of lines, in the order of `looks`, above a figure.
+
+    Args:
+        figure: whose lines they are.
+        labels: one per line.
+        title: what the labels are values of.
+        markers: one per line, or none.
+    """
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], **look) for look in looks(len(labels))]
+    pairs = zip(looks(len(labels)), markers or ["none"] * len(labels), strict=True)
+    handles = [Line2D([], [], **look, marker=one, markersize=3.5) for look, one in pairs]
     longest = max((len(label) for label in labels), default=1)
     room = round(16 * figure.get_figwidth())  # characters in a line
     columns = max(1, min(len(labels), 6, room // (longest + 7)))  # few where labels are long

@@ -1,14 +1,24 @@
-"""The figures of a sweep over whatever keys: curves, survival, onset by size, phase diagram."""
+"""The figures of a sweep over whatever keys: curves, survival, arms, endings, phase diagram."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from collapse_lm.analysis.arms import Arms, arms_of, varied_keys
 from collapse_lm.analysis.levels import PHASE
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.settings import MODEL, levels_of, short_keys
+from collapse_lm.report.arms_figure import Axis, draw_arms
 from collapse_lm.report.curve_figures import Levels, corpora_of, draw_curves
-from collapse_lm.report.figure_data import curves_csv, onset_csv, phase_csv, survival_csv
+from collapse_lm.report.endings_figure import draw_endings
+from collapse_lm.report.figure_data import (
+    arms_csv,
+    curves_csv,
+    endings_csv,
+    onset_csv,
+    phase_csv,
+    survival_csv,
+)
 from collapse_lm.report.gallery import Figure
 from collapse_lm.report.onset_figures import draw_survival, figure_3
 from collapse_lm.report.phase_figure import phase_figure
@@ -16,6 +26,10 @@ from collapse_lm.report.style import NotDrawnError
 
 Plot = Callable[[Sequence[Measured], Path, str, float], str]
 Data = Callable[[Sequence[Measured]], str]
+RATE = "training.learning_rate"
+Parts = dict[str, tuple[str, Sequence[Measured]]]  # suffix -> what varies in words, and runs
+_ARMS = 14  # lines of one panel
+_BY_DOSE = 4  # arms that have a figure by dose; of more, law.md has the numbers
 _TOGETHER = 12  # combinations of several keys that one figure shows
 
 
@@ -35,6 +49,7 @@ def sweep_figures(
     """
     varied = [key for key in keys if len(levels_of([key], found)) > 1]
     figures: dict[str, Figure] = {}
+    figures |= _figures_of_arms(keys, varied, found)
     for suffix, chosen in _splits(varied, found).items():
         figures[f"curves{suffix}"] = _curves(chosen, found)
         figures[f"survival{suffix}"] = _survival(chosen, timed, found)
@@ -59,6 +74,75 @@ def _curves(keys: Sequence[str], found: Sequence[Measured]) -> Figure:
         return draw_curves(levels, _title(keys), corpora, folder, name, width)
 
     return Figure(draw, lambda: curves_csv(_levels(keys, found), corpora_of(found)))
+
+
+def _figures_of_arms(
+    keys: Sequence[str], varied: Sequence[str], found: Sequence[Measured]
+) -> dict[str, Figure]:
+    """What became of the arms: side by side where parts differ, by dose where rates do."""
+    figures: dict[str, Figure] = {}
+    if any(key.endswith(".kind") for key in varied):
+        for suffix, (told, runs) in _parts(keys, found).items():
+            figures[f"arms{suffix}"] = _arms(told, arms_of(keys, runs), "update")
+    for suffix, (told, runs) in _at_several_rates(keys, found).items():
+        figures[f"dose{suffix}"] = _arms(told, arms_of(keys, runs), "dose")
+    if varied:
+        figures["endings"] = _endings(_arm_title(varied), arms_of(keys, found))
+    return figures
+
+
+def _parts(keys: Sequence[str], found: Sequence[Measured]) -> Parts:
+    """All runs; where they have more arms than a figure shows, by the first key that parts them."""
+    varied = varied_keys(keys, found)
+    if len(arms_of(keys, found)) > _ARMS:
+        for key in varied:
+            levels = levels_of([key], found)
+            if all(len(arms_of(keys, level.runs)) <= _ARMS for level in levels):
+                (short,) = short_keys([key])
+                return _numbered({f"{short} {level.name}": level.runs for level in levels}, keys)
+    return {"": (_arm_title(varied), found)}
+
+
+def _at_several_rates(keys: Sequence[str], found: Sequence[Measured]) -> Parts:
+    """Runs that train and differ in nothing but the rate, where there are several rates."""
+    training = [run for run in found if run.outcome.learning_rate > 0]
+    others = [key for key in varied_keys(keys, training) if key != RATE]
+    arms = arms_of(others, training) if RATE in keys else {}
+    several = {name: runs for name, runs in arms.items() if varied_keys([RATE], runs)}
+    return _numbered(several, keys) if len(several) <= _BY_DOSE else {}
+
+
+def _numbered(parts: Arms, keys: Sequence[str]) -> Parts:
+    """A part for each, numbered where there are several, and told with what it has in common."""
+    found: Parts = {}
+    for place, (name, runs) in enumerate(parts.items(), 1):
+        title = _arm_title(varied_keys(keys, runs))
+        is_alone = len(parts) == 1
+        found["" if is_alone else f"-{place}"] = (title if is_alone else f"{title} ({name})", runs)
+    return found
+
+
+def _arm_title(keys: Sequence[str]) -> str:
+    """What the arms are values of, in words."""
+    return short_keys(keys)[0].replace("_", " ") if len(keys) == 1 else "arm"
+
+
+def _arms(title: str, arms: Arms, axis: Axis) -> Figure:
+    def draw(folder: Path, name: str, width: float) -> str:
+        if len(arms) > _ARMS:
+            raise NotDrawnError(f"{len(arms)} arms, and it shows {_ARMS} at most")
+        if not arms:
+            raise NotDrawnError("no run has ended")
+        return draw_arms(arms, title, folder, name, width, axis=axis)
+
+    return Figure(draw, lambda: arms_csv(arms, axis))
+
+
+def _endings(title: str, arms: Arms) -> Figure:
+    def draw(folder: Path, name: str, width: float) -> str:
+        return draw_endings(arms, title, folder, name, width)
+
+    return Figure(draw, lambda: endings_csv(arms))
 
 
 def _survival(keys: Sequence[str], timed: Sequence[Measured], found: Sequence[Measured]) -> Figure:

@@ -3,12 +3,12 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from collapse_lm.analysis.kept.cells import config_of, value_of
-from collapse_lm.analysis.kept.write import ABOUT, RUNS, STAGES, STAY, UPDATES
+from collapse_lm.analysis.kept.write import ABOUT, DOSE, RUNS, STAGES, STAY, UPDATES, steady_dose
 from collapse_lm.analysis.outcomes import Measured, Outcome
 from collapse_lm.measures.endings import STATES, Profile
 from collapse_lm.measures.names import Row
@@ -67,7 +67,17 @@ def _measured(cells: Cells, rows: list[Row], shared: Cells, folder: Path) -> Mea
     own = {name: value for name, value in cells.items() if _is_setting(name)}
     config = config_of({**shared, **own, "seed": outcome.seed})
     reader = RunReader(folder / outcome.run)
-    return Measured(outcome, rows, reader, config, _profile(cells))
+    run = Measured(outcome, rows, reader, config, _profile(cells))
+    return run if any(DOSE in row.values for row in rows) else _with_dose(run)
+
+
+def _with_dose(run: Measured) -> Measured:
+    """The run with the dose of each row, which was left out as it can be told."""
+    doses = ({DOSE: steady_dose(run, row.update)} if row.update else {} for row in run.rows)
+    rows = [
+        Row(row.update, {**row.values, **dose}) for row, dose in zip(run.rows, doses, strict=True)
+    ]
+    return replace(run, rows=rows)
 
 
 def _is_setting(column: str) -> bool:

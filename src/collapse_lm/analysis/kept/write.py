@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -19,9 +20,10 @@ from collapse_lm.rundir import RunReader
 
 RUNS, UPDATES, ABOUT = "runs.csv", "updates.csv", "about.json"
 NAMES = (  # of rows, labels aside, that documents and figures use
-    *("validation.loss", "validation.change", "train.loss", "probe.entropy"),
-    *("pool.overlap", "text.loop_share", "text.seq_rep_4", "dose.rate"),
+    *("validation.loss", "validation.change", "train.loss"),
+    *("probe.entropy", "pool.overlap", "dose.rate"),
 )
+DOSE = "dose.rate"  # left out where it is the same in every step, and so can be told
 NOTED = 0.5  # nats of validation loss; the evaluations about its crossing are kept in any case
 STAGES = ("start", "collapse", "end")  # of `Outcome.validation`
 STAY = ("entered", "left", "updates", "entries")  # of a state in a profile
@@ -47,7 +49,8 @@ def write_kept(
         names: of the numbers of rows that are kept, of labelled ones all labels.
         every: updates from one row that is kept to the next. The first two rows and the last,
             those about the collapse, entries of states, and the two evaluations between which
-            the validation loss has risen by half a nat are kept in any case.
+            the validation loss has risen by half a nat are kept in any case. Above 1, what is
+            computed from several probes in a row is another number.
         facts: that about.json has beside those of the manifests.
 
     Raises:
@@ -139,13 +142,26 @@ def _endings(run: Measured) -> dict[str, Any]:
 
 def _updates_text(runs: Sequence[Measured], names: Sequence[str], every: int) -> str:
     known = dict.fromkeys(name for run in runs for row in run.rows for name in row.values)
-    chosen = [name for name in known if name.partition("[")[0] in names]
+    told = {DOSE} if all(_is_steady(run) for run in runs) else set()
+    chosen = [name for name in known if name.partition("[")[0] in names and name not in told]
     rows = (
         {"number": number, "update": row.update} | {name: row.values.get(name) for name in chosen}
         for number, run in enumerate(runs, 1)
         for row in _thinned(run, every)
     )
     return _csv(["number", "update", *chosen], rows)
+
+
+def steady_dose(run: Measured, update: int) -> float:
+    """The dose of steps that all have the rate of the first."""
+    return update * run.config.training.steps_per_update * run.outcome.learning_rate
+
+
+def _is_steady(run: Measured) -> bool:
+    return all(
+        math.isclose(dose, steady_dose(run, update), rel_tol=1e-6)
+        for update, dose in run.series(DOSE).items()
+    )
 
 
 def _thinned(run: Measured, every: int) -> Iterator[Row]:
