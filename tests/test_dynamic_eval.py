@@ -67,6 +67,7 @@ def test_losses_are_those_of_a_plain_loop(done, prose_file, gpt2_dir):
         dynamic.append(loss.item())
     found = done.summary
     assert found["static_loss"] == pytest.approx(np.mean(static), rel=1e-5)
+    assert found["static_losses"] == pytest.approx(static, rel=1e-5)
     assert found["dynamic_loss"] == pytest.approx(np.mean(dynamic), rel=1e-5)
     assert found["static_loss_longest"] == pytest.approx((2 * whole[0] + whole[1]) / 3, rel=1e-5)
     assert found["difference"] == pytest.approx(np.mean(dynamic) - np.mean(static), rel=1e-4)

@@ -19,10 +19,9 @@ from collapse_lm.corpora.corpus import load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.corpora.windows import plan_windows
 from collapse_lm.errors import Problem, UserError
-from collapse_lm.experiment.build import ReadyModel, ready_model
 from collapse_lm.experiment.lengths import check_positions, default_context
+from collapse_lm.experiment.ready import ReadyModel, ready_model
 from collapse_lm.measures.change import block_sizes
-from collapse_lm.measures.names import Number
 from collapse_lm.measures.validation import score
 from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.layout import SUMMARY, RunDirectory, holds_run
@@ -86,8 +85,9 @@ def dynamic_eval(
         model in the same segments, `static_context`; `static_loss_longest`, at the context
         `longest_context`; `dynamic_loss`; `difference`, dynamic minus static in the same
         segments, `difference_lower` and `difference_upper`, the limits of its 95 % interval
-        (see `block_bootstrap`); `tokens`, `segments`. Losses are in nats per token. A run
-        that was interrupted has none of them yet.
+        (see `block_bootstrap`); `static_losses`, by update, beside the dynamic ones in the rows;
+        `tokens`, `segments`. Losses are in nats per token. A run that was interrupted has none
+        of them yet.
 
     Raises:
         UserError: for bad input, before anything was created.
@@ -190,7 +190,7 @@ def static_losses(ready: ReadyModel, data: EvaluationSet, updates: int, batch: i
     return Static(by_update, total, longest, score(ready.evaluator, long)[0].loss)
 
 
-def _outcome(result: RunResult, static: Static, config: Config) -> dict[str, Number]:
+def _outcome(result: RunResult, static: Static, config: Config) -> dict[str, Any]:
     """The losses and their difference; NaN where the run diverged before its end."""
     rows = RunReader(result.directory).updates()
     dynamic = np.full(len(static.by_update), np.nan)
@@ -206,6 +206,7 @@ def _outcome(result: RunResult, static: Static, config: Config) -> dict[str, Num
         "difference": difference["value"],
         "difference_lower": difference["lower"],
         "difference_upper": difference["upper"],
+        "static_losses": static.by_update.tolist(),
         "tokens": static.tokens,
         "segments": len(dynamic) * config.sampling.batch_size,
     }

@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from collapse_lm.analysis.outcomes import Measured
-from collapse_lm.analysis.settings import SettingLevel, is_number, levels_of, settings, told
-from collapse_lm.config import MOVED
-from collapse_lm.config.identity import decides_numbers
-from collapse_lm.config.keys import field_of
+from collapse_lm.analysis.settings import (
+    SettingLevel,
+    deciding,
+    is_number,
+    levels_of,
+    settings,
+    told,
+)
 
 SOURCE = "source.kind"
 _OWN = "own"
@@ -40,14 +44,9 @@ def varied_keys(keys: Sequence[str], runs: Sequence[Measured]) -> list[str]:
     """Those of the keys that decide numbers and in which runs differ; not the length of a run."""
     return [
         key
-        for key in keys
-        if _decides(key) and len({repr(settings(run.config, [key])) for run in runs}) > 1
+        for key in deciding(keys)
+        if len({repr(settings(run.config, [key])) for run in runs}) > 1
     ]
-
-
-def _decides(key: str) -> bool:
-    field = field_of(MOVED.get(key, key))
-    return field is None or decides_numbers(field)
 
 
 def _usual(key: str, runs: Sequence[Measured]) -> tuple[Any, ...]:

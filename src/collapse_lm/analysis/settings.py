@@ -10,8 +10,8 @@ from collapse_lm._util.printable import printable
 from collapse_lm.analysis.levels import alike, name_rate
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.config import MOVED, Config
-from collapse_lm.config.identity import decisive
-from collapse_lm.config.keys import value_at
+from collapse_lm.config.identity import decides_numbers, decisive
+from collapse_lm.config.keys import field_of, value_at
 
 MODEL = "model"
 
@@ -60,6 +60,12 @@ def differing(runs: Sequence[Measured]) -> list[str]:
     """The dotted keys, the seed aside, that decide numbers and in which runs differ."""
     names = dict.fromkeys(key for run in runs for key in decisive(run.config) if key != "seed")
     return [key for key in names if len({repr(setting(run.config, key)) for run in runs}) > 1]
+
+
+def deciding(keys: Sequence[str]) -> list[str]:
+    """Those of some dotted keys that decide numbers: not the length of a run, say."""
+    fields = {key: field_of(MOVED.get(key, key)) for key in keys}
+    return [key for key, field in fields.items() if field is None or decides_numbers(field)]
 
 
 def short_keys(keys: Sequence[str]) -> list[str]:

@@ -156,6 +156,6 @@ def _caption(
     place = f" Validation on {shown(_corpus(runs))}, against the base model." if is_change else ""
     return (
         f"By {shown(title, _TITLE)}, against {against}: {told}.{place} Thin lines: "
-        f"the {len(runs)} runs. Thick: mean over the runs of an arm while all of them are running{band_words(bands)}. "
-        "A run that stopped when it looped ends there."
+        f"the {len(runs)} runs. Thick: mean over the runs of an arm while all of them are "
+        f"running{band_words(bands)}. A run that stopped when it looped ends there."
     )

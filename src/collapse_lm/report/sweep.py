@@ -15,7 +15,7 @@ from collapse_lm.analysis.claims.scope import why_not_judged
 from collapse_lm.analysis.claims.verdicts import Claim
 from collapse_lm.analysis.effects import Effect, effects_of
 from collapse_lm.analysis.outcomes import LeftOut, Measured, at_risk, measure_runs, spacing
-from collapse_lm.analysis.settings import levels_of
+from collapse_lm.analysis.settings import deciding, levels_of
 from collapse_lm.analysis.tables import runs_table, survival_of_levels, updates_table
 from collapse_lm.report.claims_page import write_claims
 from collapse_lm.report.effects_page import effects_markdown
@@ -75,6 +75,7 @@ def write_sweep(
     with writing(out):
         (out / "tables").mkdir(parents=True, exist_ok=True)
     _write_tables(keys, group or _GROUP, found, left_out, out / "tables")
+    keys = deciding(keys)  # arms that differ in how long they ran are one
     figures = sweep_figures(keys, group, found, timed)
     drawn = {n: partial(f.draw, out / "figures", n, WIDTH) for n, f in figures.items()}
     not_drawn = write_figures(drawn, out / "figures")

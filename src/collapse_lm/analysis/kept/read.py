@@ -2,13 +2,23 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from collapse_lm.analysis.kept.cells import config_of, value_of
-from collapse_lm.analysis.kept.write import ABOUT, DOSE, RUNS, STAGES, STAY, UPDATES, steady_dose
+from collapse_lm.analysis.kept.write import (
+    ABOUT,
+    DOSE,
+    RUNS,
+    STAGES,
+    STAY,
+    TOTALS,
+    UPDATES,
+    steady_dose,
+)
 from collapse_lm.analysis.outcomes import Measured, Outcome
 from collapse_lm.measures.endings import STATES, Profile
 from collapse_lm.measures.names import Row
@@ -29,11 +39,13 @@ class Kept:
         about: what about.json holds.
         runs: in the order of runs.csv. Their rows are those that were kept, and their readers
             lead nowhere.
+        totals: of each run, the steps that were applied and the tokens of their batches.
     """
 
     name: str
     about: Mapping[str, Any]
     runs: tuple[Measured, ...]
+    totals: tuple[Mapping[str, float], ...]
 
     @property
     def keys(self) -> list[str]:
@@ -48,11 +60,10 @@ def read_kept(folder: Path) -> Kept:
     for cells in _cells(folder / UPDATES):
         values = {name: value for name, value in cells.items() if name not in ("number", "update")}
         rows.setdefault(cells["number"], []).append(Row(cells["update"], values))
-    runs = tuple(
-        _measured(cells, rows[cells["number"]], about["config"], folder)
-        for cells in _cells(folder / RUNS)
-    )
-    return Kept(folder.name, about, runs)
+    table = list(_cells(folder / RUNS))
+    runs = [_measured(cells, rows[cells["number"]], about["config"], folder) for cells in table]
+    totals = tuple({name: cells.get(name, math.nan) for name in TOTALS} for cells in table)
+    return Kept(folder.name, about, tuple(runs), totals)
 
 
 def _cells(path: Path) -> Iterator[dict[str, Any]]:
@@ -82,8 +93,8 @@ def _with_dose(run: Measured) -> Measured:
 
 def _is_setting(column: str) -> bool:
     """True for a key of the configuration: any column that is not one of the record's."""
-    ours = column in _FIELDS or column == "number" or column in _STAYS
-    return column == "model" or not (ours or column.startswith("validation_"))
+    ours = {"number", *_FIELDS, *_STAYS, *TOTALS}
+    return column == "model" or not (column in ours or column.startswith("validation_"))
 
 
 def _outcome(cells: Cells) -> Outcome:

@@ -23,6 +23,7 @@ NAMES = (  # of rows, labels aside, that documents and figures use
     *("validation.loss", "validation.change", "train.loss"),
     *("probe.entropy", "pool.overlap", "dose.rate"),
 )
+TOTALS = {"total_steps": "train.steps", "total_tokens": "train.tokens"}
 DOSE = "dose.rate"  # left out where it is the same in every step, and so can be told
 NOTED = 0.5  # nats of validation loss; the evaluations about its crossing are kept in any case
 STAGES = ("start", "collapse", "end")  # of `Outcome.validation`
@@ -116,7 +117,12 @@ def _corpora(manifests: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _runs_text(runs: Sequence[Measured], own: Sequence[Mapping[str, Any]]) -> str:
     rows = [
-        {"number": number, "run": run.outcome.run, **values, **_outcome(run), **_endings(run)}
+        {
+            **{"number": number, "run": run.outcome.run, **values},
+            **_outcome(run),
+            **_endings(run),
+            **_totals(run),
+        }
         for number, (run, values) in enumerate(zip(runs, own, strict=True), 1)
     ]
     return _csv(list(dict.fromkeys(name for row in rows for name in row)), rows)
@@ -131,6 +137,12 @@ def _outcome(run: Measured) -> dict[str, Any]:
         for corpus, stages in losses.items()
         for stage, loss in zip(STAGES, stages, strict=True)
     }
+
+
+def _totals(run: Measured) -> dict[str, float | None]:
+    """Sums over all updates, whatever rows are kept; None of what older rows do not tell."""
+    found = {total: run.series(name).values() for total, name in TOTALS.items()}
+    return {total: sum(values) if values else None for total, values in found.items()}
 
 
 def _endings(run: Measured) -> dict[str, Any]:
