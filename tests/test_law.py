@@ -163,6 +163,8 @@ def test_a_sweep_has_a_law_for_each_event(swept):
     assert [level.amount for level in levels] == list(RATES)
     assert all(level.dose == pytest.approx(3.6e-3, rel=0.05) for level in levels)
     assert laws_of(["sampling.temperature"], swept) == []
+    by_arm = laws_of(["training.learning_rate", "sampling.temperature"], swept)
+    assert {law.arm for law in by_arm} == {"temperature 0.8"}
 
 
 def test_the_page_of_laws_is_written_and_taken_away(swept, tmp_path):

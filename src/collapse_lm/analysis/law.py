@@ -21,7 +21,7 @@ from collapse_lm.analysis.events import (
     survival_of,
 )
 from collapse_lm.analysis.outcomes import Measured
-from collapse_lm.analysis.settings import is_number, levels_of, setting, told
+from collapse_lm.analysis.settings import is_number, levels_of, setting, short_keys, told
 from collapse_lm.analysis.stats.ordered import concordance, trend_test
 from collapse_lm.analysis.stats.permutation import PermutationTest
 from collapse_lm.analysis.stats.survival import kaplan_meier
@@ -111,9 +111,10 @@ def laws_of(keys: Sequence[str], runs: Sequence[Measured]) -> list[Law]:
     for key in (key for key in AMOUNTS if key in keys):
         others = [other for other in keys if other != key]
         for arm in levels_of(others, training):
+            name = f"{short_keys(others)[0]} {arm.name}" if len(others) == 1 else arm.name
             levels = {setting(run.config, key) for run in arm.runs}
             if len(levels) > 1 and all(is_number(x) and x > 0 for x in levels):
-                found += [law_of(key, event, arm.runs, arm.name) for event in EVENTS]
+                found += [law_of(key, event, arm.runs, name) for event in EVENTS]
     return [law for law in found if any(level.seen for level in law.levels)]
 
 
