@@ -203,9 +203,12 @@ def test_an_evaluation_in_a_loop_of_its_own_makes_no_weights_that_it_does_not_re
 
     model, made = collapse_lm.load_model(gpt2_dir), []
     inner = own_loop.inference_network
-    monkeypatch.setattr(
-        own_loop, "inference_network", lambda *words: made.append(words[1]) or inner(*words)
-    )
+
+    def making(network, precision, **named):
+        made.append(precision)
+        return inner(network, precision, **named)
+
+    monkeypatch.setattr(own_loop, "inference_network", making)
     monkeypatch.setattr(own_loop, "try_once", None)  # `load_model` has tried it
     monkeypatch.setattr(compute, "has_bfloat16", lambda device: False)
     collapse_lm.evaluate(model, f"text:{prose_file}", context=64)

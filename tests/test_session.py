@@ -205,4 +205,4 @@ def test_thresholds_of_the_rule_stand_in_one_place():
     config = load_config("quickstart", ["collapse.patience=7"])
     assert isinstance(config.collapse, collapse_lm.CollapseRule)
     fields = set(collapse_lm.CollapseRule.model_fields)
-    assert fields == {"loop_share", "seq_rep_4", "train_loss", "patience"}
+    assert fields == {"loop_share", "seq_rep_4", "train_loss", "degenerate_share", "patience"}
