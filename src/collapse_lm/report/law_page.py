@@ -10,7 +10,7 @@ from collapse_lm._util.files import write_atomically, writing
 from collapse_lm._util.json_text import to_json
 from collapse_lm.analysis.law import RATE, Law, LawLevel, amount_words, laws_of
 from collapse_lm.analysis.outcomes import Measured
-from collapse_lm.analysis.sizes import ModelLine, SizeEffect, model_lines, size_effects
+from collapse_lm.analysis.sizes import ModelLine, SizeEffect, effects_of_size, model_lines
 from collapse_lm.report.claims_page import cell, exponent_words
 
 JSON, PAGE = "law.json", "law.md"
@@ -32,7 +32,7 @@ The unit is the model. Each has a line of its own through its runs (log time to 
 rate), which gives its time at any rate. The ratio is the time of the smallest model over that of \
 the largest, from a regression of log time on log parameters with a level for each pretraining \
 seed; its interval is Student's over models, the p-value that of sizes dealt anew within each \
-pretraining seed. Size and pretraining loss go together on a ladder: which of the two it is, \
+pretraining seed. A relative step is the norm of an update over that of the weights. Size and pretraining loss go together on a ladder: which of the two it is, \
 this does not say."""
 _SIZE_HEAD = (
     "| rate goes as width to the power | time, smallest over largest (95 %) | p | models |\n"
@@ -81,8 +81,23 @@ def law_markdown(
     parts = ["# The law of dose", _ABOUT, "\n".join([head, *rows])]
     parts += [_section(law) for law in laws]
     if effects:
-        parts += ["## Size", _SIZES, _size_table(effects), _model_table(models)]
+        parts += ["## Size", *_size_parts(models, effects)]
     return "\n\n".join(parts) + "\n"
+
+
+def size_tables(keys: Sequence[str], runs: Sequence[Measured]) -> list[str]:
+    """What is said of size, as parts of a page; nothing for other sweeps than `sizes`.
+
+    Args:
+        keys: dotted, that the runs were swept over.
+        runs: those with a time to collapse.
+    """
+    models, effects = _sizes(keys, runs)
+    return _size_parts(models, effects) if effects else []
+
+
+def _size_parts(models: Sequence[ModelLine], effects: Sequence[SizeEffect]) -> list[str]:
+    return [_SIZES, _size_table(effects), _model_table(models)]
 
 
 def _section(law: Law) -> str:
@@ -118,21 +133,21 @@ def _sizes(
     """Models and effects of a sweep over models and rates, and nothing else."""
     if set(keys) != {"model", RATE}:
         return [], []
-    models = model_lines(runs)
-    if len({model.parameters for model in models}) < 2:
-        return [], []
-    rates = {run.outcome.learning_rate for run in runs if run.outcome.learning_rate > 0}
-    middle = math.exp(sum(map(math.log, rates)) / len(rates))
-    return models, size_effects(models, middle)
+    effects = effects_of_size(runs)
+    return (model_lines(runs), effects) if effects else ([], [])
 
 
 def _size_table(effects: Sequence[SizeEffect]) -> str:
     rows = [
-        f"| {-effect.power:g} | {effect.ratio:.3g} ({effect.lower:.3g} to {effect.upper:.3g}) "
+        f"| {_rule(effect)} | {effect.ratio:.3g} ({effect.lower:.3g} to {effect.upper:.3g}) "
         f"| {effect.test.p_value:.3g} | {effect.models} |"
         for effect in effects
     ]
     return "\n".join([_SIZE_HEAD, *rows])
+
+
+def _rule(effect: SizeEffect) -> str:
+    return "relative step held equal" if math.isnan(effect.power) else f"{-effect.power:g}"
 
 
 def _model_table(models: Sequence[ModelLine]) -> str:
