@@ -5,6 +5,7 @@ order `stream`: its train loss, taken before each step, is the dynamic loss. Add
 losses of the untrained model on the same tokens, and the paired difference.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from collapse_lm.rundir.process import RunResult
 from collapse_lm.rundir.resume import overrides_to
 from collapse_lm.rundir.session import resume, run
 
+_LOG = logging.getLogger(__name__)
 SEGMENT, RATE = 200, 1e-5
 _VALIDATION_TOKENS = 2048  # of the same corpus, at the beginning and at the end
 _SETTLED = (  # what the command decides, or what would make the train loss another loss
@@ -178,6 +180,7 @@ def static_losses(ready: ReadyModel, data: EvaluationSet, updates: int, batch: i
     """
     count = updates * batch
     total = count * data.context
+    _LOG.info("scoring %d tokens with the untrained model", total)
     short = replace(data, windows=data.windows[:count])
     longest = min(ready.model.max_positions or default_context(ready.model), total)
     check_positions(ready.model, {"context": longest})

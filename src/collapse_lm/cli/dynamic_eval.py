@@ -9,7 +9,7 @@ import typer
 from collapse_lm._util.printable import printable
 from collapse_lm.cli.options import ModelReference, Settings, told_as_options
 from collapse_lm.cli.output import AsJson
-from collapse_lm.cli.show import followed
+from collapse_lm.cli.show import followed, hear_the_library
 from collapse_lm.cli.stopping import StopRequest, until_signal
 
 _OPTIONS = {
@@ -55,8 +55,11 @@ def dynamic_eval(
                     should_stop=stop,
                 )
 
-        result = go([]) if as_json else followed(lambda observer: go([observer]))
-        print(json.dumps(result.summary, indent=2) if as_json else _told(result))
+        if as_json:
+            print(json.dumps(go([]).summary, indent=2))
+            return
+        hear_the_library()
+        print(_told(followed(lambda observer: go([observer]))))
 
     until_signal(work)
 

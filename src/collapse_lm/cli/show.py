@@ -36,7 +36,7 @@ def show_run(
         stop: asked after every update.
         opens: true opens its report at the end, where somebody sits before a display.
     """
-    _hear_the_library()
+    hear_the_library()
     from collapse_lm.rundir.session import run
 
     path = _show(lambda o: run(preset, out, overrides=settings, observers=[o], should_stop=stop))
@@ -55,13 +55,14 @@ def has_display() -> bool:
 
 def show_resumed(path: Path, settings: Sequence[str], stop: StopRequest) -> None:
     """Go on with a run and show it."""
-    _hear_the_library()
+    hear_the_library()
     from collapse_lm.rundir.session import resume
 
     _show(lambda o: resume(path, overrides=settings, observers=[o], should_stop=stop))
 
 
-def _hear_the_library() -> None:
+def hear_the_library() -> None:
+    """Let notices of the library be printed."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("collapse_lm").setLevel(logging.INFO)
 
