@@ -95,8 +95,6 @@ def dynamic_eval(
         UserError: for bad input, before anything was created.
         MachineError: when disk or memory fail.
     """
-    if min(segment, segment if tokens is None else tokens) < 1:
-        raise UserError.single("dynamic-eval", f"{tokens} in {segment}", "1 token or more of each")
     config, static = _prepared(str(model), corpus, tokens, segment, overrides)
     more: dict[str, Any] = {"observers": observers, "should_stop": should_stop}
     if out is not None and holds_run(Path(out)):
@@ -115,6 +113,8 @@ def _prepared(
     model: str, corpus: str, tokens: int | None, segment: int, overrides: Overrides
 ) -> tuple[Config, Static]:
     """The configuration of the run, and what the model says of the text before it."""
+    if min(segment, segment if tokens is None else tokens) < 1:
+        raise UserError.single("dynamic-eval", f"{tokens} in {segment}", "1 token or more of each")
     values = settings(model, corpus, segment, 1)
     loaded = load_corpus(corpus)  # a missing file is told before a model is loaded
     batch = resolve(values, overrides).sampling.batch_size
