@@ -21,16 +21,14 @@ from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.experiment.batch import Batch, Text, checked
 from collapse_lm.experiment.build import (
-    ReadyModel,
     decode,
     evaluation_sets,
     load_corpora,
     own_samples,
-    phases_of_config,
-    ready_model,
 )
 from collapse_lm.experiment.facts import mean_loss, spelled, text_metrics
 from collapse_lm.experiment.lengths import check_positions, default_context, evaluation_lengths
+from collapse_lm.experiment.ready import ReadyModel, Weights, phases_of_config, ready_model
 from collapse_lm.experiment.sources.own import as_batch
 from collapse_lm.inference import (
     Network,
@@ -223,7 +221,8 @@ def _ready(model: AnyModel, config: Config, phase: str) -> Iterator[ReadyModel]:
     phases = phases_of_config(config, model.network)
     with in_evaluation(model.network):
         working = _working(model, phases.words[phase], decodes=phase == "sampling")
-        yield ReadyModel(model, phases, working, working)
+        weights = Weights(model.network, model.network)
+        yield ReadyModel(model, phases, working, working, weights)
 
 
 def _working(model: LanguageModel, precision: Precision, *, decodes: bool) -> Network:

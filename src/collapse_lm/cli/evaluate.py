@@ -53,12 +53,13 @@ def evaluate(
 
 def _scores(model: str, evaluation: dict[str, Any]) -> dict[str, Any]:
     """Losses, with all without which they do not compare."""
-    from collapse_lm.experiment.build import evaluation_sets, load_corpora, ready_model
+    from collapse_lm.experiment.build import evaluation_sets, load_corpora
     from collapse_lm.experiment.lengths import (
         check_positions,
         default_context,
         evaluation_lengths,
     )
+    from collapse_lm.experiment.ready import ready_model
     from collapse_lm.measures.validation import evaluate_all, known
     from collapse_lm.rundir.manifest import describe_corpus
 

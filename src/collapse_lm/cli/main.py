@@ -169,7 +169,8 @@ def sample(
     Several are numbered, each with the prompt that it goes on from.
     """
     config = resolve({"model": model}, settings or [])
-    from collapse_lm.experiment.build import decode, own_samples, ready_model
+    from collapse_lm.experiment.build import decode, own_samples
+    from collapse_lm.experiment.ready import ready_model
 
     ready = ready_model(config)
     draw = own_samples(config, ready).sample(ready.sampler, update)

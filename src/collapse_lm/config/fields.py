@@ -84,7 +84,8 @@ CheckpointEvery = Annotated[
 Threads = Annotated[
     Annotated[int, Field(ge=1, le=1024)] | Literal["auto"], BeforeValidator(_no_bool)
 ]
-CorpusReferences = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+CorpusReferences = Names
 Trackers = Annotated[
     tuple[Literal["wandb", "trackio", "tensorboard"], ...], BeforeValidator(_as_list)
 ]

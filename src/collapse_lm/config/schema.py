@@ -27,7 +27,9 @@ from collapse_lm.config.parts import (
 from collapse_lm.config.precision import PrecisionConfig, word_or_phases
 from collapse_lm.config.sections import (
     CollapseConfig,
+    EmaConfig,
     EvaluationConfig,
+    LoraConfig,
     ProbeConfig,
     RunConfig,
     SamplingConfig,
@@ -58,6 +60,11 @@ class TrainingConfig(Section):
     dropout: bool = False
     """true: the steps drop at the model's own rates (from a stream of the run's seed); the train
     loss is then that of the network that dropped. Samples and evaluation never drop."""
+    ema: EmaConfig | None = None
+    """A moving average of the weights: decay, sample; null keeps none."""
+    lora: LoraConfig | None = None
+    """Adapters that are trained in place of the weights: rank, alpha, targets, dropout; null trains
+    all weights."""
 
 
 class Config(Section):

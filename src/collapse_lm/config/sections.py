@@ -15,6 +15,7 @@ from collapse_lm.config.fields import (
     CorpusReferences,
     Float,
     Int,
+    Names,
     Section,
     Share,
     Speculation,
@@ -107,6 +108,30 @@ class ScheduleConfig(Section):
             told = {"kind": self.kind, "warmup": self.warmup}
             raise PydanticCustomError("schedule", "updates above {warmup} for {kind}", told)
         return self
+
+
+class EmaConfig(Section):
+    """An exponential moving average of the weights, from those of the base model on."""
+
+    decay: Share
+    """Share of the average that an update leaves; the rest are the weights after its steps."""
+    sample: bool = True
+    """true: samples, probes, evaluation and export are of the averaged weights, and only the steps
+    are taken on the others. false: the averaged weights are evaluated beside these."""
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685): only they are trained."""
+
+    rank: Int = Field(ge=1)
+    """Columns of the two factors whose product is added to a weight."""
+    alpha: Float = Field(default=16.0, gt=0)
+    """The product is multiplied by alpha / rank."""
+    targets: Names | None = None
+    """Layers by the last parts of their names (q_proj, or mlp.up_proj); null: all linear layers but
+    the head."""
+    dropout: Share = 0.0
+    """Share of an adapter's input that is dropped in steps; read only with training.dropout."""
 
 
 class ProbeConfig(Section):

@@ -5,7 +5,7 @@ the run directory.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,23 +13,23 @@ from collapse_lm.config import Config
 from collapse_lm.corpora.corpus import Corpus, load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.experiment.base_samples import BaseSamples
+from collapse_lm.experiment.ema import AveragedLosses
 from collapse_lm.experiment.learner import Learner
 from collapse_lm.experiment.lengths import check_positions, evaluation_lengths, sample_lengths
-from collapse_lm.experiment.models import Models, Stateful
+from collapse_lm.experiment.models import Stateful
 from collapse_lm.experiment.optimizer import OptimizerMemory, make_optimizer
 from collapse_lm.experiment.probe import Probe
 from collapse_lm.experiment.prompts import Prompts, make_prompts
+from collapse_lm.experiment.ready import ReadyModel, Weights, models_of, ready_model
 from collapse_lm.experiment.sources.own import OwnSamples, Sampling
 from collapse_lm.experiment.trial import compute_of_steps
-from collapse_lm.inference import Network, inference_network, reads_compiled
+from collapse_lm.inference import inference_network
 from collapse_lm.loop import Experiment, RunState
-from collapse_lm.machine.allocator import keep_freed_memory
-from collapse_lm.machine.compute import Phases, choose_device, choose_phases
+from collapse_lm.machine.compute import Phases
 from collapse_lm.measures.base import Measure
 from collapse_lm.measures.validation import ValidationLosses
 from collapse_lm.models.embeddings import check_ids
-from collapse_lm.models.load import LanguageModel, load_model
-from collapse_lm.models.own_code import own_code
+from collapse_lm.models.load import LanguageModel
 from collapse_lm.models.tokens import own_start, start_token, unknown_ids
 from collapse_lm.observers.base import Observer
 from collapse_lm.observers.guard import build_all
@@ -45,7 +45,8 @@ class Context:
 
     Attributes:
         config: of the run.
-        model: network (the one that is trained), tokenizer and provenance.
+        model: network (the effective one: what is trained, unless `training.ema` or
+            `training.lora` say otherwise), tokenizer and provenance.
         phases: device and precision.
         prompts: what stands before each sample (`prompts.of(update, count)`: token ids).
         corpora_read: each corpus that a part has asked for, by name, without its text.
@@ -142,47 +143,6 @@ class Parts:
         return self.context.phases
 
 
-@dataclass(frozen=True)
-class ReadyModel:
-    """A model on its device.
-
-    Attributes:
-        model: network, tokenizer and provenance.
-        phases: device and precision.
-        sampler: the weights that sample.
-        evaluator: the weights that are measured; the sampler, in the same precision.
-    """
-
-    model: LanguageModel
-    phases: Phases
-    sampler: Network
-    evaluator: Network
-
-
-def ready_model(config: Config, phases: Phases | None = None) -> ReadyModel:
-    """Load the model of a configuration in its precision, or in the one given."""
-    keep_freed_memory()
-    device = phases.device if phases else choose_device(config.device)
-    model = load_model(config.model)
-    with own_code(config.model, "its first passes"):
-        network = model.network.to(device)
-        phases = phases or phases_of_config(config, network)
-        sampler = inference_network(network, phases.sampling, decodes=True)
-        is_same = phases.evaluation == phases.sampling
-        evaluator = sampler if is_same else inference_network(network, phases.evaluation)
-    return ReadyModel(model, phases, sampler, evaluator)
-
-
-def phases_of_config(config: Config, network: Any) -> Phases:
-    """Decide the number formats for a network where it lies; what will be slow is told."""
-    device = next(network.parameters()).device
-    phases = choose_phases(config.precision.words, device, lambda: reads_compiled(network))
-    for phase in phases.emulated:
-        message = "precision.%s is bfloat16 %s: tens to hundreds of times slower than float32"
-        _LOG.warning(message, phase, phases.reasons[phase])
-    return phases
-
-
 def load_corpora(config: Config) -> tuple[Corpus, ...]:
     """Read the validation texts of a configuration, each once."""
     return tuple(load_corpus(reference) for reference in config.evaluation.corpora)
@@ -240,41 +200,29 @@ def prepare(config: Config, phases: Phases | None = None) -> Parts:
     lengths = {**sample_lengths(config, context.prompts), **evaluation_lengths(config)}
     check_positions(ready.model, lengths)
     evaluation = evaluation_sets(config, ready.model, corpora)
-    phases = ready.phases
-    base = _base_loader(config, replace(phases, sampling=phases.evaluation))
-    models = Models(ready.model.network, ready.sampler, base, ready.evaluator)
-    if phases.sampling != phases.evaluation:
-        as_sampled = replace(phases, evaluation=phases.sampling)
-        models.load_base_sampler = _base_loader(config, as_sampled)
-    experiment = _experiment(context, evaluation)
+    experiment = _experiment(context, evaluation, ready.weights)
     return Parts(
         context=context,
         evaluation=evaluation,
-        state=RunState(models, _survivors(context, experiment)),
+        state=RunState(models_of(config, ready), _survivors(experiment, ready.weights)),
         experiment=experiment,
         observers=build_all(config.observers),
     )
 
 
-def _base_loader(config: Config, phases: Phases) -> Callable[[], Network]:
-    """What makes θ_0 in the one number format of phases that sample and evaluate alike."""
-
-    def load() -> Network:
-        base = ready_model(config, phases).evaluator
-        base.freeze()
-        return base
-
-    return load
-
-
-def _experiment(context: Context, evaluation: Sequence[EvaluationSet]) -> Experiment:
+def _experiment(
+    context: Context, evaluation: Sequence[EvaluationSet], weights: Weights
+) -> Experiment:
     config = context.config
     measures: list[Measure] = [ValidationLosses(evaluation, config.evaluation.every)]
     measures += [measure.build(context) for measure in config.measures]
     measures += _base_samples(context)
+    if weights.reported is not None:
+        averaged = inference_network(weights.reported, context.phases.evaluation)
+        measures.append(AveragedLosses(averaged, evaluation, config.evaluation.every))
     return Experiment(
         source=config.source.build(context),
-        learner=_learner(context),
+        learner=_learner(context, weights.trained),
         decode=lambda texts: [decode(context.model, ids) for ids in texts],
         rule=config.collapse,
         max_updates=config.run.max_updates,
@@ -285,8 +233,8 @@ def _experiment(context: Context, evaluation: Sequence[EvaluationSet]) -> Experi
     )
 
 
-def _learner(context: Context) -> Learner:
-    training, network = context.config.training, context.model.network
+def _learner(context: Context, network: Any) -> Learner:
+    training = context.config.training
     optimizer = make_optimizer(
         network, training.learning_rate, training.weight_decay, training.optimizer
     )
@@ -296,7 +244,7 @@ def _learner(context: Context) -> Learner:
         objective=context.config.objective.build(context),
         tokenizer=context.model.tokenizer,
         max_positions=context.model.max_positions,
-        compute=compute_of_steps(context.model, context.phases.steps),
+        compute=compute_of_steps(replace(context.model, network=network), context.phases.steps),
         seed=context.seed,
     )
 
@@ -324,15 +272,16 @@ def _drawn_apart(context: Context, samples: int) -> OwnSamples:
     return OwnSamples(context.sampling(config=settings, purpose="probe"))
 
 
-def _survivors(context: Context, experiment: Experiment) -> dict[str, Stateful]:
+def _survivors(experiment: Experiment, weights: Weights) -> dict[str, Stateful]:
     """What a checkpoint must hold beside the weights, by name."""
     learner = experiment.learner
     named: dict[str, Any] = {
-        "optimizer": OptimizerMemory(context.model.network, learner.optimizer),
+        "optimizer": OptimizerMemory(weights.trained, learner.optimizer),
         "source": experiment.source,
         "objective": learner.objective,
     }
     named |= {f"measure{place}": measure for place, measure in enumerate(experiment.measures)}
+    named["ema"] = weights.average
     return {name: part for name, part in named.items() if isinstance(part, Stateful)}
 
 

@@ -1,6 +1,6 @@
 """The models of a run, and the moment at which they are used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,6 +32,17 @@ class Stateful(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Weights that follow the trained ones, update by update: an average, merged adapters.
+
+    One that is `Stateful` depends on the updates before; any other on the trained weights alone.
+    """
+
+    def follow(self) -> None:
+        """Take over the weights after the steps of an update."""
+        ...
+
+
 @dataclass
 class Models:
     """The models of a run.
@@ -44,6 +55,9 @@ class Models:
             default the sampler.
         load_base_sampler: makes θ_0 in the precision of sampling, where `load_base` makes it in
             another; called at the first use of `base_sampler`.
+        followers: in the order in which they follow; sampler and evaluator read the weights of
+            the last that samples, or the trained ones.
+        trains_all: False where only parameters with a gradient are trained, and saved (adapters).
     """
 
     trained: Any
@@ -51,6 +65,8 @@ class Models:
     load_base: Callable[[], Network]
     evaluator: Network = None  # type: ignore[assignment]
     load_base_sampler: Callable[[], Network] | None = None
+    followers: Sequence[Follower] = ()
+    trains_all: bool = True
     _base: Network | None = field(default=None, repr=False)
     _base_sampler: Network | None = field(default=None, repr=False)
 
@@ -71,8 +87,14 @@ class Models:
             self._base_sampler = self.load_base_sampler()
         return self._base_sampler
 
+    def follow(self) -> None:
+        """Let all that follows the trained weights take them over, after the steps of an update."""
+        for follower in self.followers:
+            follower.follow()
+        self.refresh()
+
     def refresh(self) -> None:
-        """Let sampler and evaluator take over the trained weights, after every step."""
+        """Let sampler and evaluator take over the effective weights."""
         self.sampler.refresh()
         if self.evaluator is not self.sampler:
             self.evaluator.refresh()
@@ -83,21 +105,29 @@ class Models:
 
     def state(self) -> Saved:
         """The parameters by name, a tied one once (buffers never change: evaluation mode)."""
-        return {name: value.detach() for name, value in self.trained.named_parameters()}
+        return {name: value.detach() for name, value in self._own().items()}
 
     def load(self, state: Saved) -> None:
-        """Take over parameters.
+        """Take over parameters; an average of weights has a state of its own to load.
 
         Raises:
             ValueError: for the parameters of another model.
         """
-        own: dict[str, Tensor] = dict(self.trained.named_parameters())
+        own = self._own()
         if {n: v.shape for n, v in state.items()} != {n: v.shape for n, v in own.items()}:
             raise ValueError("its parameters are not those of the model")
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(state[name])
+        for follower in self.followers:
+            if not isinstance(follower, Stateful):
+                follower.follow()
         self.refresh()
+
+    def _own(self) -> dict[str, Tensor]:
+        """The parameters that are trained, by name."""
+        named = self.trained.named_parameters()
+        return {name: value for name, value in named if self.trains_all or value.requires_grad}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -92,5 +93,6 @@ def _trial(parts: Parts) -> tuple[float, float]:
         for _ in range(_PASSES):
             sampler.hidden(ids_1S[:, :1], cache)
         middle = time.perf_counter()
-    training_pass(parts.model, parts.experiment.learner.compute)
+    trained = replace(parts.model, network=parts.state.models.trained)
+    training_pass(trained, parts.experiment.learner.compute)
     return (middle - begin) / _PASSES, time.perf_counter() - middle

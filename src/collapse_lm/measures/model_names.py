@@ -49,6 +49,13 @@ MODEL_NAMES: dict[str, Name] = {
         f"0 where all is scored, NaN with fewer than 30 blocks{PER_CORPUS}",
         since=2,
     ),
+    "ema.loss": Name(
+        "number",
+        "nats/token",
+        "as validation.loss, of the averaged weights where samples are of the others "
+        f"(training.ema with sample: false){PER_CORPUS}",
+        since=2,
+    ),
     "overlap": Name(
         "number",
         "",

@@ -230,6 +230,7 @@ def restore(checkpoint: Checkpoint, state: RunState) -> None:
         raise ValueError(f"it holds {', '.join(sorted(saved))}, not {', '.join(sorted(wanted))}")
     for name, part in wanted.items():
         part.load({**_tensors(checkpoint, name), **checkpoint.values.get(name, {})})
+    state.models.refresh()  # an average of weights, which may be what samples, came after the model
     state.update = checkpoint.update
 
 
