@@ -29,7 +29,7 @@ Data = Callable[[Sequence[Measured]], str]
 RATE = "training.learning_rate"
 Parts = dict[str, tuple[str, Sequence[Measured]]]  # suffix -> what varies in words, and runs
 _ARMS = 14  # lines of one panel
-_BY_DOSE = 4  # arms that have a figure by dose; of more, law.md has the numbers
+_FIGURES = 4  # of one kind; of more arms law.md and endings have the numbers
 _TOGETHER = 12  # combinations of several keys that one figure shows
 
 
@@ -97,7 +97,8 @@ def _parts(keys: Sequence[str], found: Sequence[Measured]) -> Parts:
     if len(arms_of(keys, found)) > _ARMS:
         for key in varied:
             levels = levels_of([key], found)
-            if all(len(arms_of(keys, level.runs)) <= _ARMS for level in levels):
+            fits = all(len(arms_of(keys, level.runs)) <= _ARMS for level in levels)
+            if fits and len(levels) <= _FIGURES:
                 (short,) = short_keys([key])
                 return _numbered({f"{short} {level.name}": level.runs for level in levels}, keys)
     return {"": (_arm_title(varied), found)}
@@ -109,7 +110,7 @@ def _at_several_rates(keys: Sequence[str], found: Sequence[Measured]) -> Parts:
     others = [key for key in varied_keys(keys, training) if key != RATE]
     arms = arms_of(others, training) if RATE in keys else {}
     several = {name: runs for name, runs in arms.items() if varied_keys([RATE], runs)}
-    return _numbered(several, keys) if len(several) <= _BY_DOSE else {}
+    return _numbered(several, keys) if len(several) <= _FIGURES else {}
 
 
 def _numbered(parts: Arms, keys: Sequence[str]) -> Parts:

@@ -1,0 +1,220 @@
+"""Arms of a sweep: their names, how they ended, and the figures that show them side by side."""
+
+import csv
+import io
+
+import pytest
+from run_dirs import sweep, write_run
+
+from collapse_lm.analysis.arms import arms_of
+from collapse_lm.analysis.outcomes import measure_runs
+from collapse_lm.analysis.profiles import common_ending, ending_of, shares_of
+from collapse_lm.measures.names import Row
+from collapse_lm.report.arms_figure import panels_of
+from collapse_lm.report.endings_figure import draw_endings
+from collapse_lm.report.phase_figure import cells_of, phase_figure
+from collapse_lm.report.style import NotDrawnError, signs
+from collapse_lm.report.sweep_figures import sweep_figures
+from collapse_lm.rundir.rows import row_line
+
+SOURCE, RATE, OPTIMIZER = "source.kind", "training.learning_rate", "training.optimizer.kind"
+TEMPERATURE, TOP_K = "sampling.temperature", "sampling.top_k"
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def labels(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line.strip()[5:-4] for line in lines if line.strip().startswith("<!-- ")]
+
+
+def measured(folder, arms, seeds=2, **options):
+    """Runs of arms given as overrides, one per seed."""
+    readers = [
+        write_run(
+            folder / f"{place}-{seed}",
+            seed=seed,
+            **{"updates": 20, "stop": False} | options,
+            overrides=[f"{key}={value}" for key, value in arm.items()],
+        )
+        for place, arm in enumerate(arms)
+        for seed in range(seeds)
+    ]
+    return measure_runs(readers)[0]
+
+
+# --- names -------------------------------------------------------------------------------------
+
+
+def test_an_arm_is_told_by_its_source_and_by_what_sets_it_apart(tmp_path):
+    arms = [
+        {SOURCE: "own"},
+        {SOURCE: "frozen"},
+        {SOURCE: "real", "source.corpus": "sotu-train", "source.order": "stream"},
+        {SOURCE: "shuffled"},
+        {SOURCE: "own", RATE: 0},
+        {SOURCE: "own", OPTIMIZER: "random"},
+    ]
+    runs = measured(tmp_path, arms, updates=2)
+    keys = [SOURCE, "source.order", RATE, OPTIMIZER, "run.max_updates"]
+    found = arms_of(keys, runs)
+    assert list(found) == [
+        *("own", "own, learning rate 0", "own, optimizer random"),
+        *("frozen", "shuffled", "real, stream"),
+    ]
+    assert [len(runs) for runs in found.values()] == [2] * 6
+
+
+def test_where_no_value_is_usual_each_is_told(tmp_path):
+    arms = [{TEMPERATURE: t, TOP_K: k} for t in (0.8, 1.2) for k in (500, "null")]
+    found = arms_of([TEMPERATURE, TOP_K], measured(tmp_path, arms, seeds=1, updates=2))
+    assert set(found) == {
+        *("temperature 0.8, top k 500", "temperature 0.8, no top k"),
+        *("temperature 1.2, top k 500", "temperature 1.2, no top k"),
+    }
+
+
+def test_arms_that_differ_in_their_length_only_are_one(tmp_path):
+    arms = [{"run.max_updates": n} for n in (5, 9)]
+    runs = measured(tmp_path, arms, updates=2)
+    assert {name: len(found) for name, found in arms_of(["run.max_updates"], runs).items()} == {
+        "all runs": 4
+    }
+
+
+# --- endings -----------------------------------------------------------------------------------
+
+
+def noisy(reader, start, high=9.0):
+    """Give a run an entropy far above the base model's from an update on."""
+    rows = [
+        Row(row.update, {**row.values, **({"probe.entropy": high} if row.update >= start else {})})
+        for row in reader.updates()
+    ]
+    (reader.path / "updates.jsonl").write_text("".join(f"{row_line(row)}\n" for row in rows))
+    return reader
+
+
+def steep(update, corpus):
+    return 3 + update / 10  # drift, more than half a nat, from update 6 on
+
+
+def test_a_profile_counts_runs_and_tells_when(tmp_path):
+    readers = [
+        write_run(tmp_path / "a", collapse=11, updates=30, stop=False, validation=steep),
+        noisy(write_run(tmp_path / "b", updates=30, validation=steep), 15),
+        write_run(tmp_path / "c", updates=30, validation=lambda *_: 3.0),
+    ]
+    runs = measure_runs(readers)[0]
+    assert [ending_of(run) for run in runs] == ["loop", "noise", "none"]
+    shares = {share.state: share for share in shares_of(runs)}
+    assert (shares["drift"].entered, shares["drift"].first) == (2, 6)
+    assert (shares["loop"].entered, shares["loop"].first, shares["loop"].updates) == (1, 11, 20)
+    assert (shares["noise"].entered, shares["noise"].earliest, shares["noise"].left) == (1, 15, 0)
+    assert shares["shrink"].first is None
+    assert common_ending([runs[1], runs[2], runs[2]]) == ("none", 2)
+    assert common_ending(runs) == ("loop", 1)
+
+
+def test_the_chart_of_endings_says_it_in_words(tmp_path):
+    looped = [write_run(tmp_path / f"{s}", collapse=9 + 2 * s, updates=30, seed=s) for s in (0, 1)]
+    runs = measure_runs(looped)[0]
+    caption = draw_endings({"own text": runs, "other": runs[:1]}, "arm", tmp_path, "endings", 3.25)
+    found = labels(tmp_path / "endings.svg")
+    assert {"own text", "other", "drift", "loop", "shrink"} <= set(found)
+    assert {"2/2: 10", "1/1: 9"} <= set(found)  # medians of 9 and 11, and of 9
+    assert "noise: drift" in caption
+    many = {str(n): runs for n in range(41)}
+    with pytest.raises(NotDrawnError, match="41"):
+        draw_endings(many, "arm", tmp_path, "many")
+
+
+# --- figures of a sweep ------------------------------------------------------------------------
+
+
+def test_sources_have_one_figure_with_a_panel_for_each_number(tmp_path):
+    runs = measured(tmp_path / "s", [{SOURCE: "own"}, {SOURCE: "frozen"}])
+    assert [panel.title for panel in panels_of(runs)] == [
+        *("change of validation loss", "entropy of probes"),  # no row has an overlap
+    ]
+    figures = sweep_figures([SOURCE], None, runs, runs)
+    assert {"arms", "endings"} <= set(figures)
+    assert "dose" not in figures
+    caption = figures["arms"].draw(tmp_path, "arms", 5.5)
+    assert "against updates" in caption
+    assert "Validation on sotu" in caption
+    assert {"updates", "own", "frozen", "nats per token"} <= set(labels(tmp_path / "arms.svg"))
+    rows = rows_of(figures["arms"].data())
+    change = [
+        r for r in rows if r["name"].startswith("change of validation") and r["run"] == "mean"
+    ]
+    assert {(r["level"], r["update"]) for r in change} >= {("own", "0.0"), ("frozen", "20.0")}
+    assert float(change[20]["value"]) == pytest.approx(0.2)  # 3 + u / 100, less the base model's 3
+
+
+def test_rates_lie_over_one_another_by_dose(tmp_path):
+    rates = {1e-4: [None, None], 4e-4: [None, None], 0.0: [None, None]}
+
+    def by_dose(rate):
+        return lambda update, corpus: 3 + 100 * rate * update
+
+    runs = []
+    for rate in rates:
+        readers = sweep(tmp_path / str(rate), {rate: rates[rate]}, validation=by_dose(rate))
+        runs += measure_runs(readers, tmp_path)[0]
+    figures = sweep_figures([RATE], "learning rate", runs, runs)
+    rows = rows_of(figures["dose"].data())
+    assert {row["level"] for row in rows} == {"1e-4", "4e-4"}  # a rate of 0 gives no dose
+    change = [r for r in rows if r["name"].startswith("change") and r["run"] == "mean"]
+    assert all(
+        float(row["value"]) == pytest.approx(100 * float(row["dose"]), abs=1e-9) for row in change
+    )
+    assert max(float(row["dose"]) for row in change) == pytest.approx(30 * 4e-4)
+
+
+def test_many_arms_are_parted_by_a_key_or_not_drawn(tmp_path):
+    arms = [
+        {OPTIMIZER: optimizer, TEMPERATURE: t / 10}
+        for optimizer in ("adamw", "sgd")
+        for t in range(8, 16)
+    ]
+    runs = measured(tmp_path / "s", arms, seeds=1, updates=1)
+    figures = sweep_figures([OPTIMIZER, TEMPERATURE], None, runs, runs)
+    assert {"arms-1", "arms-2", "endings"} <= set(figures)
+    assert len({row["level"] for row in rows_of(figures["arms-1"].data())}) == 8
+    more = [{SOURCE: "own", TEMPERATURE: t / 10} for t in range(8, 23)]
+    one = [*measured(tmp_path / "t", more, seeds=1, updates=1), *runs[:1]]
+    kinds = sweep_figures([OPTIMIZER, TEMPERATURE, SOURCE], None, [*one, *runs], runs)
+    with pytest.raises(NotDrawnError, match="arms"):
+        kinds["arms"].draw(tmp_path, "arms", 5.5)
+
+
+def test_signs_differ_where_colours_are_not_seen():
+    assert len(set(signs(7))) == 7
+
+
+# --- the phase diagram -------------------------------------------------------------------------
+
+
+def test_a_cell_without_a_loop_tells_what_became_of_the_model(tmp_path):
+    readers = [
+        noisy(write_run(tmp_path / f"hot{s}", temperature=1.2, seed=s, validation=steep), 9)
+        for s in range(2)
+    ]
+    readers += [
+        write_run(tmp_path / f"cold{s}", temperature=0.8, seed=s, collapse=8, validation=steep)
+        for s in range(2)
+    ]
+    runs = measure_runs(readers)[0]
+    cells = cells_of(runs)
+    hot, cold = cells[200, 1.2, 1e-4], cells[200, 0.8, 1e-4]
+    assert (hot.is_open, hot.ending_words, hot.change) == (True, "noise", pytest.approx(3))
+    assert (cold.is_open, cold.ending_words, cold.change) == (False, "loop", pytest.approx(1.2))
+    caption = phase_figure(runs, tmp_path)
+    assert "Lower maps" in caption
+    found = labels(tmp_path / "phase.svg")
+    assert {"&gt;30", "noise", "+3.00", "8", "+1.20"} <= set(found)
+    rows = rows_of(sweep_figures([TEMPERATURE, RATE], "phase", runs, runs)["phase"].data())
+    assert [(row["ending"], row["ended_so"]) for row in rows] == [("loop", "2"), ("noise", "2")]
