@@ -12,6 +12,7 @@ from collapse_lm.analysis.profiles import common_ending, ending_of, shares_of
 from collapse_lm.measures.names import Row
 from collapse_lm.report.arms_figure import panels_of
 from collapse_lm.report.endings_figure import draw_endings
+from collapse_lm.report.figure_data import phase_csv
 from collapse_lm.report.phase_figure import cells_of, phase_figure
 from collapse_lm.report.style import NotDrawnError, signs
 from collapse_lm.report.sweep_figures import sweep_figures
@@ -216,5 +217,5 @@ def test_a_cell_without_a_loop_tells_what_became_of_the_model(tmp_path):
     assert "Lower maps" in caption
     found = labels(tmp_path / "phase.svg")
     assert {"&gt;30", "noise", "+3.00", "8", "+1.20"} <= set(found)
-    rows = rows_of(sweep_figures([TEMPERATURE, RATE], "phase", runs, runs)["phase"].data())
+    rows = rows_of(phase_csv(runs))
     assert [(row["ending"], row["ended_so"]) for row in rows] == [("loop", "2"), ("noise", "2")]
