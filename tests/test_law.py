@@ -4,6 +4,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from run_dirs import write_run
@@ -11,7 +12,7 @@ from run_dirs import write_run
 from collapse_lm.analysis.events import EventTime, dose_at, entropy_halved, loop, rise
 from collapse_lm.analysis.law import Line, exponent, laws_of, line, matched_rate, order_of, ratio_of
 from collapse_lm.analysis.outcomes import at_risk, measure_runs
-from collapse_lm.analysis.sizes import ModelLine, model_lines, size_effects
+from collapse_lm.analysis.sizes import ModelLine, effects_of_size, model_lines, size_effects
 from collapse_lm.measures.names import Row
 from collapse_lm.report.law_page import write_laws
 from collapse_lm.rundir import find_runs
@@ -247,3 +248,32 @@ def test_the_lines_of_models_are_read_from_runs(tmp_path):
     assert (found.width, found.block, found.parameters) == (32, "1", 165_000)
     assert found.line.time(1e-4) == pytest.approx(60)
     assert found.line.slope == pytest.approx(-1)
+
+
+def test_models_that_move_equally_far_are_compared_by_the_relative_step(tmp_path):
+    """Two sizes that loop after equally long a way; the larger one moves twice as far per rate."""
+    sizes = (("ladder:32x2", 165_000, 1.0), ("ladder:256x2", 5_060_000, 2.0))
+    for model, parameters, factor in sizes:
+        for block in range(3):
+            for rate, wobble in ((1e-4, 1.0), (2e-4, 1.03), (4e-4, 0.97)):
+                write_run(
+                    tmp_path / f"{model[7:]}-{block}-{rate}",
+                    collapse=round((60 + block) * 1e-4 / (rate * factor) * wobble),
+                    rate=rate,
+                    model=f"{model}@{block}",
+                    parameters=parameters,
+                )
+    runs = [
+        replace(run, rows=[*map(partial(with_step, run.outcome), run.rows)])
+        for run in measure_runs_in(tmp_path)
+    ]
+    *by_rate, by_step = effects_of_size(runs)
+    assert len(by_rate) == 3
+    assert by_rate[0].lower > 1.5
+    assert math.isnan(by_step.power)
+    assert by_step.ratio == pytest.approx(1, abs=0.15)
+
+
+def with_step(outcome, row):
+    step = outcome.learning_rate * (2.0 if outcome.parameters > 10**6 else 1.0)
+    return Row(row.update, {**row.values, "drift.step": step})

@@ -2,14 +2,16 @@
 
 Every model has runs at several rates. Its own line (log time on log rate) gives its time at any
 rate, so that rules by which the rate goes with the width can be laid on top: one shared rate,
-width^(-1/2), 1/width. Over models, log time is regressed on log parameters with the pretraining
-seed as a block, as models of one seed saw the same windows in the same order. Pure.
+width^(-1/2), 1/width. Where the relative step was measured (`drift.step`: the norm of an update
+over that of the weights), a line in it compares models that move equally far. Over models, log
+time is regressed on log parameters with the pretraining seed as a block, as models of one seed
+saw the same windows in the same order. Pure.
 """
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import t as student
@@ -23,6 +25,7 @@ POWERS = (0.0, 0.5, 1.0)  # of 1 / width, with which the rate goes
 _RUNG = re.compile(r"(?:ladder:|.*/)?([0-9]+)x[0-9]+(?:@([0-9]+))?")
 _SEED = 0  # of permutations
 _REFERENCE = 64  # width at which a rule gives the middle rate
+Amount = Callable[[Measured], float]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class SizeEffect:
     """The time of the smallest model over that of the largest, under one rule for the rate.
 
     Attributes:
-        power: the rate goes as (1 / width)^power.
+        power: the rate goes as (1 / width)^power; NaN where the relative step is held equal.
         ratio: above 1: larger models are earlier. NaN where it cannot be told.
         lower: of its 95 % interval over models.
         upper: likewise.
@@ -70,21 +73,40 @@ class SizeEffect:
     test: PermutationTest
 
 
-def model_lines(runs: Sequence[Measured], event: Event = loop) -> list[ModelLine]:
-    """The line of every model whose reference tells its width, in order of size."""
+def rate_of(run: Measured) -> float:
+    """The learning rate."""
+    return run.outcome.learning_rate
+
+
+def relative_step(run: Measured) -> float:
+    """Median norm of an update over that of the weights, up to the loop; NaN where not measured."""
+    steps = [x for u, x in run.series("drift.step").items() if u and u <= loop(run).time and x > 0]
+    return float(np.median(steps)) if steps else math.nan
+
+
+def model_lines(
+    runs: Sequence[Measured], event: Event = loop, amount: Amount = rate_of
+) -> list[ModelLine]:
+    """The line of every model whose reference tells its width, in order of size.
+
+    Args:
+        runs: of several models; those at rate 0, and without the amount, are left out.
+        event: what is timed.
+        amount: of a run, in which the lines are.
+    """
     by_model: dict[str, list[Measured]] = {}
     for run in runs:
-        if _RUNG.fullmatch(run.outcome.model) and run.outcome.learning_rate > 0:
+        if _RUNG.fullmatch(run.outcome.model) and rate_of(run) > 0 and amount(run) > 0:
             by_model.setdefault(run.outcome.model, []).append(run)
-    lines = [_line_of(model, members, event) for model, members in by_model.items()]
+    lines = [_line_of(model, members, event, amount) for model, members in by_model.items()]
     return sorted(lines, key=lambda found: (found.parameters, found.block))
 
 
-def _line_of(model: str, runs: Sequence[Measured], event: Event) -> ModelLine:
+def _line_of(model: str, runs: Sequence[Measured], event: Event, amount: Amount) -> ModelLine:
     found = _RUNG.fullmatch(model)
     assert found is not None  # asked before
     times, first = [event(run) for run in runs], runs[0].outcome
-    through = line(times, [run.outcome.learning_rate for run in runs])
+    through = line(times, [amount(run) for run in runs])
     start = next(iter(first.validation.values()), (math.nan,))[0]
     counts = len(runs), sum(seen.observed for seen in times)
     size = (int(found[1]), found[2] or "0", first.parameters or 0)
@@ -101,8 +123,24 @@ def size_effects(models: Sequence[ModelLine], middle_rate: float) -> list[SizeEf
     return [_effect(power, models, middle_rate) for power in POWERS]
 
 
+def effects_of_size(runs: Sequence[Measured], event: Event = loop) -> list[SizeEffect]:
+    """The effect of size under each rule, about the geometric mean of the rates of the runs.
+
+    Last, where it was measured, at an equal relative step. Empty without two sizes.
+    """
+    found: list[SizeEffect] = []
+    for amount, powers in ((rate_of, POWERS), (relative_step, (0.0,))):
+        models = model_lines(runs, event, amount)
+        amounts = [amount(run) for run in runs if rate_of(run) > 0 and amount(run) > 0]
+        if len({model.parameters for model in models}) > 1:
+            middle = math.exp(sum(map(math.log, amounts)) / len(amounts))
+            effects = [_effect(power, models, middle) for power in powers]
+            found += [replace(e, power=math.nan) for e in effects] if found else effects
+    return found
+
+
 def _effect(power: float, models: Sequence[ModelLine], rate: float) -> SizeEffect:
-    y = [math.log(m.line.time(rate * (_REFERENCE / m.width) ** power)) for m in models]
+    y = [_log_time(m.line, rate * (_REFERENCE / m.width) ** power) for m in models]
     known = [(m, value) for m, value in zip(models, y, strict=True) if math.isfinite(value)]
     x = np.array([math.log(m.parameters) for m, _ in known])
     values, blocks = np.array([value for _, value in known]), [m.block for m, _ in known]
@@ -118,6 +156,10 @@ def _effect(power: float, models: Sequence[ModelLine], rate: float) -> SizeEffec
     width = float(student.ppf(0.975, free)) * error
     value, lower, upper = (math.exp(-reach * s) for s in (slope, slope + width, slope - width))
     return SizeEffect(power, value, lower, upper, len(known), test)
+
+
+def _log_time(through: Line, amount: float) -> float:
+    return through.intercept + through.slope * math.log(amount)
 
 
 def _of(blocks: Sequence[str], name: str) -> list[int]:

@@ -32,8 +32,8 @@ The unit is the model. Each has a line of its own through its runs (log time to 
 rate), which gives its time at any rate. The ratio is the time of the smallest model over that of \
 the largest, from a regression of log time on log parameters with a level for each pretraining \
 seed; its interval is Student's over models, the p-value that of sizes dealt anew within each \
-pretraining seed. A relative step is the norm of an update over that of the weights. Size and pretraining loss go together on a ladder: which of the two it is, \
-this does not say."""
+pretraining seed. A relative step is the norm of an update over that of the weights. Size and \
+pretraining loss go together on a ladder: which of the two it is, this does not say."""
 _SIZE_HEAD = (
     "| rate goes as width to the power | time, smallest over largest (95 %) | p | models |\n"
     "| --- | --- | --- | --- |"

@@ -26,7 +26,7 @@ from collapse_lm.analysis.predictions.select import (
     where,
 )
 from collapse_lm.analysis.settings import levels_of, setting
-from collapse_lm.analysis.sizes import model_lines, size_effects
+from collapse_lm.analysis.sizes import SizeEffect, effects_of_size
 
 # Mass that ladder:128x4 loses to top-k at temperature 1, on its own samples
 # (docs/scripts/measure_cut_mass.py). Measured before any run of the sweep.
@@ -70,13 +70,18 @@ def judge_batch(runs: Sequence[Measured]) -> list[Judged]:
 def judge_sizes(runs: Sequence[Measured]) -> list[Judged]:
     """Judge S1 to S3."""
     timed, _ = at_risk(runs)
-    rates = {run.outcome.learning_rate for run in timed}
-    middle = math.exp(sum(map(math.log, rates)) / len(rates))
-    effects = size_effects(model_lines(timed), middle)
+    found = effects_of_size(timed)[: len(_SIZES)]
+    effects: list[SizeEffect | None] = [*found] or [None] * len(_SIZES)
     return [
-        banded(name, Number(effect.ratio, effect.lower, effect.upper), low, high, predicted)
+        banded(name, _number(effect), low, high, predicted)
         for (name, predicted, low, high), effect in zip(_SIZES, effects, strict=True)
     ]
+
+
+def _number(effect: SizeEffect | None) -> Number:
+    if effect is None:
+        return Number(math.nan, note="fewer than two sizes")
+    return Number(effect.ratio, effect.lower, effect.upper)
 
 
 def judge_smollm2(runs: Sequence[Measured]) -> list[Judged]:
