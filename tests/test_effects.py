@@ -261,7 +261,7 @@ def test_whatever_was_found_is_told_without_infinity(times, tmp_path):
     rows = json.loads((out / "effects.json").read_text())
     assert [row["key"] for row in rows] == [DECAY]
     assert "bound" in rows[0]["time_ratio"]
-    assert figures(out) == {"curves", "survival"}
+    assert figures(out) == {"curves", "survival", "endings"}
 
 
 def test_curves_and_survival_are_grouped_by_any_key(tmp_path):
@@ -285,13 +285,14 @@ def test_few_combinations_share_a_figure_and_many_have_one_per_key(tmp_path):
     keys = ["training.learning_rate", DECAY]
     rates, out = [place * 1e-5 for place in range(1, 8)], tmp_path / "out"
     write_sweep(keys, None, grid(tmp_path / "few", rates[:2], [0, 0.1]), out, 4)
-    assert figures(out) == {"curves", "survival"}
+    assert figures(out) == {"curves", "survival", "endings", "dose-1", "dose-2"}
     assert "<!-- learning_rate 1e-5, weight_decay 0 -->" in (
         (out / "figures" / "curves.svg").read_text()
     )
     write_sweep(keys, None, grid(tmp_path / "many", rates, [0, 0.1]), out, 14)
     both = {f"{kind}-{key}" for kind in ("curves", "survival") for key in ("learning_rate",)}
-    assert figures(out) == both | {"curves-weight_decay", "survival-weight_decay"}
+    by_decay = {"curves-weight_decay", "survival-weight_decay"}
+    assert figures(out) == both | by_decay | {"endings", "dose-1", "dose-2"}
 
 
 def test_a_sweep_over_seeds_alone_has_one_level(tmp_path):
