@@ -385,12 +385,12 @@ def test_ls_tells_the_source_and_what_the_sweep_varies(spec_file, tmp_path):
 @pytest.mark.parametrize(
     ("grid", "figures"),
     [
-        ({"training.learning_rate": [1e-3, 3e-3]}, {"curves", "survival"}),
+        ({"training.learning_rate": [1e-3, 3e-3]}, {"curves", "survival", "endings", "dose"}),
         (
             {"training.learning_rate": [1e-3, 3e-3], "sampling.temperature": [0.8, 1.0]},
-            {"curves", "survival", "phase"},
+            {"curves", "survival", "phase", "endings", "dose-1", "dose-2"},
         ),
-        ({"training.weight_decay": [0, 0.1]}, {"curves", "survival"}),
+        ({"training.weight_decay": [0, 0.1]}, {"curves", "survival", "endings"}),
     ],
     ids=["rates", "phase", "other"],
 )
