@@ -188,8 +188,8 @@ GROUPS = (
     Group(
         "drift",
         "`drift`: how far the weights have gone",
-        "`measures: [drift]`. Of the weights that sample, under `training.lora` the merged ones. The "
-        "step is that of all optimizer steps of one update. It keeps the "
+        "`measures: [drift]`. Of the weights that sample, under `training.lora` the merged ones. "
+        "The step is that of all optimizer steps of one update. It keeps the "
         "base model's weights, and those before the step while an update is trained on.",
         {"drift.total": HIGH, "drift": HIGH, "drift.step": "neither"},
         {
