@@ -11,6 +11,7 @@ from run_dirs import write_run
 from collapse_lm.analysis.law import Order
 from collapse_lm.analysis.outcomes import measure_runs
 from collapse_lm.analysis.predictions import judge, sweeps
+from collapse_lm.analysis.predictions.others import CUT_MASS
 from collapse_lm.analysis.predictions.rules import (
     Number,
     banded,
@@ -293,6 +294,17 @@ def test_a_batch_that_does_as_predicted(template):
             rises = {"loss": lambda u, time=time: 3 + 0.5 * u / time, "updates": 20 * batch}
             runs.append(made(template, neutral, seed=seed, **rises))
     assert verdicts("batch", runs) == {"B1": "held", "B2": "held"}
+
+
+def test_a_truncation_that_does_as_predicted(template):
+    runs = []
+    for seed in range(4):
+        for place, (k, mass) in enumerate([*CUT_MASS.items(), (None, None)]):
+            wobble = 1 + 0.05 * math.sin(5 * seed + place)
+            time = math.inf if mass is None else 10 / mass * wobble
+            falls = {"entropy": lambda u, time=time: 4 - 2 * (u - 1) / time, "updates": 300}
+            runs.append(made(template, {"sampling.top_k": k}, seed=seed, **falls))
+    assert verdicts("truncation", runs) == {"T1": "held", "T2": "held"}
 
 
 def test_sizes_that_do_as_predicted(template):

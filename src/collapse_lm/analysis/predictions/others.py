@@ -29,8 +29,8 @@ from collapse_lm.analysis.settings import levels_of, setting
 from collapse_lm.analysis.sizes import SizeEffect, effects_of_size
 
 # Mass that ladder:128x4 loses to top-k at temperature 1, on its own samples
-# (docs/scripts/measure_cut_mass.py). Measured before any run of the sweep.
-CUT_MASS: dict[int, float] = {}
+# (docs/scripts/measure_cut_mass.py, 40 samples). Measured before any run of the sweep.
+CUT_MASS = {50: 0.3771, 100: 0.2984, 200: 0.2227, 500: 0.1273, 1000: 0.0634}
 _SIZES = (("S1", "4.1", 2.0, 8.0), ("S2", "1.45", 0.8, 2.5), ("S3", ".51", 0.25, 0.95))
 
 
