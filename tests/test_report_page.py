@@ -586,6 +586,31 @@ def test_a_phase_diagram_needs_two_keys_of_numbers(tmp_path):
     assert all(len(cell["runs"]) == 1 for cell in phase["cells"])
 
 
+def test_a_cell_without_a_loop_tells_what_became_of_the_model(tmp_path):
+    def validation(rate):
+        return lambda update, corpus: 3 + 1e4 * rate * update / 10
+
+    for rate in (1e-5, 1e-4):
+        for temperature in (0.8, 1.0):
+            place = tmp_path / f"{rate}-{temperature}"
+            loops = 8 if temperature < 1 else None
+            change = validation(rate)
+            write_run(place, rate=rate, temperature=temperature, collapse=loops, validation=change)
+    sweep = page_of(tmp_path)["sweep"]
+    cells = sweep["phase"]["cells"]
+    told = [(cell["ending"], cell["ended_so"], cell["median"]) for cell in cells]
+    assert sorted(told, key=str) == [
+        *(("drift", 1, None), ("loop", 1, 8), ("loop", 1, 8), ("none", 1, None)),
+    ]
+    assert max(cell["change"] for cell in cells) == pytest.approx(3)
+    assert sweep["endings"]["states"] == ["drift", "mode", "loop", "noise", "shrink"]
+    drift = [row["cells"][0] for row in sweep["endings"]["rows"]]
+    assert sorted((cell["entered"], cell["first"] or 0) for cell in drift) == [
+        *((0, 0), (0, 0), (1, 6), (1, 6)),  # a rise of .1 nats per update passes .5 at the sixth
+    ]
+    assert "1/1: 6" in render_report(make_page([tmp_path]))  # without scripts too
+
+
 MEASURING = ("evaluation.tokens=512", "evaluation.every=5", "run.max_updates=40")
 
 

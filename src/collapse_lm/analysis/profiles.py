@@ -9,6 +9,13 @@ from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.measures.endings import STATES, Profile
 
 NONE = "none"
+MEANINGS = {
+    "drift": "real text is predicted worse than by the base model",
+    "mode": "samples are alike, or of few different words, or of low entropy",
+    "loop": "samples repeat themselves: the collapse rule",
+    "noise": "drift with more entropy than the base model",
+    "shrink": "samples end much sooner",
+}
 # A run at its end is told by the first of these that it is in: drift comes with most others.
 _TELLING = ("loop", "mode", "noise", "shrink", "drift")
 
@@ -39,19 +46,32 @@ class StateShare:
 
 def shares_of(runs: Sequence[Measured]) -> list[StateShare]:
     """The profile of an arm: a share per state, in the order of the states."""
-    profiles = [run.endings() for run in runs]
+    return shares_in([run.endings() for run in runs])
+
+
+def shares_in(profiles: Sequence[Profile]) -> list[StateShare]:
+    """The same of the profiles of runs."""
     return [_share(state, profiles) for state in STATES]
 
 
 def ending_of(run: Measured) -> str:
     """The state that a run is in at its end; of several the one that says most; else `none`."""
-    profile = run.endings()
+    return ending_in(run.endings())
+
+
+def ending_in(profile: Profile) -> str:
+    """The same of the profile of a run."""
     return next((state for state in _TELLING if _is_within(profile, state)), NONE)
 
 
 def common_ending(runs: Sequence[Measured]) -> tuple[str, int]:
     """The most frequent ending of some runs and how many have it; of equals the one told first."""
-    counts = Counter(ending_of(run) for run in runs)
+    return commonest([ending_of(run) for run in runs])
+
+
+def commonest(endings: Sequence[str]) -> tuple[str, int]:
+    """The same of endings."""
+    counts = Counter(endings)
     state = max((*_TELLING, NONE), key=lambda state: counts[state])
     return state, counts[state]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.analysis.profiles import StateShare, shares_of
+from collapse_lm.analysis.profiles import MEANINGS, StateShare, shares_of
 from collapse_lm.measures.endings import STATES
 from collapse_lm.report.curve_figures import Levels
 from collapse_lm.report.style import (
@@ -20,13 +20,6 @@ from collapse_lm.report.style import (
     shown,
 )
 
-MEANINGS = {
-    "drift": "real text is predicted worse than by the base model",
-    "mode": "samples are alike, or of few different words, or of low entropy",
-    "loop": "samples repeat themselves: the collapse rule",
-    "noise": "drift with more entropy than the base model",
-    "shrink": "samples end much sooner",
-}
 _MOST = 40  # arms
 _BAR = "#8fb8d8"  # light enough for black text, dark enough on white in print
 _ROW = 0.3  # inches

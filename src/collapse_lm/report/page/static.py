@@ -224,11 +224,23 @@ def _median(curve: Mapping[str, Any]) -> str:
 
 
 def _of_the_sweep(sweep: Mapping[str, Any] | None) -> dict[str, Any]:
-    found = sweep or {"effects": (), "claims": ()}
+    found = sweep or {"effects": (), "claims": (), "endings": {"states": (), "rows": ()}}
     return {
+        "ending_head": ("runs", *found["endings"]["states"]),
+        "ending_rows": [
+            (row["label"], *map(_stay, row["cells"])) for row in found["endings"]["rows"]
+        ],
         "effects": [(effect["label"], effect["text"]) for effect in found["effects"]],
         "claims": [(c["text"], c["verdict"], c["detail"]) for c in found["claims"]],
     }
+
+
+def _stay(cell: Mapping[str, Any]) -> str:
+    """How many of the runs got into a state, when, and how many of these are out of it again."""
+    if not cell["entered"]:
+        return "–"
+    left = f", {cell['left']} left" if cell["left"] else ""
+    return f"{cell['entered']}/{cell['runs']}: {cell['first']:g}{left}"
 
 
 def _pair(pair: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:

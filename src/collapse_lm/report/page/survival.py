@@ -1,4 +1,4 @@
-"""Times to collapse of several runs: survival curves, the phase diagram, effects and claims.
+"""How several runs ended: survival curves, phase diagram, states, effects and claims.
 
 Effects and claims are those that the sweep wrote last; nothing is judged here.
 """
@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from collapse_lm._util.files import read_regular
+from collapse_lm.analysis.profiles import MEANINGS, commonest, ending_in, shares_in
 from collapse_lm.analysis.settings import is_number, told
 from collapse_lm.analysis.stats.survival import KaplanMeier, kaplan_meier
 from collapse_lm.analysis.stats.time_ratio import TimeRatio
+from collapse_lm.measures.endings import STATES
 from collapse_lm.report.claims_page import ratio_words
 from collapse_lm.report.page.blocks import number
 from collapse_lm.report.page.feed import RunFeed
@@ -42,6 +45,7 @@ def sweep_section(
         "keys": list(keys),
         "survival": list(_survival(groups)),
         "phase": _phase(groups, keys, ids),
+        "endings": _endings(groups),
         "claims": claims,
         "unjudged": "" if claims else _UNJUDGED,
         "effects": _effects(folder),
@@ -120,6 +124,8 @@ def _cell(
     place: tuple[int, int], runs: Sequence[RunFeed], ids: Mapping[int, str]
 ) -> dict[str, Any]:
     known = timed(runs)
+    ending, count = commonest([ending_in(feed.summary()["endings"]) for feed in known])
+    changes = [change for feed in known if (change := _change(feed)) is not None]
     return {
         "x": place[0],
         "y": place[1],
@@ -127,7 +133,30 @@ def _cell(
         "collapsed": sum(feed.verdict.collapsed for feed in known),
         "n": len(known),
         "median": estimate(known).median if known else None,
+        "ending": ending if known else "",
+        "ended_so": count,
+        "change": median(changes) if changes else None,
     }
+
+
+def _change(feed: RunFeed) -> float | None:
+    """Change of the validation loss on the first corpus at the end, in nats per token."""
+    losses = feed.summary()["validation"]
+    corpora, start, end = feed.corpora, losses["start"] or {}, losses["end"] or {}
+    values = [one.get(corpora[0]) for one in (start, end)] if corpora else [None]
+    return None if None in values else number(values[1] - values[0])
+
+
+def _endings(groups: Sequence[Group]) -> dict[str, Any]:
+    """The states that runs of each group got into: of how many runs, how many, and when."""
+    rows = []
+    for group in groups:
+        shares = shares_in([feed.summary()["endings"] for feed in group.runs])
+        cells = [
+            {"entered": s.entered, "first": s.first, "left": s.left, "runs": s.runs} for s in shares
+        ]
+        rows.append({"label": group.label, "group": group.identity, "cells": cells})
+    return {"states": list(STATES), "meanings": [MEANINGS[state] for state in STATES], "rows": rows}
 
 
 def _read(folder: Path | None, name: str) -> list[Any]:

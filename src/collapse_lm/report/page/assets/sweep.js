@@ -1,4 +1,4 @@
-// The section of a sweep: survival curves, phase diagram, claims, effects.
+// The section of a sweep: survival curves, phase diagram, endings, claims, effects.
 "use strict";
 
 (() => {
@@ -16,7 +16,7 @@
       App.clear(div, el("p", { class: "muted" }, "These runs are no sweep."));
       return;
     }
-    App.clear(div, survival(page.sweep), phase(page.sweep.phase), claims(page.sweep), effects(page.sweep));
+    App.clear(div, survival(page.sweep), phase(page.sweep.phase), endings(page.sweep.endings), claims(page.sweep), effects(page.sweep));
   }
 
   // Survival ----------------------------------------------------------------------------------
@@ -142,7 +142,7 @@
     return el(
       "figure", { class: "chart" },
       el("h3", {}, "Phase diagram"),
-      el("p", { class: "muted note" }, `Median update of collapse by ${diagram.x} (across) and ${diagram.y} (down); below it, how many of the runs collapsed. Darker: earlier. Choose a cell to see its runs alone.`),
+      el("p", { class: "muted note" }, `Median update of collapse by ${diagram.x} (across) and ${diagram.y} (down); below it, how many of the runs collapsed, the change of the validation loss at the end (median, nats per token), and the state of those that ended badly without a loop. Darker: earlier. Choose a cell to see its runs alone.`),
       el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Phase diagram", "data-keys": true }, el(
         "table", { class: "phase" },
         el("thead", {}, el("tr", {}, el("th", { scope: "col" }, `${diagram.y.split(".").pop()} \\ ${diagram.x.split(".").pop()}`), diagram.xs.map((label) => el("th", { scope: "col" }, label)))),
@@ -168,10 +168,15 @@
       },
       aside(`${diagram.x} ${diagram.xs[cell.x]}, ${diagram.y} ${diagram.ys[cell.y]}: median update `),
       el("strong", {}, cell.median === null ? "none" : App.number(cell.median, 3)), aside(", collapsed "), el("small", {}, `${cell.collapsed}/${cell.n}`),
+      Bands.finite(cell.change) ? [aside(", validation "), el("small", {}, `${cell.change < 0 ? "" : "+"}${App.number(cell.change, 2)}`)] : null,
+      lost(cell) ? [aside(", ended in "), el("small", {}, cell.ended_so < cell.n ? `${cell.ending} ${cell.ended_so}/${cell.n}` : cell.ending)] : null,
     );
     if (depth !== null) paint(node, depth);
     return node;
   }
+
+  // A model that ended in another bad state than the loop.
+  const lost = (cell) => cell.median === null && !["", "none", "loop"].includes(cell.ending);
 
   function paint(node, depth) {
     const lightness = 88 - 58 * depth;
@@ -193,6 +198,26 @@
     const others = page.runs.map((run) => run.id).filter((id) => !cell.runs.includes(id));
     App.state.set({ off: others, run: cell.runs[0] });
     App.say(`${cell.runs.length} runs are shown, ${others.length} are switched off`);
+  }
+
+  // Endings -------------------------------------------------------------------------------------
+  function endings({ states, meanings, rows }) {
+    return el(
+      "figure", { class: "chart" },
+      el("h3", {}, "Endings"),
+      el("p", { class: "muted note" }, "States that runs got into. k/n: u says that k of n runs did, and that the median of their first updates in it is u; a cell is filled as far. A run can be in several, and one that stops when it loops shows no later ones."),
+      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Endings", "data-keys": true }, el(
+        "table", { class: "numbers endings" },
+        el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "runs"), states.map((state, i) => el("th", { scope: "col", title: meanings[i] }, state)))),
+        el("tbody", {}, rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.label), row.cells.map(stay)))),
+      )),
+    );
+  }
+
+  function stay({ entered, runs, first, left }) {
+    const node = el("td", {}, entered ? `${entered}/${runs}: ${App.number(first)}${left ? `, ${left} left` : ""}` : "–");
+    node.style.setProperty("--share", `${runs ? (100 * entered) / runs : 0}%`);
+    return node;
   }
 
   // Claims and effects ----------------------------------------------------------------------
