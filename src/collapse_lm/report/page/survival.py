@@ -143,8 +143,8 @@ def _change(feed: RunFeed) -> float | None:
     """Change of the validation loss on the first corpus at the end, in nats per token."""
     losses = feed.summary()["validation"]
     corpora, start, end = feed.corpora, losses["start"] or {}, losses["end"] or {}
-    values = [one.get(corpora[0]) for one in (start, end)] if corpora else [None]
-    return None if None in values else number(values[1] - values[0])
+    before, after = (one.get(corpora[0]) if corpora else None for one in (start, end))
+    return None if before is None or after is None else number(after - before)
 
 
 def _endings(groups: Sequence[Group]) -> dict[str, Any]:
