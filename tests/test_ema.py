@@ -77,6 +77,15 @@ def test_samples_are_of_the_average_and_so_is_the_export(tiny_overrides, tmp_pat
     assert told.loss == pytest.approx(loss, rel=1e-6)
 
 
+def test_the_rule_hears_what_the_model_that_drew_thinks(tiny_overrides, tmp_path):
+    path = done(tiny_overrides, tmp_path / "run", "training.ema.decay=0.7", "run.max_updates=3")
+    third = RunReader(path).updates()[3]
+    (text,) = RunReader(path).samples()[2].texts
+    own = -sum(text.log_probs) / len(text.ids)
+    assert third.get("probe.loss") == pytest.approx(own, abs=1e-3)
+    assert third.get("train.loss") != pytest.approx(own, abs=1e-2)
+
+
 @pytest.mark.parametrize("words", [["training.ema.decay=0.7"], SILENT])
 def test_six_updates_are_three_and_a_resume_and_three(words, tiny_overrides, tmp_path):
     words = [*words, "training.steps_per_update=2", "run.export_model=true"]

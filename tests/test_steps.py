@@ -1,16 +1,20 @@
 """Steps around another optimizer's, and schedules, against direct definitions."""
 
 import itertools
-import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from test_parts import numbers
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 import collapse_lm
 from collapse_lm import rng
-from collapse_lm.config import load_config
+from collapse_lm.analysis.outcomes import measure_runs
+from collapse_lm.analysis.runs import run_table
+from collapse_lm.config import TrainingConfig, load_config
 from collapse_lm.config.kinds.optimizer import AdamW, DecayToBase, Fresh, RandomDirection, Sgd
 from collapse_lm.config.sections import ScheduleConfig
 from collapse_lm.errors import UserError
@@ -168,6 +172,17 @@ def test_six_updates_are_three_and_a_resume_and_three(way, tiny_overrides, tmp_p
         assert (half / name).read_bytes() == (whole / name).read_bytes()
 
 
+def examples():
+    text = (Path(__file__).parents[1] / "docs" / "methods.md").read_text("utf-8")
+    section = text.partition("## Steps and weights")[2]
+    return re.findall(r"^```yaml\n(.*?)^```", section, re.M | re.S)
+
+
+@pytest.mark.parametrize("example", examples())
+def test_the_examples_of_the_documentation_load(example):
+    assert load_config(yaml.safe_load(example)).training != TrainingConfig()
+
+
 def test_a_row_tells_the_rate_that_its_steps_had(tiny_overrides, tmp_path):
     words = [*tiny_overrides, "training.learning_rate=0.01", *WAYS["schedule"], "observers=[]"]
     run = collapse_lm.run(
@@ -177,5 +192,6 @@ def test_a_row_tells_the_rate_that_its_steps_had(tiny_overrides, tmp_path):
     assert rates == pytest.approx([0.005, 0.01, 0.0075, 0.0025, 0, 0])
     doses = [row.get("dose.rate") for row in RunReader(run.directory).updates()[1:]]
     assert doses[-1] == pytest.approx(sum(rates))
-    told = json.loads((run.directory / "summary.json").read_text())
-    assert told["updates"] == 6
+    (listed,) = run_table(tmp_path)
+    found, _ = measure_runs([RunReader(run.directory)])
+    assert listed["learning_rate"] == found[0].outcome.learning_rate == 0.01

@@ -46,7 +46,10 @@ COLUMNS: dict[str, Column] = {
         (RUNS,), "", "known for the models of `pretrain` only; else empty"
     ),
     "learning_rate": Column(
-        _BOTH, "", "of the first step, as recorded; of every step where it is constant", "train.lr"
+        _BOTH,
+        "",
+        "of the first step, as recorded; `training.learning_rate` where a schedule moves it",
+        "train.lr",
     ),
     "temperature": Column(_BOTH, "", "`sampling.temperature`"),
     "sample_length": Column(_BOTH, "tokens", "`sampling.max_new_tokens`"),

@@ -211,7 +211,9 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
         label=Path(config.model).name or config.model,
         parameters=None if model.get("parameters") is None else int(model["parameters"]),
         parameters_without_embeddings=_without_embeddings(model),
-        learning_rate=first_rate(rows, config.training.learning_rate),
+        learning_rate=first_rate(
+            rows, config.training.learning_rate, moves=config.training.schedule.moves_the_rate
+        ),
         temperature=config.sampling.temperature,
         sample_length=config.sampling.max_new_tokens,
         seed=config.seed,
@@ -237,8 +239,16 @@ def _outcome(name: str, config: Config, model: Mapping[str, Any], rows: Sequence
     )
 
 
-def first_rate(rows: Sequence[Row], configured: float) -> float:
-    """The learning rate of the first step, as recorded; as configured without a step."""
+def first_rate(rows: Sequence[Row], configured: float, *, moves: bool = False) -> float:
+    """The learning rate of the first step, as recorded; as configured without a step.
+
+    Args:
+        rows: of the run.
+        configured: `training.learning_rate`.
+        moves: a schedule moves the rate from update to update: then it is as configured, too.
+    """
+    if moves:
+        return configured
     return next((row.get("train.lr") for row in rows if "train.lr" in row.values), configured)
 
 

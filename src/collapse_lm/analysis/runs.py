@@ -52,7 +52,9 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
         reader.check_end(seen)
     config = _read_yaml(reader.path / CONFIG)
     with naming(CONFIG):
-        configured_rate = float(config["training"]["learning_rate"])
+        training = config["training"]
+        configured_rate, schedule = float(training["learning_rate"]), training.get("schedule", {})
+        moves = schedule.get("kind", "constant") != "constant" or schedule.get("warmup", 0) > 0
     evaluated = [found for row in rows if (found := row.labelled("validation.loss"))]
     with naming(UPDATES):
         validation = {
@@ -64,7 +66,7 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
         "model": manifest["model"]["reference"],
         "source": _source(config.get("source")),
         "swept": _swept(reader.path, config),
-        "learning_rate": first_rate(rows, configured_rate),
+        "learning_rate": first_rate(rows, configured_rate, moves=moves),
         "seed": manifest["seed"],
         "status": _status(reader, str(manifest["status"])),
         "updates": rows[-1].update if rows else None,

@@ -109,6 +109,11 @@ class ScheduleConfig(Section):
             raise PydanticCustomError("schedule", "updates above {warmup} for {kind}", told)
         return self
 
+    @property
+    def moves_the_rate(self) -> bool:
+        """False where each update has the rate itself."""
+        return self.kind != "constant" or self.warmup > 0
+
 
 class EmaConfig(Section):
     """An exponential moving average of the weights, from those of the base model on."""

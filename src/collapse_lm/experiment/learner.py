@@ -48,7 +48,8 @@ class Step:
         applied: False when loss or gradient was not finite; the step was then withheld.
         steps: steps that were applied.
         learning_rate: of the first of them.
-        is_noisy: True where the loss is not that of the model that draws, for dropout.
+        is_noisy: True where the loss is not that of the model that draws: under dropout, and
+            where an average of the weights draws.
         objective: mean of what was minimised, in nats per token; None where that is the loss.
         told: what the objective has to tell, by the names of a row.
     """
@@ -103,8 +104,9 @@ class Learner:
         if self.objective.needs_base:
             models.base()  # loaded here, where that uses up no number of dropout
         steps: list[Step] = []
-        is_noisy = self.training.dropout
-        with with_dropout(models.trained, self.seed, update) if is_noisy else nullcontext():
+        ema, drops = self.training.ema, self.training.dropout
+        is_noisy = drops or (ema is not None and ema.sample)
+        with with_dropout(models.trained, self.seed, update) if drops else nullcontext():
             while len(steps) < self.training.steps_per_update and all(s.applied for s in steps):
                 window = self.training.window
                 segments = [choose_segment(prompt, ids, window, numbers) for prompt, ids in texts]
@@ -119,8 +121,8 @@ class Learner:
     def _rate(self, update: int) -> float | None:
         """The learning rate of an update; None where no schedule moves it."""
         schedule = self.training.schedule
-        is_constant = schedule.kind == "constant" and not schedule.warmup
-        return None if is_constant else self.training.learning_rate * factor(schedule, update)
+        moves = schedule.moves_the_rate
+        return self.training.learning_rate * factor(schedule, update) if moves else None
 
     def asked(self, models: Models, update: int, *, is_fresh: bool = True) -> "Asked":
         """What a step of an update is asked; copies only while they are as the weights are."""

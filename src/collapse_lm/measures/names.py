@@ -152,7 +152,8 @@ NAMES: dict[str, Name] = {
         "number",
         "nats/token",
         "mean negative log-likelihood of the probe under the model that drew it, at temperature 1 "
-        "and unfiltered; under source own it is the train loss",
+        "and unfiltered; under source own it is the train loss, unless steps drop or an average of "
+        "the weights draws",
         since=2,
     ),
     "probe.entropy": Name("number", "nats", "as draw.entropy, of the probe", since=2),
