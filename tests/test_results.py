@@ -124,15 +124,15 @@ def test_a_dose_that_cannot_be_told_is_kept(tmp_path):
     doses = {1: 1e-4, 2: 1.5e-4, 3: 1.7e-4, 4: 1.8e-4}
 
     def decay(row):
-        return Row(
-            row.update, {**row.values, **({"dose.rate": doses[row.update]} if row.update else {})}
-        )
+        step = {"dose.rate": doses.get(row.update), "train.steps": 1, "train.tokens": 20}
+        return Row(row.update, {**row.values, **(step if row.update else {})})
 
     with_rows(run, decay)
-    write_kept([run], tmp_path / "kept", keys=[])
-    (after,) = read_kept(tmp_path / "kept").runs
-    assert after.series("dose.rate") == pytest.approx(doses)
-    assert list(after.dose().values())[1:] == pytest.approx(list(doses.values()))
+    write_kept([run], tmp_path / "kept", keys=[], every=3)
+    kept = read_kept(tmp_path / "kept")
+    (after,) = kept.runs
+    assert after.series("dose.rate") == pytest.approx({u: doses[u] for u in (1, 3, 4)})
+    assert kept.totals == ({"total_steps": 4, "total_tokens": 80},)  # of all rows
 
 
 def test_runs_that_have_not_ended_are_named(tmp_path):

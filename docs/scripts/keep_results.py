@@ -11,7 +11,6 @@ by update. NAME is that of the sweep, as docs/predictions.md calls it.
 
 import argparse
 import csv
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,10 +37,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--names", nargs="+", default=list(NAMES), help="of rows that are kept")
     parser.add_argument("--every", type=int, default=1, help="updates between rows that are kept")
-    parser.add_argument("--commit", help="of the code that did the runs; default: that of now")
+    parser.add_argument("--commit", help="of the code; default: what the manifests say")
     chosen = parser.parse_args(words)
     out = chosen.results / chosen.name
-    facts = {"name": chosen.name, "commit": chosen.commit or commit()}
+    facts = {"name": chosen.name} | ({"git_commit": [chosen.commit]} if chosen.commit else {})
     if (chosen.source / "sweep.yaml").is_file():
         keep_sweep(chosen.source, out, facts, chosen.names, chosen.every)
     else:
@@ -92,13 +91,6 @@ def keep_run(reader: RunReader, out: Path, facts: dict[str, Any], names: Sequenc
 def size_of(folder: Path) -> int:
     """Bytes of all tables below a folder; pictures are drawn from them and do not count."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.suffix in (".csv", ".json"))
-
-
-def commit() -> str | None:
-    """The commit of the working tree; None without git."""
-    words = ["git", "-C", str(RESULTS.parent), "rev-parse", "HEAD"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
 
 
 if __name__ == "__main__":

@@ -157,12 +157,13 @@ def provenance(found: Kept) -> str:
     about = found.about
     days = " to ".join(dict.fromkeys(start[:10] for start in about["started"]))
     models = ", ".join(dict.fromkeys(run.outcome.label for run in found.runs))
-    planned = about.get("planned", about["runs"])
+    planned, seeds = about.get("planned", about["runs"]), len({r.outcome.seed for r in found.runs})
+    commits = ", ".join(f"`{commit[:10]}`" for commit in about["git_commit"])
     lines = [
-        f"{about['runs']} of {planned} runs, {len({r.outcome.seed for r in found.runs})} seeds, "
+        f"{about['runs']} of {planned} runs, {seeds} seed{'s' * (seeds > 1)}, "
         f"{models}; {days or 'day unknown'}, {'; '.join(about['processor']) or 'class unknown'}, "
         f"precision {'; '.join(about['precision'])}. Times of the runs add up to "
-        f"{about['run_seconds'] / 60:.0f} minutes. Commit `{str(about['commit'])[:10]}`. "
+        f"{about['run_seconds'] / 60:.0f} minutes. Commit {commits or 'unknown'}. "
         f"[Runs](results/{found.name}/runs.csv), [updates](results/{found.name}/updates.csv), "
         f"[configuration](results/{found.name}/about.json)."
     ]
@@ -192,7 +193,7 @@ def arms_table(found: Kept, keys: Sequence[str]) -> str:
     totals = dict(zip(map(id, found.runs), found.totals, strict=True))
     rows = []
     for name, runs in arms_of(keys, found.runs).items():
-        rise = told(mean_over_seeds(by_seed(runs, rise_at_end)))
+        rise = told(mean_over_seeds(by_seed(runs, change_at_end)))
         profile = [s for s in shares_of(runs) if s.entered]
         states = ", ".join(f"{s.state} {s.entered}/{s.runs} at {s.first:g}" for s in profile)
         rows.append(
@@ -205,6 +206,13 @@ def arms_table(found: Kept, keys: Sequence[str]) -> str:
     head = ("arm", "runs", "steps", "tokens trained on", "loop, median update")
     more = ("validation change at the end, nats (95 %)", "entropy, first and last probes")
     return table((*head, *more, "states entered, and when"), rows)
+
+
+def change_at_end(run: Measured) -> float:
+    """Change of the validation loss, nats per token, as recorded; else of the rounded losses."""
+    corpora = run.outcome.corpora
+    known = run.series(label("validation.change", corpora[0])) if corpora else {}
+    return list(known.values())[-1] if known else rise_at_end(run)
 
 
 def amounts(values: Sequence[float]) -> str:
@@ -328,7 +336,7 @@ def headline(results: Path) -> str:
     if found is None:
         return ""
     arms = two_arms(found)
-    changes = {n: told(mean_over_seeds(by_seed(runs, rise_at_end))) for n, runs in arms.items()}
+    changes = {n: told(mean_over_seeds(by_seed(runs, change_at_end))) for n, runs in arms.items()}
     own, real = changes.values()
     updates = max(run.outcome.updates for runs in arms.values() for run in runs)
     seeds = len({run.outcome.seed for runs in arms.values() for run in runs})
