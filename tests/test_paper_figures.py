@@ -14,7 +14,7 @@ from collapse_lm.report.reproduction import write_reproduction
 from collapse_lm.report.style import looks, shown
 from collapse_lm.report.table1 import choose_run, stages, table1_markdown, table1_text
 
-FIGURES = ("figure2", "figure3", "figure4", "survival", "phase")
+FIGURES = ("figure2", "figure3", "figure4", "survival", "dose", "phase")
 
 
 def everything(folder):
@@ -144,7 +144,9 @@ def test_a_missing_group_has_no_figure_and_an_old_one_is_removed(written, tmp_pa
     out = tmp_path / "out"
     groups = everything(tmp_path / "runs")
     write_reproduction({"learning rate": groups["learning rate"]}, out)
-    assert {p.stem for p in (out / "figures").glob("*.svg")} == {"figure2", "figure4", "survival"}
+    assert {p.stem for p in (out / "figures").glob("*.svg")} == {
+        *("figure2", "figure4", "survival", "dose"),
+    }
     again = write_reproduction({"size": groups["size"], "phase": []}, out)
     assert {p.stem for p in (out / "figures").glob("*.svg")} == {"figure3"}
     captions = (out / "figures" / "captions.md").read_text()

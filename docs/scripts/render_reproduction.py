@@ -43,6 +43,7 @@ TITLES = {
     "figure3": "Figure 3: onset of collapse by size",
     "figure4": "Figure 4: other corpora",
     "survival": "Time to collapse",
+    "dose": "Losses by dose",
     "phase": "Phase diagram",
 }
 

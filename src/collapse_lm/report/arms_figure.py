@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from collapse_lm.analysis.levels import by_rate
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.measures.names import label
 from collapse_lm.report.curve_figures import Levels, band_words, check_lines, draw_level
@@ -114,6 +115,14 @@ def draw_arms(
         line_legend(figure, names, shown(title, _TITLE), signs(len(names)))
         save_figure(figure, folder, name)
     return _caption(levels, title, panels, axis, [band for found in bands for band in found])
+
+
+def dose_figure(runs: Sequence[Measured], folder: Path) -> str:
+    """Draw runs at several learning rates against their dose; return the caption."""
+    trained = [run for run in runs if run.outcome.learning_rate > 0]
+    if not trained:
+        raise NotDrawnError("no run trained, so that none has a dose")
+    return draw_arms(by_rate(trained), "learning rate", folder, "dose", axis="dose")
 
 
 def _axes(count: int, width: float) -> tuple[Any, list[Any]]:

@@ -16,6 +16,7 @@ from collapse_lm.analysis.levels import LEARNING_RATE, PHASE, SIZE, Groups
 from collapse_lm.analysis.outcomes import LeftOut, Measured, at_risk, common_folder, measure_runs
 from collapse_lm.analysis.tables import runs_table, survival_table, updates_table
 from collapse_lm.errors import UserError
+from collapse_lm.report.arms_figure import dose_figure
 from collapse_lm.report.claims_page import write_claims
 from collapse_lm.report.curve_figures import figure_2, figure_4
 from collapse_lm.report.gallery import Draw, write_figures
@@ -30,9 +31,10 @@ _FIGURES: tuple[tuple[str, str, Callable[[Sequence[Measured], Path], str]], ...]
     ("figure3", SIZE, figure_3),
     ("figure4", LEARNING_RATE, figure_4),
     ("survival", LEARNING_RATE, survival_figure),
+    ("dose", LEARNING_RATE, dose_figure),
     ("phase", PHASE, phase_figure),
 )
-_OF_LOSSES = ("figure2", "figure4")
+_OF_LOSSES = ("figure2", "figure4", "dose")
 _KEYS = {LEARNING_RATE: "training.learning_rate", SIZE: "model"}
 
 
