@@ -77,6 +77,16 @@ def test_runs_come_back_as_the_analysis_has_them(tmp_path):
         assert after.series("probe.entropy") == before.series("probe.entropy")
 
 
+def test_a_setting_that_is_null_in_one_arm_only_comes_back_as_null(tmp_path):
+    runs = [
+        write_run(tmp_path / f"{k}", updates=6, overrides=[f"sampling.top_k={k}"])
+        for k in ("null", 20, 500)
+    ]
+    write_kept(runs, tmp_path / "kept", keys=["sampling.top_k"])
+    kept = read_kept(tmp_path / "kept").runs
+    assert sorted(str(run.config.sampling.top_k) for run in kept) == ["20", "500", "None"]
+
+
 def test_what_is_not_a_number_comes_back_as_such(tmp_path):
     run = write_run(tmp_path / "r", updates=6, diverged=True)
     write_kept([run], tmp_path / "kept", keys=[])

@@ -12,6 +12,7 @@ from typing import Any
 
 from collapse_lm._util.files import write_atomically, writing
 from collapse_lm._version import __version__
+from collapse_lm.analysis.events import RISE
 from collapse_lm.analysis.kept.cells import bare, cell, settings_of
 from collapse_lm.analysis.outcomes import LeftOut, Measured, measure_runs
 from collapse_lm.errors import UserError
@@ -25,7 +26,6 @@ NAMES = (  # of rows, labels aside, that documents and figures use
 )
 TOTALS = {"total_steps": "train.steps", "total_tokens": "train.tokens"}
 DOSE = "dose.rate"  # left out where it is the same in every step, and so can be told
-NOTED = 0.5  # nats of validation loss; the evaluations about its crossing are kept in any case
 STAGES = ("start", "collapse", "end")  # of `Outcome.validation`
 STAY = ("entered", "left", "updates", "entries")  # of a state in a profile
 
@@ -118,18 +118,21 @@ def _corpora(manifests: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _runs_text(runs: Sequence[Measured], own: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         {
-            **{"number": number, "run": run.outcome.run, **values},
-            **_outcome(run),
-            **_endings(run),
-            **_totals(run),
+            **{"number": number, "run": run.outcome.run, **values},  # a setting may be null
+            **_known({**_outcome(run), **_endings(run), **_totals(run)}),
         }
         for number, (run, values) in enumerate(zip(runs, own, strict=True), 1)
     ]
     return _csv(list(dict.fromkeys(name for row in rows for name in row)), rows)
 
 
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is; None is an empty cell."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _outcome(run: Measured) -> dict[str, Any]:
-    """The fields of an outcome, a column for each validation loss; None is an empty cell."""
+    """The fields of an outcome, a column for each validation loss."""
     values = {**vars(run.outcome), "model": bare(run.outcome.model)}
     losses = values.pop("validation")
     return {k: v for k, v in values.items() if k != "run"} | {
@@ -157,7 +160,8 @@ def _updates_text(runs: Sequence[Measured], names: Sequence[str], every: int) ->
     told = {DOSE} if all(_is_steady(run) for run in runs) else set()
     chosen = [name for name in known if name.partition("[")[0] in names and name not in told]
     rows = (
-        {"number": number, "update": row.update} | {name: row.values.get(name) for name in chosen}
+        {"number": number, "update": row.update}
+        | {name: row.values[name] for name in chosen if name in row.values}
         for number, run in enumerate(runs, 1)
         for row in _thinned(run, every)
     )
@@ -196,16 +200,16 @@ def _crossing(losses: Mapping[int, float]) -> Iterator[int]:
     """The first evaluation that is half a nat above the first of all, and the one before it."""
     updates = list(losses)
     for before, update in pairwise(updates):
-        if losses[update] - losses[updates[0]] >= NOTED:
+        if losses[update] - losses[updates[0]] >= RISE:
             yield from (before, update)
             return
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table; a name that a row does not have is an empty cell, and null is a value."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        cells = (row.get(name) for name in columns)
-        writer.writerow(["" if value is None else cell(value) for value in cells])
+        writer.writerow([cell(row[name]) if name in row else "" for name in columns])
     return text.getvalue()
