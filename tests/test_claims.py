@@ -11,6 +11,7 @@ import pytest
 from run_dirs import HOSTILE, rising, sweep, write_run
 from scipy.stats import beta
 
+from collapse_lm.analysis.claims.course import course_claims
 from collapse_lm.analysis.claims.judge import judge_claims, main_runs
 from collapse_lm.analysis.claims.units import units_of
 from collapse_lm.analysis.claims.verdicts import decide, fewest_above, share_of
@@ -821,6 +822,14 @@ def test_the_course_of_runs_that_collapse(tmp_path):
     grows = judged(tmp_path / "c", FASTER, train=lambda update, collapse: 2 + update / 100)
     assert grows[FALLS].verdict == "not supported"
     assert flat[LASTS].verdict == "not tested"  # stopped at the collapse
+
+
+def test_of_few_runs_that_nobody_watched_nothing_is_told_of_what_lasts(tmp_path):
+    runs = [write_run(tmp_path / str(seed), seed=seed, collapse=9, updates=14) for seed in (0, 1)]
+    judged_runs = measure_runs(runs)[0]
+    finding = course_claims("learning rate", judged_runs)[1].finding
+    assert (finding.verdict, finding.runs, finding.effect) == ("undecided", 0, None)
+    assert "no run was watched" in finding.reason
 
 
 def test_the_claim_on_the_rate_tells_exponent_and_dose(tmp_path):

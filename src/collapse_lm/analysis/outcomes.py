@@ -93,6 +93,12 @@ class Outcome:
     seq_rep_4: float
     repetitive: float
 
+    @property
+    def rise(self) -> float:
+        """Change of the validation loss on the first corpus, nats per token; NaN without one."""
+        start, _, end = next(iter(self.validation.values()), (math.nan,) * 3)
+        return end - start
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -8,6 +8,7 @@ from collapse_lm._util.files import read_regular
 from collapse_lm.analysis.outcomes import DAMAGE, first_rate
 from collapse_lm.config import MOVED
 from collapse_lm.config.keys import value_at
+from collapse_lm.config.sections import ScheduleConfig
 from collapse_lm.config.yaml_text import parse_yaml
 from collapse_lm.errors import UserError
 from collapse_lm.rundir import RecordError, RunReader, find_runs, has_writer
@@ -53,8 +54,8 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
     config = _read_yaml(reader.path / CONFIG)
     with naming(CONFIG):
         training = config["training"]
-        configured_rate, schedule = float(training["learning_rate"]), training.get("schedule", {})
-        moves = schedule.get("kind", "constant") != "constant" or schedule.get("warmup", 0) > 0
+        configured_rate = float(training["learning_rate"])
+        moves = ScheduleConfig(**training.get("schedule", {})).moves_the_rate
     evaluated = [found for row in rows if (found := row.labelled("validation.loss"))]
     with naming(UPDATES):
         validation = {

@@ -4,7 +4,7 @@ The same update rule with its sources in one figure; or the same source at sever
 curves lie over one another where the dose is what counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -151,8 +151,9 @@ def _draw(axes: Any, panel: Panel, levels: Levels, axis: Axis) -> list[str]:
 
 def series(panel: Panel, run: Measured, axis: Axis) -> dict[float, float]:
     """The number of a panel by update or dose."""
-    found, doses = panel.series(run), run.dose() if axis == "dose" else {}
-    return {doses.get(update, update): value for update, value in found.items()}
+    found = panel.series(run)
+    places: Mapping[int, float] = run.dose() if axis == "dose" else {u: u for u in found}
+    return {places[update]: value for update, value in found.items()}
 
 
 def _caption(

@@ -111,14 +111,8 @@ def cells_of(runs: Sequence[Measured]) -> dict[tuple[int, float, float], Cell]:
 
 def _cell(runs: Sequence[Measured]) -> Cell:
     onset = kaplan_meier([r.outcome.time for r in runs], [r.outcome.observed for r in runs])
-    changes = [change for run in runs if math.isfinite(change := _change(run))]
+    changes = [change for run in runs if math.isfinite(change := run.outcome.rise)]
     return Cell(onset, median(changes) if changes else math.nan, *common_ending(runs))
-
-
-def _change(run: Measured) -> float:
-    """Change of the validation loss on the first corpus, nats per token; NaN without one."""
-    start, _, end = next(iter(run.outcome.validation.values()), (math.nan,) * 3)
-    return end - start
 
 
 def _caption(runs: int, *, has_losses: bool) -> str:

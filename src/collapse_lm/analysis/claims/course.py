@@ -132,10 +132,12 @@ def _fall(run: Measured) -> float:
 def _lasts(group: str, runs: Sequence[Measured]) -> Finding:
     ended = [run for run in runs if run.outcome.observed]
     watched = [run for run in ended if is_watched(run)]
-    units = units_of(group, watched or ended)
-    if not ended or (not watched and not units.too_few()):
+    if not watched:
+        few = units_of(group, ended or runs).too_few()
         reason = "no run was watched past its collapse" if ended else "no run collapsed"
-        return Finding("not tested", reason, group=group)
+        told = f"{few}; {reason}" if few and ended else reason
+        return Finding("undecided" if few and ended else "not tested", told, group=group)
+    units = units_of(group, watched)
     stayed = sum(run.endings()["loop"]["left"] is None for run in watched)
     share, few = units.share(stayed), units.too_few()
     reason = f"{stayed} of {len(watched)} collapsed and watched runs stayed in a loop"
@@ -152,7 +154,7 @@ def _lasts(group: str, runs: Sequence[Measured]) -> Finding:
 
 
 def _degrades(group: str, runs: Sequence[Measured]) -> Finding:
-    rises = [(run, _rise(run)) for run in runs]
+    rises = [(run, run.outcome.rise) for run in runs]
     known = [(run, rise) for run, rise in rises if math.isfinite(rise)]
     if not known:
         return Finding("not tested", "no finished run with validation losses", group=group)
@@ -173,11 +175,6 @@ def _degrades(group: str, runs: Sequence[Measured]) -> Finding:
         },
         reachable=reachable_by(supported=not few, not_supported=not few),
     )
-
-
-def _rise(run: Measured) -> float:
-    start, _, end = next(iter(run.outcome.validation.values()), (math.nan,) * 3)
-    return end - start
 
 
 def _mean(values: Sequence[float], units: Units) -> Interval:
