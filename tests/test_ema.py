@@ -106,3 +106,15 @@ def test_a_base_model_is_that_of_the_run_without_an_average(tiny_overrides):
         models.trained.transformer.wpe.weight.mul_(2)
     models.follow()
     assert not torch.equal(models.base().hidden(ids), models.evaluator.hidden(ids))
+
+
+def test_a_withheld_step_moves_no_average(tiny_overrides, tmp_path):
+    def not_a_number(chunk):
+        return chunk.nll * float("nan")
+
+    words = ["training.ema.decay=0.5", "run.export_model=true", "evaluation.every=1"]
+    config = load_config("quickstart", [*tiny_overrides, *PLAIN, *words])
+    run = collapse_lm.run(config, tmp_path / "run", objective=not_a_number).directory
+    first, last = RunReader(run).updates()
+    assert (last.get("train.applied"), last.update) == (0, 1)
+    assert last.labelled("validation.loss") == first.labelled("validation.loss")

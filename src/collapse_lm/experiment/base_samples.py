@@ -36,9 +36,10 @@ class BaseSamples:
         if at.update:
             return {}
         texts: list[Text] = []
-        for part in range(self._count):
-            if len(texts) < self._count:  # updates before the first have numbers and prompts too
-                texts += as_batch(self._samples.sample(at.models.sampler, -part), "base").texts
+        update = 0
+        while len(texts) < self._count:  # updates before the first have numbers and prompts too
+            texts += as_batch(self._samples.sample(at.models.sampler, update), "base").texts
+            update -= 1
         return base_values(texts[: self._count], self._rule, self._probe)
 
 

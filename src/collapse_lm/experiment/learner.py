@@ -112,7 +112,8 @@ class Learner:
                 segments = [choose_segment(prompt, ids, window, numbers) for prompt, ids in texts]
                 asked = self.asked(models, update, is_fresh=not steps)
                 steps.append(self._step(models.trained, segments, asked))
-        models.follow()
+        if any(step.applied for step in steps):
+            models.follow()
         told = steps[0] if steps[-1].applied else steps[-1]
         applied = sum(step.applied for step in steps)
         told = replace(told, learning_rate=rate, is_noisy=is_noisy)

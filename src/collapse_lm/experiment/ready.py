@@ -73,6 +73,7 @@ class ReadyModel:
         phases: device and precision.
         sampler: the weights that sample.
         evaluator: the weights that are measured; the sampler, in the same precision.
+        weights: which networks are trained, sample and follow.
     """
 
     model: LanguageModel
@@ -82,8 +83,15 @@ class ReadyModel:
     weights: Weights
 
 
-def ready_model(config: Config, phases: Phases | None = None) -> ReadyModel:
+def ready_model(
+    config: Config, phases: Phases | None = None, *, decodes: bool = True
+) -> ReadyModel:
     """Load the model of a configuration in its precision, or in the one given.
+
+    Args:
+        config: names the model.
+        phases: device and precision, where they are known.
+        decodes: false where nothing will be drawn (see `inference_network`).
 
     Raises:
         UserError: for a model or adapters that cannot be had.
@@ -97,7 +105,7 @@ def ready_model(config: Config, phases: Phases | None = None) -> ReadyModel:
         network = model.network.to(device)
         weights = Weights.of(network, config.training, config.seed)
         phases = phases or phases_of_config(config, network)
-        sampler = inference_network(weights.effective, phases.sampling, decodes=True)
+        sampler = inference_network(weights.effective, phases.sampling, decodes=decodes)
         is_same = phases.evaluation == phases.sampling
         evaluator = sampler if is_same else inference_network(weights.effective, phases.evaluation)
     return ReadyModel(
@@ -111,24 +119,25 @@ def models_of(config: Config, ready: ReadyModel) -> Models:
     models = Models(
         trained=ready.weights.trained,
         sampler=ready.sampler,
-        load_base=_base_loader(config, replace(phases, sampling=phases.evaluation)),
+        load_base=_base_loader(config, replace(phases, sampling=phases.evaluation), decodes=False),
         evaluator=ready.evaluator,
         followers=ready.weights.followers,
         trains_all=config.training.lora is None,
     )
-    if phases.sampling != phases.evaluation:
+    # In float32 what draws holds a copy for it, which what is only measured does without.
+    if phases.sampling != phases.evaluation or phases.sampling == "float32":
         as_sampled = replace(phases, evaluation=phases.sampling)
-        models.load_base_sampler = _base_loader(config, as_sampled)
+        models.load_base_sampler = _base_loader(config, as_sampled, decodes=True)
     return models
 
 
-def _base_loader(config: Config, phases: Phases) -> Callable[[], Network]:
+def _base_loader(config: Config, phases: Phases, *, decodes: bool) -> Callable[[], Network]:
     """What makes θ_0 in the one number format of phases that sample and evaluate alike."""
     training = config.training.model_copy(update={"ema": None, "lora": None})
     plain = config.model_copy(update={"training": training})
 
     def load() -> Network:
-        base = ready_model(plain, phases).evaluator
+        base = ready_model(plain, phases, decodes=decodes).evaluator
         base.freeze()
         return base
 

@@ -78,8 +78,13 @@ def stateful(state: RunState) -> dict[str, Stateful]:
 
 
 def state_bytes(state: RunState) -> int:
-    """About the bytes of a checkpoint: the parameters, and two moments of each (AdamW's)."""
-    return 3 * sum(int(value.nbytes) for value in state.models.state().values())
+    """About the bytes of a checkpoint: the parameters, two moments of each (AdamW's), the rest."""
+    held = (part.state() for name, part in state.survivors.items() if name != "optimizer")
+    return 3 * _bytes(state.models.state()) + sum(map(_bytes, held))
+
+
+def _bytes(state: Mapping[str, Any]) -> int:
+    return sum(int(value.nbytes) for value in state.values() if isinstance(value, Tensor))
 
 
 # --- writing ---------------------------------------------------------------------------------
