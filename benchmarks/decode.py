@@ -21,6 +21,7 @@ from transformers.cache_utils import DynamicCache
 
 from collapse_lm.inference import inference_network
 from collapse_lm.machine.allocator import keep_freed_memory
+from collapse_lm.machine.compute import Precision
 from collapse_lm.machine.processor import processor
 from collapse_lm.models.load import load_model
 
@@ -56,7 +57,8 @@ def main() -> None:
 
 def contenders(master: torch.nn.Module) -> dict[str, Callable[[], object]]:
     """Return the passes by name."""
-    ours = {dtype: inference_network(master, dtype) for dtype in ("bfloat16", "float32")}
+    formats: tuple[Precision, ...] = ("bfloat16", "float32")
+    ours = {dtype: inference_network(master, dtype, decodes=True) for dtype in formats}
     caches = {dtype: network.new_cache(1, 200) for dtype, network in ours.items()}
 
     def our_pass(dtype: str, rows: int) -> Callable[[], object]:

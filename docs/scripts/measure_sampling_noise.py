@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     model = load_model(options.model)
     prompt = [model.start_token]
-    in_float32(inference_network(model.network, "float32"), prompt, options.samples)
+    in_float32(inference_network(model.network, "float32", decodes=True), prompt, options.samples)
 
     network = inference_network(model.network, "bfloat16")
     drawn = [

@@ -12,8 +12,8 @@ from typing import Any
 from collapse_lm.experiment.batch import Batch
 from collapse_lm.experiment.models import Moment
 from collapse_lm.measures.names import Number, label
+from collapse_lm.measures.pool import grams_of
 
-Grams = frozenset[tuple[int, ...]]
 Samples = tuple[tuple[int, ...], ...]
 
 
@@ -57,14 +57,8 @@ class OverlapWithLast:
 
 def overlap(now: Sequence[Sequence[int]], before: Sequence[Sequence[int]], n: int) -> float:
     """Share of the distinct n-grams of samples that earlier samples have too; NaN for none."""
-    new = _grams(now, n)
-    return len(new & _grams(before, n)) / len(new) if new else float("nan")
-
-
-def _grams(samples: Sequence[Sequence[int]], n: int) -> Grams:
-    return frozenset(
-        tuple(ids[start : start + n]) for ids in samples for start in range(len(ids) - n + 1)
-    )
+    new = grams_of(now, n)
+    return len(new & grams_of(before, n)) / len(new) if new else float("nan")
 
 
 def _listed(samples: Samples) -> list[list[int]]:

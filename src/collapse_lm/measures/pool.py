@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from collapse_lm.measures.names import Number
 
+Grams = frozenset[tuple[int, ...]]
 PROBES = 5  # that are pooled, and that a probe is compared with
 ORDERS = (1, 2, 3, 4)
-Grams = frozenset[tuple[int, ...]]
 
 
 class Pool:
@@ -33,7 +33,7 @@ class Pool:
             the five probes before it; absent at the first. `pool.distinct_N`: different/total
             n-grams of the last five probes, this one included. Without an n-gram: absent.
         """
-        grams = {n: _grams(samples, n) for n in ORDERS}
+        grams = {n: grams_of(samples, n) for n in ORDERS}
         told: dict[str, Number] = {}
         if self._grams and grams[4]:
             before = Grams().union(*(known[4] for known in self._grams))
@@ -48,7 +48,8 @@ class Pool:
         return told
 
 
-def _grams(samples: Sequence[Sequence[int]], n: int) -> Grams:
+def grams_of(samples: Sequence[Sequence[int]], n: int) -> Grams:
+    """The different n-grams of samples."""
     return frozenset(
         tuple(ids[start : start + n]) for ids in samples for start in range(len(ids) - n + 1)
     )
