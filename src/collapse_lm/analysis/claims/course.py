@@ -132,11 +132,14 @@ def _fall(run: Measured) -> float:
 def _lasts(group: str, runs: Sequence[Measured]) -> Finding:
     ended = [run for run in runs if run.outcome.observed]
     watched = [run for run in ended if is_watched(run)]
-    if not watched:
-        few = units_of(group, ended or runs).too_few()
-        reason = "no run was watched past its collapse" if ended else "no run collapsed"
-        told = f"{few}; {reason}" if few and ended else reason
-        return Finding("undecided" if few and ended else "not tested", told, group=group)
+    if ended and not watched:
+        units, reason = units_of(group, ended), "no run was watched past its collapse"
+        if few := units.too_few():
+            reach = units.reachable(HALF)
+            return Finding("undecided", f"{few}; {reason}", group=group, reachable=reach)
+        return Finding("not tested", reason, group=group)
+    if not ended:
+        return Finding("not tested", "no run collapsed", group=group)
     units = units_of(group, watched)
     stayed = sum(run.endings()["loop"]["left"] is None for run in watched)
     share, few = units.share(stayed), units.too_few()
