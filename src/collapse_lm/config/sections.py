@@ -1,6 +1,6 @@
 """The sections of the configuration that hold no part: plain values with their meaning.
 
-Every default is stated here (and in `schema` and `parts`) once; within an identity version
+Every default is stated here (and in `schema` and `kinds`) once; within an identity version
 no default may change. The docstring under a field is its help text.
 """
 

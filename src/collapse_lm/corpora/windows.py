@@ -1,6 +1,6 @@
 """Fixed evaluation windows: every token of a split is a target exactly once.
 
-The stream is one leading context token (the model's BOS) followed by the corpus; an
+The stream is one leading context token (the start token) followed by the corpus; an
 `EvaluationSet` may put that token in place of the first that any window feeds in.
 Windows start every `stride` tokens; each sees up to `context` tokens and scores
 those that no earlier window has scored. Pure arithmetic; draws no random number.
@@ -14,7 +14,7 @@ class Window:
     """One forward pass over a corpus of n tokens.
 
     Attributes:
-        first_input: index in the stream (BOS + corpus) of the first token fed in.
+        first_input: index in the stream (start token + corpus) of the first token fed in.
         first_target: index in the corpus of the first token scored.
         end: index in the corpus after the last token scored, and so the index in the
             stream after the last token fed in.

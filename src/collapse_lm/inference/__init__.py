@@ -1,9 +1,10 @@
 """Forward passes for sampling and evaluation, on weights refreshed once per update.
 
 Implementations of one interface (`base.Network`): `written_out` runs GPT-2 and Llama
-(`architectures`) in operations of torch, `cpu` decodes the same in bfloat16 on a CPU as
-machine code, `generic` takes any other causal language model of transformers. `choose`
-knows which; numba is imported only where it chooses machine code.
+(`architectures`) in operations of torch, `cpu` decodes the same on a CPU as machine
+code (in bfloat16, or in float32 for what draws), `generic` takes any other causal language
+model of transformers. `choose` knows which; numba is imported only where it chooses machine
+code.
 """
 
 from collapse_lm.inference.as_configured import is_touched

@@ -1,4 +1,4 @@
-"""Measurements, one file each: rows and their names, text metrics, the collapse rule, losses."""
+"""Measurements, one file each: rows and names, texts, rule, states, dose, losses, distances."""
 
 from collapse_lm.config.sections import CollapseRule
 from collapse_lm.measures.names import NAMES, Row

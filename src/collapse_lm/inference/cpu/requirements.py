@@ -86,8 +86,8 @@ def _has_numba() -> bool:
         import numba  # noqa: F401
     except ImportError as error:
         _LOG.warning(
-            "decoding in bfloat16 runs on torch's operations, which are slower, as numba is "
-            "missing (%s); install it by: pip install numba",
+            "decoding runs on torch's operations, which are slower, as numba is missing "
+            "(%s); install it by: pip install numba",
             error,
         )
         return False
