@@ -361,7 +361,8 @@ def dynamic(results: Path) -> str:
     title = "## Dynamic evaluation"
     found = kept(results, DYNAMIC)
     if found is None:
-        return f"{title}\n\n{NOT_YET} `collapse-lm dynamic-eval` does the run."
+        words = "dynamic-eval smollm2-135m --corpus wikitext2 --tokens 20000 --out DIR"
+        return f"{title}\n\n{NOT_YET} `collapse-lm {words}` does the run."
     with (results / DYNAMIC / "segments.csv").open(encoding="utf-8", newline="") as file:
         rows = [(float(row["static"]), float(row["dynamic"])) for row in csv.DictReader(file)]
     static, trained = np.array(rows).T
