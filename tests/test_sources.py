@@ -226,6 +226,22 @@ def test_a_share_of_one_text_holds_on_average():
     assert min(where.values()) > 200
 
 
+def test_a_share_is_of_the_texts_that_come_from_within(do, prose_file):
+    keeps = ["sampling.batch_size=4", "source.of.kind=filter", "source.of.keep=8"]
+    passes = ["source.of.degenerate=false", "source.of.least_entropy=0.001"]
+    mix = do("source.kind=mix", f"source.real.corpus=text:{prose_file}", *keeps, *passes)
+    assert [row["mix.real"] for row in untimed(mix)[1:]] == [4] * 6
+    replay = do("source.kind=replay", *keeps, *passes)
+    assert [row["replay.texts"] for row in untimed(replay)[1:]] == [0, *[4] * 5]
+    for texts in (texts_of(mix), texts_of(replay)):
+        assert [len(batch) for batch in texts] == [8] * 6
+        places = {n for batch in texts for n, text in enumerate(batch) if text.origin != "own"}
+        assert max(places) > 3
+    none_passes = ["source.degenerate=false", "source.least_entropy=99", "source.most_draws=2"]
+    rows = untimed(do("source.kind=filter", *none_passes, *keeps, *passes))[1:]
+    assert [(row["filter.drawn"], row["filter.forced"]) for row in rows] == [(16, 8)] * 6
+
+
 def test_a_mix_of_nothing_is_own_and_one_of_all_draws_nothing(do, prose_file):
     words = ["source.kind=mix", f"source.real.corpus=text:{prose_file}", "probe.samples=2"]
     none, everything = do(*words, "source.share=0"), do(*words, "source.share=1")
@@ -357,6 +373,18 @@ def test_a_filter_takes_further_numbers_of_the_same_update(do, gpt2_dir):
     [
         (["source.keep=3", "source.most_draws=2"], "source.keep"),
         (["source.degenerate=false"], "least_entropy"),
+        (
+            ["sampling.batch_size=4", "source.keep=20", "source.of={kind: filter, keep: 1}"],
+            "at most 10, what 10 draws of 1 give",
+        ),
+        (["source.of={kind: real, order: stream}"], "order stream, the same each time"),
+        (["source.of={kind: mix, real: {order: stream}}"], "order stream, the same each time"),
+        (
+            ["source.of={kind: shuffled, of: {kind: real, order: stream}}"],
+            "order stream, the same each time",
+        ),
+        (["sampling.temperature=0"], "greedy samples, the same each time"),
+        (["sampling.top_k=1", "source.of.kind=frozen"], "greedy samples, the same each time"),
     ],
 )
 def test_a_filter_that_cannot_work_is_refused(words, told, tiny_overrides, tmp_path):
@@ -366,6 +394,7 @@ def test_a_filter_that_cannot_work_is_refused(words, told, tiny_overrides, tmp_p
             tmp_path / "r",
             overrides=[*tiny_overrides, "source.kind=filter", *words],
         )
+    assert not (tmp_path / "r").exists()
 
 
 # --- all of them -------------------------------------------------------------------------------
@@ -387,6 +416,13 @@ ALL = {
     "shuffled replay": [
         *("source.kind=shuffled", "source.of.kind=replay", "source.of.of.kind=frozen"),
     ],
+    "replay of mix": ["source.kind=replay", "source.of.kind=mix"],
+    "filter of shuffled mix": [
+        *("source.kind=filter", "source.of.kind=shuffled", "source.of.of.kind=mix"),
+    ],
+    "mix with stream": [
+        *("source.kind=mix", "source.real.order=stream", "source.of.kind=filter"),
+    ],
     "twice": ["source.kind=mix", "source.of.kind=mix", "source.of.share=0.4"],
     "plugin": ["source.kind=replay", f"source.of.kind={PLUGIN}:stream"],
 }
@@ -396,10 +432,8 @@ def words_of(name, prose_file):
     words = [*ALL[name], "sampling.batch_size=3", "sampling.max_new_tokens=16"]
     if "source.kind=real" in words:
         words.append(f"source.corpus=text:{prose_file}")
-    if "source.kind=mix" in words:
-        words.append(f"source.real.corpus=text:{prose_file}")
-    if name == "twice":
-        words.append(f"source.of.real.corpus=text:{prose_file}")
+    mixes = [word.removesuffix("kind=mix") for word in words if word.endswith("kind=mix")]
+    words += [f"{mix}real.corpus=text:{prose_file}" for mix in mixes]
     if name == "plugin":
         words += [f"source.of.path={prose_file}", "source.of.tokens=16"]
     return words
@@ -432,6 +466,24 @@ def test_every_source_has_as_many_tokens_and_steps_and_its_numbers_are_described
         names = {key for row in rows for key in row} - {"update", "nonfinite"}
         assert [key for key in sorted(names) if described(key) is None] == []
         assert all(len(texts) == 3 for texts in texts_of(do(*words_of(name, prose_file))))
+
+
+COUNTS = {"mix": ("mix.real", "corpus:"), "replay": ("replay.texts", "replay:")}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_texts_are_counted_as_they_were_trained_on(name, do, prose_file):
+    words = words_of(name, prose_file)
+    run, kinds = do(*words), {word.partition("kind=")[2] for word in words}
+    wanted = dict(COUNTS[kind] for kind in kinds & COUNTS.keys())
+    assert len(texts_of(run)) == 6
+    for row, texts in zip(untimed(run)[1:], texts_of(run), strict=True):
+        origins = [text.origin.replace("shuffled:", "") for text in texts]
+        told = {key: row[key] for key, _ in COUNTS.values() if key in row}
+        assert told == {
+            key: sum(origin.startswith(begin) for origin in origins)
+            for key, begin in wanted.items()
+        }
 
 
 def test_nested_sources_did_what_they_are_for(do, prose_file):

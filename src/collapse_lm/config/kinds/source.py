@@ -1,6 +1,7 @@
 """The kinds of source: where the text of an update comes from. One class per kind."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -11,6 +12,7 @@ from collapse_lm.config.given import Given, complete, is_function
 from collapse_lm.config.slots import Part, Slot, chooser
 
 if TYPE_CHECKING:
+    from collapse_lm.config.sections import SamplingConfig
     from collapse_lm.experiment.build import Context
     from collapse_lm.experiment.sources import Source
     from collapse_lm.experiment.sources.around import Way
@@ -36,9 +38,22 @@ class SourceConfig(Part, ABC):
         """References of the corpora that it reads."""
         return ()
 
+    def texts_for(self, batch_size: int) -> int:
+        """How many texts it gives in an update, for a `sampling.batch_size`."""
+        return batch_size
+
+    def same_again(self, sampling: "SamplingConfig") -> str:
+        """What gives the same texts when asked again in an update, in words; empty if nothing."""
+        return ""
+
 
 def _chosen(value: object) -> object:
     return chooser(SOURCES)(value)
+
+
+def _greedy(sampling: "SamplingConfig") -> str:
+    is_greedy = sampling.temperature == 0 or sampling.top_k == 1
+    return "greedy samples" if is_greedy else ""
 
 
 AnySource = Annotated[SerializeAsAny[SourceConfig], BeforeValidator(_chosen)]
@@ -64,6 +79,10 @@ class Own(SourceConfig):
 
         return OwnSamples(context.sampling(), learns=False)
 
+    def same_again(self, sampling: "SamplingConfig") -> str:
+        """Samples, where they are greedy."""
+        return _greedy(sampling)
+
 
 class Frozen(SourceConfig):
     """Samples of the base model, by the same settings and random numbers as `own`: no feedback."""
@@ -85,6 +104,10 @@ class Frozen(SourceConfig):
 
         return FrozenSamples(OwnSamples(context.sampling(), learns=False))
 
+    def same_again(self, sampling: "SamplingConfig") -> str:
+        """Samples, where they are greedy."""
+        return _greedy(sampling)
+
 
 class Real(SourceConfig):
     """Windows of a human text, as many tokens of it as own samples have."""
@@ -105,6 +128,10 @@ class Real(SourceConfig):
     def corpora(self) -> tuple[str, ...]:
         """The one that is trained on."""
         return (self.corpus,)
+
+    def same_again(self, sampling: "SamplingConfig") -> str:
+        """A stream, whose windows follow from the number of the update."""
+        return "real text in the order stream" if self.order == "stream" else ""
 
 
 class Wrapper(SourceConfig, ABC):
@@ -129,6 +156,14 @@ class Wrapper(SourceConfig, ABC):
     def corpora(self) -> tuple[str, ...]:
         """Those of the source within."""
         return self.of.corpora()
+
+    def texts_for(self, batch_size: int) -> int:
+        """As many as the source within."""
+        return self.of.texts_for(batch_size)
+
+    def same_again(self, sampling: "SamplingConfig") -> str:
+        """What does so within."""
+        return self.of.same_again(sampling)
 
     def depth(self) -> int:
         """How many sources stand within."""
@@ -170,13 +205,17 @@ class Mix(Wrapper):
         from collapse_lm.experiment.sources.numbers import Numbers
         from collapse_lm.experiment.sources.real import real_text
 
-        depth = self.depth()
+        depth, count = self.depth(), self.of.texts_for(context.config.sampling.batch_size)
         real = real_text(context, self.real.corpus, self.real.order, depth, which=1)
-        return Way(real, self.share, Numbers(context.seed, depth))
+        return Way(replace(real, count=count), self.share, Numbers(context.seed, depth))
 
     def corpora(self) -> tuple[str, ...]:
         """The real text's, and those of the source within."""
         return (*self.real.corpora(), *self.of.corpora())
+
+    def same_again(self, sampling: "SamplingConfig") -> str:
+        """The real text, or what does so within."""
+        return self.real.same_again(sampling) or self.of.same_again(sampling)
 
 
 class Replay(Wrapper):
@@ -193,8 +232,8 @@ class Replay(Wrapper):
         from collapse_lm.experiment.sources.numbers import Numbers
         from collapse_lm.experiment.sources.replay import Replay as Way
 
-        count, numbers = context.config.sampling.batch_size, Numbers(context.seed, self.depth())
-        return Way(self.share, self.last, count, numbers)
+        count = self.of.texts_for(context.config.sampling.batch_size)
+        return Way(self.share, self.last, count, Numbers(context.seed, self.depth()))
 
 
 class Filter(Wrapper):
@@ -210,7 +249,8 @@ class Filter(Wrapper):
     """Reject a text whose perplexity under the model that drew it is below this; null does not
     ask."""
     keep: Int | None = Field(default=None, ge=1)
-    """Texts of an update; null: sampling.batch_size, so that all sources have as many."""
+    """Texts of an update; null: as many as the source within gives, sampling.batch_size as a rule,
+    so that all sources have as many."""
     most_draws: Int = Field(default=10, ge=1)
     """Draws of a batch in one update, at most. After these the newest rejected texts fill up."""
 
@@ -225,17 +265,23 @@ class Filter(Wrapper):
         """Make what is done with the texts of the source within.
 
         Raises:
-            UserError: for more texts than the draws can give.
+            UserError: for more texts than the draws can give, or a source within that gives
+                the same texts again.
         """
         from collapse_lm.experiment.sources.filter import Filter as Way
-        from collapse_lm.experiment.sources.filter import Limits, check_enough
+        from collapse_lm.experiment.sources.filter import Limits, check_enough, check_others
 
         rule = context.config.collapse if self.degenerate else None
         limits = Limits(rule, self.least_entropy, self.least_perplexity)
-        count = context.config.sampling.batch_size
-        keep = self.keep or count
-        check_enough(keep, count, self.most_draws)
+        sampling = context.config.sampling
+        check_others(self.of.same_again(sampling))
+        keep = self.texts_for(sampling.batch_size)
+        check_enough(keep, self.of.texts_for(sampling.batch_size), self.most_draws)
         return Way(limits, keep, self.most_draws)
+
+    def texts_for(self, batch_size: int) -> int:
+        """Those that it keeps."""
+        return self.keep or self.of.texts_for(batch_size)
 
 
 class GivenSource(Given, SourceConfig):

@@ -5,9 +5,10 @@ of its texts (some may have been left out) is told to it once the outermost sour
 batch, in the same words as at a resume. So a resumed run knows what an unbroken one does.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from collapse_lm.experiment.batch import Batch, Text, checked
 from collapse_lm.experiment.models import Moment, Saved, Stateful
@@ -17,11 +18,18 @@ from collapse_lm.measures.names import Number
 Draw = Callable[[Moment], Batch]
 # Per token; other numbers of a draw add up.
 _MEANS = ("draw.entropy", "draw.sampling_entropy", "draw.top1")
-_ORIGINS = {"mix.real": "corpus:", "replay.texts": "replay:"}  # counts, and what they count
+SHUFFLED = "shuffled:"  # before the origin of a text whose tokens are in another order
 
 
 class Way(Protocol):
-    """What a wrapper does with the texts of the source within it."""
+    """What a wrapper does with the texts of the source within it.
+
+    Attributes:
+        counts: numbers of the row that it asks for: how many texts of the update have an
+            origin that begins so, by name.
+    """
+
+    counts: ClassVar[Mapping[str, str]]
 
     def draw(self, at: Moment, of: Draw) -> Batch:
         """The batch of an update; `of` draws from the source within, never, once or often."""
@@ -51,11 +59,18 @@ class Around:
         self._tells, self._is_outermost = tells, is_outermost
 
     def draw(self, at: Moment) -> Batch:
-        """The texts of an update."""
+        """The texts of an update; counted where no source around may still replace some."""
         batch = self._way.draw(at, lambda moment: checked(self._of.draw(moment)))
-        if self._is_outermost:
-            self.tell(batch.texts)
-        return batch
+        if not self._is_outermost:
+            return batch
+        self.tell(batch.texts)
+        return replace(batch, values={**batch.values, **_counted(batch.texts, self.counts)})
+
+    @property
+    def counts(self) -> Mapping[str, str]:
+        """What this source and those within ask to count."""
+        within = self._of.counts if isinstance(self._of, Around) else {}
+        return {**within, **self._way.counts}
 
     def replay(self, texts: tuple[Text, ...]) -> None:
         """Take note of an earlier update."""
@@ -87,22 +102,10 @@ def with_texts(batch: Batch, places: Sequence[int], texts: Sequence[Text]) -> Ba
     return replace(batch, texts=tuple(found))
 
 
-def counted(values: Mapping[str, Number], texts: Sequence[Text], name: str) -> dict[str, Number]:
-    """Numbers of a source with one more: the texts whose origin a name counts."""
-    found = sum(text.origin.startswith(_ORIGINS[name]) for text in texts)
-    return {**values, name: found}
-
-
-def together(batches: Sequence[Batch], kept: Sequence[Text]) -> dict[str, Number]:
-    """The numbers of several batches, drawn for one update, of which some texts are kept."""
-    found: dict[str, Number] = {}
-    for name in dict.fromkeys(name for batch in batches for name in batch.values):
-        having = [batch for batch in batches if name in batch.values]
-        if name in _ORIGINS:
-            found = counted(found, kept, name)
-        else:
-            found[name] = _joined(name, having)
-    return found
+def together(batches: Sequence[Batch]) -> dict[str, Number]:
+    """The numbers of several batches that were drawn for one update."""
+    names = dict.fromkeys(name for batch in batches for name in batch.values)
+    return {name: _joined(name, [b for b in batches if name in b.values]) for name in names}
 
 
 def _joined(name: str, batches: Sequence[Batch]) -> Number:
@@ -111,3 +114,11 @@ def _joined(name: str, batches: Sequence[Batch]) -> Number:
         total = sum(batch.values[name] * batch.tokens for batch in batches)
         return total / sum(batch.tokens for batch in batches)
     return sum(batch.values[name] for batch in batches)
+
+
+def _counted(texts: Sequence[Text], counts: Mapping[str, str]) -> dict[str, Number]:
+    """Texts by the beginning of their origin, whatever the order of their tokens."""
+    return {
+        name: sum(bool(re.match(f"(?:{SHUFFLED})*{origin}", text.origin)) for text in texts)
+        for name, origin in counts.items()
+    }

@@ -1,17 +1,18 @@
 """Texts that break a rule are not trained on: others are drawn in their place, up to a cap."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import ClassVar
 
 from collapse_lm.config.sections import CollapseRule
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.models import Moment
 from collapse_lm.experiment.sources.around import Draw, together
-from collapse_lm.measures.rule import Observation, reasons
-from collapse_lm.measures.text import find_loop, seq_rep
+from collapse_lm.measures.rule import reasons
+from collapse_lm.measures.seen import observed
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,10 @@ class Limits:
         entropy = fmean(text.entropies) if text.entropies else math.nan
         is_dull = self.least_perplexity is not None and loss < math.log(self.least_perplexity)
         is_certain = self.least_entropy is not None and entropy < self.least_entropy
-        return is_dull or is_certain or (self.rule is not None and _fires(self.rule, text, loss))
+        return is_dull or is_certain or self._is_degenerate(text)
 
-
-def _fires(rule: CollapseRule, text: Text, loss: float) -> bool:
-    loop = find_loop(text.ids)
-    share = loop.share if loop else 0.0
-    return bool(reasons(Observation(0, share, seq_rep(text.ids), loss), rule))
+    def _is_degenerate(self, text: Text) -> bool:
+        return self.rule is not None and bool(reasons(observed(text), self.rule))
 
 
 class Filter:
@@ -55,6 +53,8 @@ class Filter:
         keep: texts of a batch.
         most_draws: draws from within in one update, at least one.
     """
+
+    counts: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, limits: Limits, keep: int, most_draws: int) -> None:
         self._limits, self._keep, self._most = limits, keep, most_draws
@@ -74,11 +74,27 @@ class Filter:
             "filter.rejected": len(bad),
             "filter.forced": len(kept) - min(len(good), self._keep),
         }
-        return Batch(tuple(kept), {**together(batches, kept), **told})
+        return Batch(tuple(kept), {**together(batches), **told})
 
     def note(self, texts: tuple[Text, ...]) -> tuple[Text, ...]:
         """All come from within."""
         return texts
+
+
+def check_others(same_again: str) -> None:
+    """Refuse what gives the same texts again: these would be trained on twice, not replaced.
+
+    Args:
+        same_again: what does so, in words; empty where nothing does.
+
+    Raises:
+        UserError: naming it.
+    """
+    if same_again:
+        got = f"{same_again}, the same each time that filter asks in an update"
+        expected = "a source within that gives other texts each time"
+        fix = "order: random, sampling that is not greedy, or mix around filter (not within it)"
+        raise UserError.single("source.of", got, expected, fix)
 
 
 def check_enough(keep: int, count: int, most_draws: int) -> None:

@@ -1,10 +1,11 @@
 """Some of the texts of an update are human."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import ClassVar
 
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.models import Moment
-from collapse_lm.experiment.sources.around import Draw, counted, with_texts
+from collapse_lm.experiment.sources.around import Draw, with_texts
 from collapse_lm.experiment.sources.numbers import Numbers, places
 from collapse_lm.experiment.sources.real import RealText
 
@@ -13,10 +14,12 @@ class Mix:
     """Real text in place of a share of the texts from within.
 
     Args:
-        real: gives as many texts as are wanted.
+        real: gives as many texts as are wanted; its `count` is that of a batch from within.
         share: of the texts of a batch; where that is no whole number, on average.
         numbers: choose which.
     """
+
+    counts: ClassVar[Mapping[str, str]] = {"mix.real": "corpus:"}
 
     def __init__(self, real: RealText, share: float, numbers: Numbers) -> None:
         self._real, self._share, self._numbers = real, share, numbers
@@ -26,8 +29,7 @@ class Mix:
         count = self._real.count
         chosen = places(self._share, count, self._numbers.of(at))
         batch = of(at) if len(chosen) < count else Batch()
-        mixed = with_texts(batch, chosen, self._real.texts(at, len(chosen)))
-        return replace(mixed, values=counted(mixed.values, mixed.texts, "mix.real"))
+        return with_texts(batch, chosen, self._real.texts(at, len(chosen)))
 
     def note(self, texts: tuple[Text, ...]) -> tuple[Text, ...]:
         """All but the real ones come from within."""

@@ -1,13 +1,15 @@
 """Some of the texts of an update are earlier ones: data accumulate in place of being replaced."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.models import Moment
-from collapse_lm.experiment.sources.around import Draw, counted, with_texts
+from collapse_lm.experiment.sources.around import Draw, with_texts
 from collapse_lm.experiment.sources.numbers import Numbers, places
 
 _ORIGIN = "replay:"
@@ -23,9 +25,11 @@ class Replay:
     Args:
         share: of the texts of a batch; where that is no whole number, on average.
         last: updates that are remembered; None remembers all.
-        count: texts of a batch.
+        count: texts of a batch from within.
         numbers: choose places and texts.
     """
+
+    counts: ClassVar[Mapping[str, str]] = {"replay.texts": _ORIGIN}
 
     def __init__(self, share: float, last: int | None, count: int, numbers: Numbers) -> None:
         self._share, self._last, self._count = share, last, count
@@ -39,8 +43,7 @@ class Replay:
         chosen = places(self._share, self._count, numbers) if self._earlier else []
         again = [self._one(numbers) for _ in chosen]
         batch = of(at) if len(chosen) < self._count else Batch()
-        mixed = with_texts(batch, chosen, again)
-        return replace(mixed, values=counted(mixed.values, mixed.texts, "replay.texts"))
+        return with_texts(batch, chosen, again)
 
     def note(self, texts: tuple[Text, ...]) -> tuple[Text, ...]:
         """Remember those that are new: they come from within."""

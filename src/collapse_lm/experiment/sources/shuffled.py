@@ -1,19 +1,21 @@
 """The tokens of each text in another order: what a model learns of words without their order."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.models import Moment
-from collapse_lm.experiment.sources.around import Draw
+from collapse_lm.experiment.sources.around import SHUFFLED, Draw
 from collapse_lm.experiment.sources.numbers import Numbers
-
-_PREFIX = "shuffled:"
 
 
 class Shuffled:
     """Each text is permuted by itself, uniformly; prompts stay."""
+
+    counts: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
@@ -28,10 +30,10 @@ class Shuffled:
 
     def note(self, texts: tuple[Text, ...]) -> tuple[Text, ...]:
         """All come from within."""
-        return tuple(replace(t, origin=t.origin.removeprefix(_PREFIX)) for t in texts)
+        return tuple(replace(t, origin=t.origin.removeprefix(SHUFFLED)) for t in texts)
 
 
 def _permuted(text: Text, numbers: torch.Generator) -> Text:
     order = torch.randperm(len(text.ids), generator=numbers).tolist()
     ids = tuple(text.ids[place] for place in order)
-    return Text(text.prompt, ids, f"{_PREFIX}{text.origin}", prompt_text=text.prompt_text)
+    return Text(text.prompt, ids, f"{SHUFFLED}{text.origin}", prompt_text=text.prompt_text)
