@@ -12,14 +12,17 @@ from rich.console import Console
 from rich.live import Live
 from run_dirs import HOSTILE, write_run
 
+from collapse_lm.config.sections import CollapseRule
 from collapse_lm.experiment.batch import Batch, Record, Text
 from collapse_lm.measures.names import Row
 from collapse_lm.observers.base import RunFacts
 from collapse_lm.observers.curve import Curve, braille
-from collapse_lm.observers.display import LivePanel
+from collapse_lm.observers.display import LivePanel, PlainLines
 
 BRAILLE = range(0x2800, 0x2900)
-SETTINGS = SimpleNamespace(run=SimpleNamespace(max_updates=100), model="tiny", seed=0)
+SETTINGS = SimpleNamespace(
+    run=SimpleNamespace(max_updates=100), model="tiny", seed=0, collapse=CollapseRule()
+)
 
 
 def record(update, text="some text", corpora=("sotu",)):
@@ -137,6 +140,28 @@ def test_a_run_that_goes_on_shows_what_it_did_before(tmp_path):
     assert any("train 3.000 → 3.000" in line for line in lines)
     (tmp_path / "r" / "updates.jsonl").write_text("no rows\n")
     assert not has_curve(panel(80, 40, 1, facts=RunFacts(reader.path, SETTINGS, {}, 8)))
+
+
+def test_states_are_shown_with_the_update_since_when():
+    assert any("state: none" in line for line in panel(80, 24, updates=5))
+    assert any("state: loop since 1 " in line for line in panel(80, 24, updates=6))
+    drifted = panel(80, 24, updates=26)  # from update 21 on the loss is up by more than .5
+    assert any("state: drift since 21, loop since 1 " in line for line in drifted)
+    assert any("state: drift si" in line for line in panel(24, 24, updates=26))
+
+
+def test_lines_tell_the_states_too_also_those_from_before_a_resume(tmp_path):
+    reader = write_run(tmp_path / "r", collapse=1, updates=8)
+    console = Console(file=io.StringIO())
+    shown = PlainLines(console)
+    shown.start(RunFacts(reader.path, SETTINGS, {}, 8))
+    shown.update(record(9))
+    shown.start(RunFacts(tmp_path / "nothing", SETTINGS, {}, 0))
+    shown.update(record(1))
+    before, fresh = console.file.getvalue().splitlines()
+    assert "state: " in before
+    assert "loop since 1" in before
+    assert "state" not in fresh
 
 
 def test_the_text_of_a_sample_moves_no_cursor():

@@ -67,6 +67,11 @@ class Clock:
             self._left = self._first
             self._before += self._first - self._since
 
+    @property
+    def since(self) -> int | None:
+        """The update with which the stay began that lasts; None out of the state."""
+        return self._since if self._is_in else None
+
     def stay(self, update: int) -> Stay:
         """What is known with an update.
 
@@ -168,6 +173,12 @@ class Endings:
     def profile(self) -> Profile:
         """By state: `entered`, `left`, `updates` and `entries` (see `Clock.stay`)."""
         return {state: clock.stay(self._update) for state, clock in self._clocks.items()}
+
+    @property
+    def within(self) -> dict[str, int]:
+        """The states that it is in now, each with the update since when."""
+        since = {state: clock.since for state, clock in self._clocks.items()}
+        return {state: update for state, update in since.items() if update is not None}
 
     def _drift(self, row: Row) -> bool | None:
         losses = row.labelled("validation.loss")
