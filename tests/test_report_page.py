@@ -238,6 +238,19 @@ def test_every_name_that_we_write_has_a_panel_of_its_own_kind():
     assert set(NAMES) - shown == {"validation.change_se", "train.applied"}
 
 
+def test_names_of_measures_and_of_the_last_probes_are_told_in_words():
+    families = ("prefix.", "types.", "pool.", "dose.", "probe.", "draw.", "ema.")
+    names = [name for name in NAMES if name.startswith(families)]
+    spelled = {name: name.replace(".", " ").replace("_", " ") for name in names}
+    plain = [name for name in names if title_of(name) == spelled[name]]
+    assert [name for name in plain if not name.endswith("forward_passes")] == []
+    titles = {name: panel["title"] for panel in panels_of(names) for name in panel["names"]}
+    assert titles["pool.overlap"] == "Overlap with the last samples"
+    assert titles["prefix.top1"] == titles["probe.top1"] == "Probability of the likeliest token"
+    assert titles["prefix.kl"] == "Against the base model, at fixed prefixes"
+    assert titles["types.zipf_slope"] == "Zipf slope of the last five probes"
+
+
 def test_a_probe_that_is_the_batch_is_not_drawn_twice(tmp_path):
     write_run(tmp_path / "own", collapse=8)
     panels = {panel["id"]: panel["names"] for panel in page_of(tmp_path / "own")["panels"]}

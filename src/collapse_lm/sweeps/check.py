@@ -60,8 +60,9 @@ def unmade_models(jobs: Iterable[SweepJob]) -> set[str]:
 
 
 def _needs(config: Config, made_later: Collection[str]) -> list[tuple[str, str]]:
-    references = dict.fromkeys([*config.evaluation.corpora, *config.source.corpora()])
-    texts = [("text", reference) for reference in references]
+    of_measures = (name for measure in config.measures for name in measure.corpora())
+    references = (*config.evaluation.corpora, *config.source.corpora(), *of_measures)
+    texts = [("text", reference) for reference in dict.fromkeys(references)]
     return texts if config.model in made_later else [*texts, ("model", config.model)]
 
 

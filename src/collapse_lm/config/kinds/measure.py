@@ -26,6 +26,10 @@ class MeasureConfig(Part, ABC):
     def build(self, context: "Context") -> "Measure":
         """Make the measure."""
 
+    def corpora(self) -> tuple[str, ...]:
+        """References of the corpora that it reads."""
+        return ()
+
 
 class Overlap(MeasureConfig):
     """Share of the n-grams of a probe that stood in any of the last ones measured."""
@@ -75,6 +79,10 @@ class Prefixes(MeasureConfig):
     tokens: Int = Field(default=32, ge=1)
     """Of a prefix."""
 
+    def corpora(self) -> tuple[str, ...]:
+        """The text that the prefixes are of."""
+        return (self.corpus,)
+
     def build(self, context: "Context") -> "Measure":
         """Make the measure."""
         from collapse_lm.measures.prefixes import Prefixes as Measured
@@ -96,6 +104,10 @@ class Types(MeasureConfig):
     """The text that tells which types are rare: a name, or text:PATH."""
     frequent: Int = Field(default=1000, ge=1)
     """How many of its most frequent types are not rare."""
+
+    def corpora(self) -> tuple[str, ...]:
+        """The text that tells which types are rare."""
+        return (self.corpus,)
 
     def build(self, context: "Context") -> "Measure":
         """Make the measure."""
