@@ -9,6 +9,7 @@ from collapse_lm._util.paths import CACHE_VARIABLE
 from collapse_lm.errors import MachineError, UserError
 from collapse_lm.models import ladder
 from collapse_lm.models.availability import require_model
+from collapse_lm.pretraining import texts
 from collapse_lm.pretraining.folder import PROVENANCE
 from collapse_lm.sweeps import SweepSpec
 from collapse_lm.sweeps.check import unmade_models
@@ -54,6 +55,17 @@ def test_the_seed_is_that_of_the_pretraining_and_another_recipe_is_another_model
     assert other.recipe.seed == 1
     assert len({plain.folder, other.folder, ladder.rung_of("ladder:64x2").folder}) == 3
     assert plain.fingerprint[:12] in plain.folder.parent.name
+
+
+def test_the_texts_are_read_once_whatever_models_are_asked_for(monkeypatch):
+    ladder._packaged_texts.cache_clear()
+    read, load = [], texts.load_texts
+    monkeypatch.setattr(texts, "load_texts", lambda recipe: read.append(recipe) or load(recipe))
+    marks = {ladder.rung_of(f"ladder:32x2@{seed}").fingerprint for seed in (0, 1, 0)}
+    assert (len(marks), len(read)) == (2, 1)
+    recipe = ladder.rung_of("ladder:32x2@1").recipe
+    whole = texts.fingerprint(recipe, recipe.ladder[0], load(recipe))
+    assert ladder.rung_of("ladder:32x2@1").fingerprint == whole
 
 
 def test_a_training_that_fails_is_told(monkeypatch, tmp_path):

@@ -12,7 +12,8 @@ import logging
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from collapse_lm.models.files import LocalModel
 
 if TYPE_CHECKING:
     from collapse_lm.pretraining.recipe import Recipe
+    from collapse_lm.pretraining.texts import Texts
 
 PREFIX = "ladder:"
 _FORM = re.compile(r"ladder:([^@]+)(?:@(\d{1,18}))?")
@@ -60,7 +62,7 @@ def rung_of(reference: str) -> Rung:
             cannot be had.
     """
     from collapse_lm.pretraining.recipe import require_recipe
-    from collapse_lm.pretraining.texts import fingerprint, load_texts
+    from collapse_lm.pretraining.texts import fingerprint
 
     found = _FORM.fullmatch(reference)
     if found is None:
@@ -68,9 +70,19 @@ def rung_of(reference: str) -> Rung:
         raise UserError.single("model", reference, expected, f"e.g. {PREFIX}128x4@1")
     size, seed = found[1], found[2] or "0"
     recipe = require_recipe({"sizes": size, "seed": seed})
-    mark = fingerprint(recipe, recipe.ladder[0], load_texts(recipe))
+    mark = fingerprint(recipe, recipe.ladder[0], _packaged_texts())
     place = cache_folder() / "ladder" / f"{size}-seed{int(seed)}-{mark[:_DIGITS]}"
     return Rung(reference, recipe, place / size, mark)
+
+
+@cache
+def _packaged_texts() -> "Texts":
+    """The texts of every such recipe, for their hashes alone: read once in a process."""
+    from collapse_lm.pretraining.recipe import Recipe
+    from collapse_lm.pretraining.texts import Texts, load_texts
+
+    texts = load_texts(Recipe())
+    return Texts(replace(texts.learned, text=""), replace(texts.held_out, text=""))
 
 
 def prepare(reference: str) -> LocalModel:
