@@ -23,34 +23,65 @@ def test_blocks_cover_each_window_evenly_in_at_most_64_tokens(windows):
         assert sum(map(len, blocks)) >= 30
 
 
-def test_the_error_is_that_of_a_bootstrap_over_blocks():
+def by_window(values):
+    """Loss changes by window and block as `change` takes them: 64 tokens a block."""
+    moved = 64 * np.asarray(values)
+    return np.zeros(moved.size), moved.ravel(), [[64] * moved.shape[1]] * len(moved)
+
+
+def test_the_error_of_windows_that_differ_is_that_of_a_bootstrap_over_windows():
     random = np.random.default_rng(0)
-    sizes = random.integers(20, 65, 60)
-    before, after = random.normal(3, 1, 60) * sizes, random.normal(3.5, 1.2, 60) * sizes
-    found = change(before, after, sizes, of_split=10**9)
-    drawn = random.integers(60, size=(20_000, 60))
-    means = (after - before)[drawn].sum(1) / sizes[drawn].sum(1)
-    assert found.mean == pytest.approx(((after - before).sum()) / sizes.sum())
-    assert found.error == pytest.approx(means.std(), rel=0.03)
+    windows = [random.integers(20, 65, 8) for _ in range(40)]
+    apart = random.normal(0, 0.5, 40)
+    moved = [
+        (one + random.normal(0.5, 1, 8)) * sizes for one, sizes in zip(apart, windows, strict=True)
+    ]
+    before = random.normal(3, 1, 320)
+    found = change(before, before + np.concatenate(moved), windows, of_split=10**9)
+    sums = np.array([(of.sum(), sizes.sum()) for of, sizes in zip(moved, windows, strict=True)])
+    resampled = sums[random.integers(40, size=(20_000, 40))].sum(axis=1)
+    assert found.mean == pytest.approx(sums[:, 0].sum() / sums[:, 1].sum())
+    assert found.error == pytest.approx((resampled[:, 0] / resampled[:, 1]).std(), rel=0.03)
 
 
-def test_what_all_of_a_split_says_is_sure_and_few_blocks_say_nothing():
-    sizes = [64] * 40
-    before, after = np.zeros(40), np.arange(40.0)
-    assert change(before, after, sizes, of_split=40 * 64).error == 0
-    half = change(before, after, sizes, of_split=80 * 64).error
-    assert half == pytest.approx(change(before, after, sizes, 10**12).error / math.sqrt(2))
-    assert math.isnan(change(before[:29], after[:29], sizes[:29], 10**6).error)
+def test_windows_that_agree_better_than_chance_leave_the_error_of_a_bootstrap_over_blocks():
+    random = np.random.default_rng(0)
+    values = random.normal(0.5, 1, (4, 16))
+    values -= values.mean(axis=1, keepdims=True)  # four windows with the same mean, by chance
+    found = change(*by_window(values), of_split=10**9)
+    resampled = values.ravel()[random.integers(64, size=(20_000, 64))].mean(axis=1)
+    assert found.error == pytest.approx(resampled.std(), rel=0.03)
 
 
-def test_the_error_is_the_spread_over_other_budgets():
-    """Windows of a long text with a topic of its own in each stretch."""
+def test_the_error_of_a_small_example_by_hand():
+    values = np.repeat([[0.0], [1.0], [1.0], [2.0]], 8, axis=1)  # windows apart, blocks alike
+    found = change(*by_window(values), of_split=2 * 4 * 8 * 64)
+    assert found.mean == 1
+    assert found.error == pytest.approx(math.sqrt(2 / 3 / 4 / 2))  # of half a split
+
+
+def test_what_all_of_a_split_says_is_sure_and_little_text_says_nothing():
+    before, after, windows = by_window(np.arange(40.0).reshape(5, 8))
+    assert change(before, after, windows, of_split=40 * 64).error == 0
+    half = change(before, after, windows, of_split=80 * 64).error
+    assert half == pytest.approx(change(before, after, windows, 10**12).error / math.sqrt(2))
+    assert math.isnan(change(before[:29], after[:29], [[64] * 28, [64]], 10**6).error)
+    assert math.isnan(change(before, after, [[64] * 40], 10**6).error)
+    assert change(before, after, [[64] * 40], 40 * 64).error == 0
+
+
+@pytest.mark.parametrize("windows", [4, 8, 16])
+@pytest.mark.parametrize("together", [0, 0.05, 0.2, 0.5])
+def test_the_error_is_the_spread_over_other_budgets(windows, together):
+    """Blocks of a window correlate by `together`, as those of one text do."""
     random = np.random.default_rng(1)
-    moved = random.normal(0.5, 1, 30 * 64).reshape(-1) + np.repeat(random.normal(0, 0.1, 240), 8)
-    budgets = moved.reshape(48, 40).T  # 40 budgets of 48 blocks, spread evenly
-    found = [change(np.zeros(48), 64 * one, [64] * 48, 10**9) for one in budgets]
+    shared = random.normal(0, math.sqrt(together), (2000, windows, 1))
+    values = 0.5 + shared + random.normal(0, math.sqrt(1 - together), (2000, windows, 8))
+    found = [change(*by_window(one), of_split=10**9) for one in values]
     spread = np.std([one.mean for one in found], ddof=1)
-    assert spread / 1.5 < np.mean([one.error for one in found]) < 1.5 * spread
+    assert 1 / 1.2 < np.mean([one.error for one in found]) / spread < 1.2
+    covered = np.mean([abs(one.mean - 0.5) < 2 * one.error for one in found])
+    assert 0.85 < covered < 0.97
 
 
 def test_a_run_records_the_change_and_a_resume_goes_on_with_it(

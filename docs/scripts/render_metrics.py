@@ -134,7 +134,7 @@ GROUPS = (
         },
         {
             "validation.bits_per_byte": "Gao et al. 2020, arXiv 2101.00027",
-            "validation.change_se": "Cochran 1977, section 6.4",
+            "validation.change_se": "Cochran 1977, sections 6.4 and 9A",
             "validation.word_perplexity_eos": "Mikolov et al. 2010, Merity et al. 2016",
         },
     ),

@@ -2,7 +2,7 @@
 
 The same tokens are scored each time, so what differs from text to text cancels in the
 change. Its standard error is about the full split that the windows were taken from: zero
-where all of it is scored.
+where all of it is scored. Knows nothing of models and draws no random number.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST_BLOCK, FEWEST_BLOCKS = 64, 30  # tokens; blocks without which there is no standard error
+FEWEST_WINDOWS = 2  # likewise: one window says nothing of how far others lie apart
 
 Numbers = NDArray[np.float64]
 
@@ -23,7 +24,7 @@ class Change:
 
     Attributes:
         mean: loss now minus loss before.
-        error: NaN with fewer than 30 blocks.
+        error: NaN with fewer than 30 blocks or with one window, unless that is the full split.
     """
 
     mean: float
@@ -48,24 +49,35 @@ def block_sizes(windows: Sequence[int]) -> list[list[int]]:
     ]
 
 
-def change(before: Numbers, after: Numbers, tokens: Sequence[int], of_split: int) -> Change:
-    """The paired change over blocks, with the standard error that a bootstrap of blocks has.
+def change(
+    before: Numbers, after: Numbers, windows: Sequence[Sequence[int]], of_split: int
+) -> Change:
+    """The paired change of a loss over windows, with its standard error about the full split.
 
-    Resampling blocks estimates the spread of a ratio of sums; its limit over many
-    resamples is this closed form, which needs no random numbers (Cochran 1977, 6.4; with
-    the correction for a sample of a finite split).
+    Blocks of one window move together, for they share a text: windows are the clusters of a
+    ratio estimate (Cochran 1977, sections 6.4 and 9A; with the correction for a sample of a
+    finite split). A few windows estimate their own spread badly, and now and then find hardly any;
+    blocks taken as independent estimate it well, and too small. The error is the larger one.
 
     Args:
         before: -log p of each block's tokens under the base model, summed, in nats.
         after: the same under the model now.
-        tokens: of each block.
+        windows: tokens of each block, by window.
         of_split: tokens of the full split.
     """
-    moved, sizes = after - before, np.asarray(tokens, dtype=np.float64)
-    total, blocks = sizes.sum(), len(sizes)
-    mean = float(moved.sum() / total)
-    if blocks < FEWEST_BLOCKS:
+    moved, sizes = after - before, np.concatenate([np.asarray(one, float) for one in windows])
+    total = float(sizes.sum())
+    mean, unseen = float(moved.sum()) / total, max(0.0, 1 - total / of_split)
+    if unseen == 0:
+        return Change(mean, 0.0)
+    if len(sizes) < FEWEST_BLOCKS or len(windows) < FEWEST_WINDOWS:
         return Change(mean, math.nan)
-    apart = float(((moved - mean * sizes) ** 2).sum()) * blocks / (blocks - 1)
-    unseen = max(0.0, 1 - total / of_split)
-    return Change(mean, math.sqrt(apart * unseen) / total)
+    apart = moved - mean * sizes
+    firsts = np.cumsum([0, *map(len, windows[:-1])])
+    spread = max(_spread(apart), _spread(np.add.reduceat(apart, firsts)))
+    return Change(mean, math.sqrt(spread * unseen) / total)
+
+
+def _spread(apart: Numbers) -> float:
+    """Variance of a sum, from how far each of its parts lies from their mean."""
+    return float((apart**2).sum()) * len(apart) / (len(apart) - 1)

@@ -44,9 +44,9 @@ MODEL_NAMES: dict[str, Name] = {
     "validation.change_se": Name(
         "number",
         "nats/token",
-        "standard error of the change about that on the full split, from blocks of at most 64 "
-        "tokens as if they were independent (neighbours are not quite: a lower limit); "
-        f"0 where all is scored, NaN with fewer than 30 blocks{PER_CORPUS}",
+        "standard error of the change about that on the full split: of windows that move as "
+        "wholes, or of blocks of at most 64 tokens as if they were independent, the larger one; "
+        f"0 where all is scored, NaN with a single window or fewer than 30 blocks{PER_CORPUS}",
         since=2,
     ),
     "ema.loss": Name(

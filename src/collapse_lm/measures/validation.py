@@ -113,8 +113,7 @@ def _blocks(data: EvaluationSet) -> list[list[int]]:
 
 
 def _change(data: EvaluationSet, before: Tensor, after: Tensor) -> Change:
-    sizes = [size for window in _blocks(data) for size in window]
-    return change(before.numpy(), after.numpy(), sizes, data.split_tokens)
+    return change(before.numpy(), after.numpy(), _blocks(data), data.split_tokens)
 
 
 @torch.inference_mode()
