@@ -6,11 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from test_run import untimed
 from transformers import AutoTokenizer
 
 import collapse_lm
 from collapse_lm.analysis.stats.blocks import block_bootstrap
+from collapse_lm.config import load_config
 from collapse_lm.errors import UserError
+from collapse_lm.experiment import ready
 from collapse_lm.rundir import RunReader
 
 from conftest import tiny_gpt2
@@ -85,6 +88,20 @@ def test_it_is_an_ordinary_run(done):
     assert not (done.directory / "checkpoints").exists()
     losses = [row.get("train.loss") for row in rows[1:]]
     assert np.mean(losses) == pytest.approx(done.summary["dynamic_loss"])
+
+
+def test_the_model_is_loaded_once_and_scoring_it_before_changes_no_digit(
+    done, gpt2_dir, prose_file, monkeypatch, tmp_path
+):
+    loaded, load = [], ready.load_model
+    monkeypatch.setattr(ready, "load_model", lambda name: loaded.append(name) or load(name))
+    corpus, settings = f"text:{prose_file}", [*QUICK, "training.learning_rate=1e-3"]
+    collapse_lm.dynamic_eval(
+        gpt2_dir, corpus, tokens=64, segment=SEGMENT, out=tmp_path / "r", overrides=settings
+    )
+    assert loaded == [str(gpt2_dir)]
+    alone = collapse_lm.run(load_config(done.directory / "config.yaml"), tmp_path / "alone")
+    assert untimed(alone.directory) == untimed(done.directory)
 
 
 def test_at_rate_0_nothing_is_learned(gpt2_dir, prose_file, tmp_path):

@@ -28,7 +28,7 @@ from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.layout import SUMMARY, RunDirectory, holds_run
 from collapse_lm.rundir.process import RunResult
 from collapse_lm.rundir.resume import overrides_to
-from collapse_lm.rundir.session import resume, run
+from collapse_lm.rundir.session import begin, resume
 
 _LOG = logging.getLogger(__name__)
 SEGMENT, RATE = 200, 1e-5
@@ -95,13 +95,12 @@ def dynamic_eval(
         UserError: for bad input, before anything was created.
         MachineError: when disk or memory fail.
     """
-    config, static = _prepared(str(model), corpus, tokens, segment, overrides)
+    config, ready, static = _prepared(str(model), corpus, tokens, segment, overrides)
     more: dict[str, Any] = {"observers": observers, "should_stop": should_stop}
     if out is not None and holds_run(Path(out)):
         result = resume(out, overrides=overrides_to(Path(out), config), **more)
     else:
-        path = Path(out) if out is not None else None
-        result = run(config, path, **more)
+        result = begin(config, out, ready=ready, **more)
     if result.summary["status"] == "interrupted":
         return result
     summary = {**result.summary, **_outcome(result, static, config)}
@@ -111,8 +110,8 @@ def dynamic_eval(
 
 def _prepared(
     model: str, corpus: str, tokens: int | None, segment: int, overrides: Overrides
-) -> tuple[Config, Static]:
-    """The configuration of the run, and what the model says of the text before it."""
+) -> tuple[Config, ReadyModel, Static]:
+    """The configuration of the run, its model, and what that says of the text before it."""
     if min(segment, segment if tokens is None else tokens) < 1:
         raise UserError.single("dynamic-eval", f"{tokens} in {segment}", "1 token or more of each")
     values = settings(model, corpus, segment, 1)
@@ -129,7 +128,7 @@ def _prepared(
     values = settings(model, corpus, segment, updates)
     config = resolve(values, overrides)
     _require_settled(config, resolve(values))
-    return config, static_losses(ready, data, updates, batch)
+    return config, ready, static_losses(ready, data, updates, batch)
 
 
 def settings(model: str, corpus: str, segment: int, updates: int) -> dict[str, Any]:

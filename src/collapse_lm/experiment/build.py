@@ -183,19 +183,22 @@ def own_samples(config: Config, ready: ReadyModel) -> OwnSamples:
     return OwnSamples(context.sampling())
 
 
-def prepare(config: Config, phases: Phases | None = None) -> Parts:
+def prepare(
+    config: Config, phases: Phases | None = None, *, ready: ReadyModel | None = None
+) -> Parts:
     """Load and check everything that a run needs; create nothing.
 
     Args:
         config: of the run.
         phases: device and precision, where they are known already (a resume).
+        ready: its model, untrained, where that is loaded already.
 
     Raises:
         UserError: for a model, corpus or tracker that cannot be had, or that does not fit.
     """
     require_trackers(config.run.trackers)
     corpora = load_corpora(config)  # a missing file is told before a model is loaded
-    ready = ready_model(config, phases)
+    ready = ready or ready_model(config, phases)
     context = context_of(config, ready)
     lengths = {**sample_lengths(config, context.prompts), **evaluation_lengths(config)}
     check_positions(ready.model, lengths)

@@ -35,6 +35,7 @@ from collapse_lm.config.handing import (
 )
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.build import Parts, prepare
+from collapse_lm.experiment.ready import ReadyModel
 from collapse_lm.experiment.threads import threads_for
 from collapse_lm.measures.base import KnowsBase
 from collapse_lm.observers.base import Observer
@@ -95,11 +96,34 @@ def run(
     """
     handed = Handed(source, objective, optimizer, measures)
     name, settings, loose = _settled(config, overrides, handed)
+    watching = [*loose, *several(observers)]
+    return begin(settings, out, name=name, observers=watching, should_stop=should_stop)
+
+
+def begin(
+    settings: Config,
+    out: Path | str | None,
+    *,
+    name: str = "run",
+    ready: ReadyModel | None = None,
+    observers: Sequence[Any] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RunResult:
+    """Do the run of a whole configuration; arguments and errors are those of `run`.
+
+    Args:
+        settings: with all parts.
+        out: the run directory, or None.
+        name: in that of the run directory, where this gives none.
+        ready: the model of the configuration, untrained, where it is loaded already.
+        observers: of the run.
+        should_stop: asked after every update.
+    """
     if out is not None:
         RunDirectory.check_free(Path(out))
-    observing = built([*loose, *several(observers)])
+    observing = built(several(observers))
     with enough_memory():
-        parts = prepare(settings)
+        parts = prepare(settings, ready=ready)
     with threads_for(settings.run.threads, parts):
         manifest = describe(settings, parts)
         path = make_directory(name, settings.seed) if out is None else _made(Path(out))
