@@ -107,6 +107,11 @@ def score(network: Network, data: EvaluationSet) -> tuple[CorpusLoss, Tensor]:
     ), torch.stack(sums)
 
 
+def token_losses(network: Network, data: EvaluationSet) -> Tensor:
+    """Return -log p (N,), nats in float64, of every scored token, in the order of the windows."""
+    return torch.cat([_batch_nll(network, data, part).cpu() for part in _batches(data.windows)])
+
+
 def _blocks(data: EvaluationSet) -> list[list[int]]:
     """Sizes of the blocks of each window."""
     return block_sizes([window.targets for window in data.windows])
