@@ -210,6 +210,21 @@ def _tokenized(model: LanguageModel, corpus: str, settings: dict[str, Any]) -> E
 
 
 @contextmanager
+def as_it_is(
+    model: LanguageModel, precision: AnyPrecision, phase: Literal["sampling", "evaluation"]
+) -> Iterator[ReadyModel]:
+    """A model that its caller holds, ready to be read for the body of a with statement.
+
+    Args:
+        model: as it is now; it stays in the mode in which it is found.
+        precision: of the passes; float32 reads the model's own weights, in any format.
+        phase: what it is read for.
+    """
+    with _ready(model, _config(model, precision), phase) as ready:
+        yield ready
+
+
+@contextmanager
 def _ready(model: AnyModel, config: Config, phase: str) -> Iterator[ReadyModel]:
     """The model with working weights that are as its own are now, and without dropout.
 

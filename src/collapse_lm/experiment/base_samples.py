@@ -57,13 +57,17 @@ def base_values(samples: Sequence[Text], rule: CollapseRule, probe: int) -> dict
         "base_samples.length": fmean(len(text.ids) for text in samples),
         "base_samples.degenerate_share": degenerate_share(samples, rule),
     }
-    return told | _pool_levels([text.ids for text in samples], probe)
+    return told | pool_levels([text.ids for text in samples], probe)
 
 
-def _pool_levels(samples: Sequence[Sequence[int]], probe: int) -> dict[str, Number]:
+def pool_levels(samples: Sequence[Sequence[int]], probe: int) -> dict[str, Number]:
     """Means of the measures of the last probes, over all that have enough before them.
 
     The samples are dealt into probes, in a circle, so that each probe has others before it.
+
+    Args:
+        samples: token ids of each.
+        probe: samples of a probe.
     """
     probes = [samples[i : i + probe] for i in range(0, len(samples) - probe + 1, probe)]
     if len(probes) <= PROBES:

@@ -24,7 +24,7 @@ class Recorder:
 
     def update(self, record: Record) -> None:
         """Add the row of an update, the sample first: a row in updates.jsonl is complete."""
-        if record.batch.texts:
+        if record.batch.texts or record.has_own_probe:
             self._files[SAMPLES].append(sample_line(record))
         self._files[UPDATES].append(row_line(record.row))
 

@@ -1,0 +1,87 @@
+"""Leave a model, and what is global, as they were found. Knows nothing of what is done between.
+
+Nothing that a monitor does should change any of this; a model's own code may, and so it is
+put back whatever happens.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from random import getstate, setstate
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def left_as_found(model: Any) -> Iterator[None]:
+    """Keep a model and everything global as they are, for the body of a with statement.
+
+    Afterwards these are as before: random numbers of Python, numpy and torch, on the CPU and
+    every CUDA device; the mode of every module; `config.use_cache`; which parameters want a
+    gradient, and their gradients; which tensors are its buffers; the number of threads. Within
+    the body autocast is off, and what was compiled runs as written, so that neither keeps
+    anything of the body.
+
+    Args:
+        model: a module of torch, wrapped or not.
+    """
+    with _global_state(), _module_state(model), _plain_passes():
+        yield
+
+
+@contextmanager
+def _global_state() -> Iterator[None]:
+    python, numpy_state = getstate(), np.random.get_state()
+    on_cpu, threads = torch.get_rng_state(), torch.get_num_threads()
+    has_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    on_cuda = torch.cuda.get_rng_state_all() if has_cuda else []
+    try:
+        yield
+    finally:
+        setstate(python)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(on_cpu)
+        if has_cuda:
+            torch.cuda.set_rng_state_all(on_cuda)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def _module_state(model: Any) -> Iterator[None]:
+    modules = list(model.modules())
+    modes = [(module, module.training) for module in modules]
+    wanted = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    buffers = [(module, dict(module._buffers)) for module in modules if module._buffers]
+    config = getattr(model, "config", None)
+    caches = getattr(config, "use_cache", None)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, wants, gradient in wanted:
+            if parameter.requires_grad != wants:
+                parameter.requires_grad_(wants)
+            parameter.grad = gradient
+        for module, known in buffers:
+            module._buffers.update(known)
+        if caches is not None and config.use_cache != caches:  # type: ignore[union-attr]
+            config.use_cache = caches  # type: ignore[union-attr]
+
+
+@contextmanager
+def _plain_passes() -> Iterator[None]:
+    """Without autocast, whose cache would keep what no gradient can go through, or compiling."""
+    is_kept = torch.is_autocast_cache_enabled()
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        torch.set_autocast_cache_enabled(False)
+        try:
+            yield
+        finally:
+            torch.set_autocast_cache_enabled(is_kept)

@@ -1,0 +1,143 @@
+"""Samples that the monitor draws from the model under training, and what their texts tell.
+
+The prompts are the same at each probe and the random numbers are fresh ones: with the same
+ones a model that does not learn would say the same each time, as one that is stuck does.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from collapse_lm.config import Config
+from collapse_lm.errors import UserError
+from collapse_lm.experiment.base_samples import base_values
+from collapse_lm.experiment.batch import Batch, Text
+from collapse_lm.experiment.build import decode
+from collapse_lm.experiment.facts import mean_loss, spelled, text_metrics
+from collapse_lm.experiment.prompts import Ids, Prompts
+from collapse_lm.experiment.sources.own import OwnSamples, Sampling, as_batch
+from collapse_lm.inference import Network
+from collapse_lm.measures.names import Number
+from collapse_lm.measures.seen import probe_values
+from collapse_lm.models.embeddings import check_ids
+from collapse_lm.models.load import LanguageModel
+from collapse_lm.models.tokens import own_start, unknown_ids
+from collapse_lm.monitor.settings import BASE_PROBES, Prompt
+
+_PART = 16  # samples of the baseline that are drawn together, or a probe where it has more
+_TOLD = ("entropy", "sampling_entropy", "top1", "forward_passes")
+
+
+@dataclass(frozen=True)
+class Prober:
+    """How samples of a model are drawn.
+
+    Attributes:
+        config: of the record.
+        model: whose tokenizer spells them.
+        sampling: prompts, filters, length, random numbers.
+    """
+
+    config: Config
+    model: LanguageModel
+    sampling: Sampling
+
+    @classmethod
+    def of(cls, config: Config, model: LanguageModel, prompts: Sequence[Prompt]) -> "Prober":
+        """Encode the prompts.
+
+        Raises:
+            UserError: for a prompt that cannot be encoded, and for samples that the model has
+                no positions for.
+        """
+        given = [_encoded(model, prompt) for prompt in prompts] or [(model.start_token,)]
+        count = config.sampling.batch_size
+        ids = tuple(given[place % len(given)] for place in range(count))
+        _check_positions(model, config.sampling.max_new_tokens, max(map(len, ids)))
+        stop = model.eos_token if config.sampling.stop_at_eos else None
+        excluded = unknown_ids(model.network, model.tokenizer)
+        drawn = Prompts(ids, config.seed)
+        sampling = Sampling(config.sampling, drawn, stop, config.seed, "probe", excluded)
+        return cls(config, model, sampling)
+
+    def draw(self, network: Network, step: int, samples: int | None = None) -> Batch:
+        """Draw samples with the random numbers of a step, decoded."""
+        settings = self.sampling.config
+        if samples is not None:
+            settings = settings.model_copy(update={"batch_size": samples})
+        drawn = OwnSamples(replace(self.sampling, config=settings)).sample(network, step)
+        return spelled(as_batch(drawn, "own"), self.decoded)
+
+    def decoded(self, texts: Sequence[Sequence[int]]) -> list[str]:
+        """Strings of token ids."""
+        return [decode(self.model, ids) for ids in texts]
+
+    def base(self, network: Network) -> tuple[tuple[Text, ...], float]:
+        """The samples of the baseline, and the seconds that a probe will take to draw.
+
+        The first part may take longer, for what is made once.
+        """
+        probe = self.config.sampling.batch_size
+        part, wanted = probe * max(1, _PART // probe), BASE_PROBES * probe
+        texts, seconds = list[Text](), list[float]()
+        while len(texts) < wanted:  # steps before the first have random numbers too
+            begin = time.perf_counter()
+            texts += self.draw(network, -len(seconds), part).texts
+            seconds.append(time.perf_counter() - begin)
+        return tuple(texts[:wanted]), min(seconds)
+
+    def base_values(self, texts: Sequence[Text]) -> dict[str, Number]:
+        """The levels of the baseline, by name."""
+        told = base_values(texts, self.config.collapse, self.config.sampling.batch_size)
+        return told | self._clipped(texts, "base_samples.clipped")
+
+    def values(self, probe: Batch) -> dict[str, Number]:
+        """What a probe tells by itself, by name."""
+        told: dict[str, Number] = {f"probe.{n}": probe.values[f"draw.{n}"] for n in _TOLD}
+        told |= {"probe.loss": mean_loss(probe), **text_metrics(probe)}
+        told |= probe_values(probe.texts, self.config.collapse)
+        return told | self._clipped(probe.texts, "probe.clipped")
+
+    def _clipped(self, texts: Sequence[Text], name: str) -> dict[str, Number]:
+        stop = self.sampling.stop_token
+        if stop is None:
+            return {}
+        return {name: fmean(text.ids[-1] != stop for text in texts)}
+
+
+def _encoded(model: LanguageModel, prompt: Any) -> Ids:
+    tokenizer = model.tokenizer
+    if isinstance(prompt, str):
+        ids = (*own_start(tokenizer, prompt), *_plain(tokenizer, prompt))
+    else:
+        ids = _conversation(tokenizer, prompt)
+    check_ids("prompts", ids, model.network, tokenizer)
+    return ids or (model.start_token,)
+
+
+def _plain(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _conversation(tokenizer: Any, messages: Any) -> Ids:
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # whatever a template raises
+        told = str(error).strip().partition("\n")[0]
+        expected = "a text, or messages that the tokenizer's chat template takes"
+        raise UserError.single("prompts", f"{messages!r}: {told}"[:200], expected) from error
+    return tuple(_plain(tokenizer, text))
+
+
+def _check_positions(model: LanguageModel, new: int, prompt: int) -> None:
+    limit, asked = model.max_positions, prompt + new - 1
+    if limit is not None and asked > limit:
+        raise UserError.single(
+            "max_new_tokens",
+            f"{new}, behind a prompt of {prompt} tokens",
+            f"at most {limit} positions together, those of {model.provenance.reference}",
+            f"max_new_tokens={max(1, limit - prompt + 1)}, or shorter prompts",
+        )

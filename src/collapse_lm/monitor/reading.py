@@ -1,0 +1,69 @@
+"""The model under training, as the monitor reads it: unwrapped, with its tokenizer.
+
+Knows nothing of what is measured.
+"""
+
+from pathlib import PurePath
+from typing import Any
+
+import torch
+
+from collapse_lm.errors import UserError
+from collapse_lm.models.load import LanguageModel
+
+_WRAPPERS = ("module", "_orig_mod")  # of DistributedDataParallel, of torch.compile
+
+
+def unwrapped(model: Any) -> Any:
+    """The model of transformers, or of peft, within what wraps it for training or compiling."""
+    while (inner := _within(model)) is not None:
+        model = inner
+    return model
+
+
+def _within(model: Any) -> Any:
+    if not isinstance(model, torch.nn.Module) or _is_ours(model):
+        return None
+    return next((model._modules[name] for name in _WRAPPERS if name in model._modules), None)
+
+
+def _is_ours(model: Any) -> bool:
+    return any(kind.__module__.startswith(("transformers.", "peft.")) for kind in type(model).mro())
+
+
+def under_adapters(model: Any) -> Any:
+    """The network that adapters were put into, which reads tokens with them.
+
+    One whose adapter puts tokens before the text (prompt tuning) is read as it is.
+    """
+    if not type(model).__module__.startswith("peft."):
+        return model
+    return model if model.active_peft_config.is_prompt_learning else model.get_base_model()
+
+
+def language_model(model: Any, tokenizer: Any) -> LanguageModel:
+    """Take a model as it is trained, with its tokenizer.
+
+    Args:
+        model: of transformers or peft, wrapped or not.
+        tokenizer: a fast one, or a processor that holds one.
+
+    Raises:
+        UserError: for no tokenizer, or one that does not fit, and for anything but a causal
+            language model.
+    """
+    network = under_adapters(unwrapped(model))
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    if tokenizer is None:
+        fix = "Monitor(tokenizer), or monitor.observe(model, tokenizer, step=step)"
+        raise UserError.single("monitor", "no tokenizer", "the model's tokenizer", fix)
+    if not hasattr(network, "get_input_embeddings") or not hasattr(network, "config"):
+        told = f"a {type(network).__name__}"
+        raise UserError.single("monitor", told, "a causal language model of transformers")
+    return LanguageModel.of(network, tokenizer, name_of(network))
+
+
+def name_of(network: Any) -> str:
+    """A name for the record: where the model came from, else its family."""
+    path = str(getattr(network.config, "_name_or_path", "") or "")
+    return PurePath(path).name or str(network.config.model_type)

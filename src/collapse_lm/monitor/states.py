@@ -1,0 +1,87 @@
+"""The states of one stream of observations, and which of them are news. Pure.
+
+The states are those of `measures.endings`, by its names of a probe. Samples that were
+degenerate before any training are no loop that training brought about: until they have been
+sound for as many observations as the rule is patient, a loop is no news.
+"""
+
+from dataclasses import dataclass
+
+from collapse_lm.config.sections import CollapseRule
+from collapse_lm.measures.endings import STATES, Clock, Endings
+from collapse_lm.measures.names import Row
+
+LOOP, DRIFT = "loop", "drift"
+OF_TEXTS = ("mode", "loop", "shrink")  # what texts alone can show
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the states are with an observation.
+
+    Attributes:
+        shown: that the observation shows.
+        entered: that the model is in, with the onset of each.
+        new: that it has entered with this one.
+        is_news: this one enters a state, or is the first in a row to show one.
+        broken_at_start: the samples were degenerate before any training, and still are.
+    """
+
+    shown: tuple[str, ...]
+    entered: dict[str, int]
+    new: tuple[str, ...]
+    is_news: bool
+    broken_at_start: bool
+
+    @property
+    def collapses(self) -> tuple[str, ...]:
+        """The states other than drift that training brought about."""
+        mine = (LOOP,) if self.broken_at_start else ()
+        return tuple(state for state in self.entered if state not in (DRIFT, *mine))
+
+
+class States:
+    """The states of a stream as observations come.
+
+    Args:
+        rule: thresholds.
+
+    Attributes:
+        start: the row of the baseline.
+        endings: the states as rows tell them.
+    """
+
+    def __init__(self, rule: CollapseRule) -> None:
+        self.start = Row(0)
+        self.endings = Endings(rule)
+        self._rule = rule
+        self._broken = Clock(rule.patience)  # loops since before any training
+        self._entered, self._shown = dict[str, int](), tuple[str, ...]()
+
+    def take_levels(self, row: Row) -> None:
+        """Take what is known of the baseline."""
+        self.start = row
+        self.endings.see(row)
+
+    def begin(self, step: int, degenerate_share: float) -> Told:
+        """Say what share of the samples was degenerate before any training."""
+        is_broken = degenerate_share >= self._rule.degenerate_share
+        for _ in range(self._rule.patience if is_broken else 0):
+            self._broken.see(step, True)
+        return self._told((LOOP,) if is_broken else ())
+
+    def see(self, row: Row) -> Told:
+        """Take an observation."""
+        self.endings.see(row)
+        self._broken.see(row.update, self.endings.shown[LOOP])
+        return self._told(tuple(state for state in STATES if self.endings.shown[state]))
+
+    def _told(self, shown: tuple[str, ...]) -> Told:
+        entered, since = self.endings.within, self._broken.since
+        before, known = {*self._entered}, {*self._shown}
+        if since is not None:
+            entered, before = {**entered, LOOP: since}, {*before, LOOP}
+        new = tuple(state for state in entered if state not in before)
+        is_news = bool(new or {*shown} - known - {*entered}) or (since is not None and not known)
+        self._entered, self._shown = entered, shown
+        return Told(shown, entered, new, is_news, since is not None)
