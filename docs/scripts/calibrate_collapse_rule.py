@@ -38,6 +38,8 @@ from collapse_lm.measures.text import find_loop, seq_rep
 from collapse_lm.models.load import LanguageModel, load_model
 from collapse_lm.sampling import Filters, sample
 
+from marked import put_between
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "collapse-rule.md"
 TABLE1 = ROOT / "tests" / "data" / "paper_table1.json"
@@ -105,7 +107,7 @@ def main() -> None:
     examples = measure_examples(model)
     minutes = (time.monotonic() - started) / 60
     note = describe_machine(f"{compute.device.type.upper()} in {compute.precision}", minutes)
-    write_page(options.page, render(human, base, examples, note))
+    put_between(options.page, BEGIN, END, f"\n\n{render(human, base, examples, note)}\n\n")
 
 
 def parse_options() -> argparse.Namespace:
@@ -380,15 +382,6 @@ def describe_machine(used: str, minutes: float) -> str:
         f"{threads} thread{'s' if threads > 1 else ''}, torch {version}, "
         f"seed {SEED}, {TOKENS} tokens per window and sample; {minutes:.0f} minutes."
     )
-
-
-def write_page(page: Path, tables: str) -> None:
-    """Replace what stands between the markers of the page."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{page} lacks the markers: expected {BEGIN} and, after it, {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ from collapse_lm.measures.names import Number, Row
 from collapse_lm.measures.pool import PROBES, Pool
 from collapse_lm.measures.text import find_loop, seq_rep
 
+from marked import put_between
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "collapse-rule.md"
 RESULTS = ROOT / "docs" / "results" / "calibration"
@@ -96,7 +98,7 @@ def main() -> None:
     if options.what == "judge":
         judge(options.cache, options.out)
     if options.what in ("judge", "render"):
-        write_page(options.page, render(options.out))
+        put_between(options.page, BEGIN, END, f"\n\n{render(options.out)}\n\n")
 
 
 def parse_options() -> argparse.Namespace:
@@ -388,15 +390,6 @@ def _verdict(lines: Sequence[Mapping[str, str]]) -> str:
     if missed:
         return f"Of {len(own)} states and texts {len(missed)} miss the aim of {aim}: {told}."
     return f"All {len(own)} states and texts meet the aim of {aim}."
-
-
-def write_page(page: Path, tables: str) -> None:
-    """Replace what stands between the markers of the page."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{page} lacks the markers: expected {BEGIN} and, after it, {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

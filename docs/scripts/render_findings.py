@@ -37,6 +37,8 @@ from collapse_lm.report.law_page import size_tables
 from collapse_lm.report.style import FORMATS, WIDTH, NotDrawnError
 from collapse_lm.report.sweep_figures import sweep_figures
 
+from marked import put_between
+
 DOCS = Path(__file__).parents[1]
 RESULTS, PAGE, README = DOCS / "results", DOCS / "findings.md", DOCS.parent / "README.md"
 IMAGES = DOCS / "images"
@@ -67,20 +69,11 @@ def main() -> None:
     for name in TITLES:
         if (result := kept(RESULTS, name)) is not None:
             draw_figures(result, RESULTS / name)
-    replace(PAGE, BEGIN, END, findings(RESULTS))
+    put_between(PAGE, BEGIN, END, f"\n{findings(RESULTS)}\n")
     if (result := kept(RESULTS, "controls")) is not None:
         draw_headline(result, IMAGES)
-    replace(README, HEAD, HEAD_END, headline(RESULTS))
+    put_between(README, HEAD, HEAD_END, f"\n{headline(RESULTS)}\n")
     print(PAGE, file=sys.stderr)
-
-
-def replace(page: Path, begin: str, end: str, text: str) -> None:
-    """Put a text between the markers of a page."""
-    before, first, rest = page.read_text("utf-8").partition(begin)
-    _, last, after = rest.partition(end)
-    if not first or not last:
-        sys.exit(f"{page} lacks the markers {begin} and {end}")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
 
 
 def kept(results: Path, name: str) -> Kept | None:
