@@ -47,6 +47,8 @@ LAYERS = [
     ["rundir.process", "rundir.ended", "rundir.session"],
     ["machine.doctor_lines", "machine.doctor"],
     ["sweeps", "dynamic", "ngrams"],
+    ["monitor"],
+    ["audits"],
     ["reproduction"],
     ["view"],
     ["cli"],

@@ -3,7 +3,7 @@
     import collapse_lm
     result = collapse_lm.run("quickstart")
 
-`sweep`, `reproduce` and `dynamic_eval` do what the commands of that name do, `tables` reads
+`sweep`, `reproduce`, `dynamic_eval` and `audit` do what their commands do, `tables` reads
 what a folder of runs recorded. In a loop of your own, `sample` and `evaluate` take what
 `load_model` returns, and `probe_row` gives the collapse rule (`Watch`, `judge`) what it looks
 at. The pure pieces are importable too: `self_train` (the loop), `measure_samples` and `find_loop`
@@ -21,6 +21,8 @@ from collapse_lm._version import __version__
 if TYPE_CHECKING:
     from collapse_lm import rng
     from collapse_lm.analysis.frames import tables
+    from collapse_lm.audits.api import audit
+    from collapse_lm.audits.result import AuditResult
     from collapse_lm.config import (
         Config,
         MeasureConfig,
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "analysis.frames": ("tables",),
+    "audits.api": ("audit",),
+    "audits.result": ("AuditResult",),
     "config": (
         *("Config", "load_config"),
         *("MeasureConfig", "ObjectiveConfig", "ObserverConfig"),
@@ -86,6 +90,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AuditResult",
     "Batch",
     "CollapseLMError",
     "CollapseRule",
@@ -115,6 +120,7 @@ __all__ = [
     "Verdict",
     "Watch",
     "__version__",
+    "audit",
     "dynamic_eval",
     "evaluate",
     "evaluation_set",

@@ -1,7 +1,7 @@
 """The commands of `collapse-lm`. Each parses, calls the library and prints.
 
 Exit codes: 0 the command ended with a finding; 1 the environment failed; 2 bad
-input; 129, 130 and 143 signals.
+input; 3 an audit found a state that it was to fail on; 129, 130 and 143 signals.
 """
 
 import io
@@ -19,6 +19,7 @@ from rich.console import Console
 from collapse_lm._util.printable import printable
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
+from collapse_lm.cli.audit import audit
 from collapse_lm.cli.compare import compare
 from collapse_lm.cli.dynamic_eval import dynamic_eval
 from collapse_lm.cli.evaluate import evaluate
@@ -229,7 +230,7 @@ def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> No
 
 app.command(name="eval")(evaluate)
 app.command(name="dynamic-eval")(dynamic_eval)
-for _command in (sweep, reproduce, report, compare, view, pretrain, export, figures):
+for _command in (sweep, reproduce, report, compare, view, audit, pretrain, export, figures):
     app.command()(_command)
 
 

@@ -238,6 +238,25 @@ NAMES: dict[str, Name] = {
         )
         for n in (1, 2, 3, 4)
     },
+    "texts.count": Name("count", "", "texts of the group (an audit)", since=2),
+    "texts.equal": Name(
+        "number", "", "share of the texts of the group that equal an earlier one of it", since=2
+    ),
+    "texts.clipped": Name(
+        "number",
+        "",
+        "share of the texts of the group that have the largest length of all; absent where fewer "
+        "than 5 % of all have it, as it is no limit then",
+        since=2,
+    ),
+    "score.loss": Name(
+        "number",
+        "nats/token",
+        "mean negative log-likelihood of the first texts of the group under the model that an "
+        "audit reads them with; in row 0 of those of the baseline",
+        since=2,
+    ),
+    "score.entropy": Name("number", "nats", "mean predictive entropy of that model there", since=2),
     **MODEL_NAMES,
     "toy.heterozygosity": Name(
         "number",

@@ -1,0 +1,1 @@
+"""Where audited texts lie: a source per format, which yields them as they stand."""
