@@ -31,17 +31,14 @@ def by_window(values):
 
 def test_the_error_of_windows_that_differ_is_that_of_a_bootstrap_over_windows():
     random = np.random.default_rng(0)
-    windows = [random.integers(20, 65, 8) for _ in range(40)]
-    apart = random.normal(0, 0.5, 40)
-    moved = [
-        (one + random.normal(0.5, 1, 8)) * sizes for one, sizes in zip(apart, windows, strict=True)
-    ]
-    before = random.normal(3, 1, 320)
+    windows = [random.integers(20, 65, 8) for _ in range(1000)]
+    moved = [(random.normal(0, 0.5) + random.normal(0.5, 1, 8)) * sizes for sizes in windows]
+    before = random.normal(3, 1, 8000)
     found = change(before, before + np.concatenate(moved), windows, of_split=10**9)
     sums = np.array([(of.sum(), sizes.sum()) for of, sizes in zip(moved, windows, strict=True)])
-    resampled = sums[random.integers(40, size=(20_000, 40))].sum(axis=1)
+    resampled = sums[random.integers(1000, size=(2000, 1000))].sum(axis=1)
     assert found.mean == pytest.approx(sums[:, 0].sum() / sums[:, 1].sum())
-    assert found.error == pytest.approx((resampled[:, 0] / resampled[:, 1]).std(), rel=0.03)
+    assert found.error == pytest.approx((resampled[:, 0] / resampled[:, 1]).std(), rel=0.06)
 
 
 def test_windows_that_agree_better_than_chance_leave_the_error_of_a_bootstrap_over_blocks():
@@ -57,7 +54,7 @@ def test_the_error_of_a_small_example_by_hand():
     values = np.repeat([[0.0], [1.0], [1.0], [2.0]], 8, axis=1)  # windows apart, blocks alike
     found = change(*by_window(values), of_split=2 * 4 * 8 * 64)
     assert found.mean == 1
-    assert found.error == pytest.approx(math.sqrt(2 / 3 / 4 / 2))  # of half a split
+    assert found.error == pytest.approx(math.sqrt((1 + 0 + 1) / 3 / 2 / 4 / 2))  # of half a split
 
 
 def test_what_all_of_a_split_says_is_sure_and_little_text_says_nothing():
@@ -72,16 +69,18 @@ def test_what_all_of_a_split_says_is_sure_and_little_text_says_nothing():
 
 @pytest.mark.parametrize("windows", [4, 8, 16])
 @pytest.mark.parametrize("together", [0, 0.05, 0.2, 0.5])
-def test_the_error_is_the_spread_over_other_budgets(windows, together):
-    """Blocks of a window correlate by `together`, as those of one text do."""
+@pytest.mark.parametrize("drift", [0, 1])
+def test_the_error_is_the_spread_over_other_budgets(windows, together, drift):
+    """Blocks of a window correlate by `together`; from its first to its last word a text drifts."""
     random = np.random.default_rng(1)
-    shared = random.normal(0, math.sqrt(together), (2000, windows, 1))
-    values = 0.5 + shared + random.normal(0, math.sqrt(1 - together), (2000, windows, 8))
+    places = (np.arange(windows) + random.random((1000, 1))) / windows
+    shared = random.normal(drift * places, math.sqrt(together))[..., None]
+    values = shared + random.normal(0, math.sqrt(1 - together), (1000, windows, 8))
     found = [change(*by_window(one), of_split=10**9) for one in values]
     spread = np.std([one.mean for one in found], ddof=1)
     assert 1 / 1.2 < np.mean([one.error for one in found]) / spread < 1.2
-    covered = np.mean([abs(one.mean - 0.5) < 2 * one.error for one in found])
-    assert 0.85 < covered < 0.97
+    covered = np.mean([abs(one.mean - drift / 2) < 2 * one.error for one in found])
+    assert 0.8 < covered < 0.98  # two errors; of four windows Student's t asks for more
 
 
 def test_a_run_records_the_change_and_a_resume_goes_on_with_it(

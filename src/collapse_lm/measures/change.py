@@ -54,15 +54,18 @@ def change(
 ) -> Change:
     """The paired change of a loss over windows, with its standard error about the full split.
 
-    Blocks of one window move together, for they share a text: windows are the clusters of a
-    ratio estimate (Cochran 1977, sections 6.4 and 9A; with the correction for a sample of a
-    finite split). A few windows estimate their own spread badly, and now and then find hardly any;
-    blocks taken as independent estimate it well, and too small. The error is the larger one.
+    Blocks of one window move together, for they share a text, so windows are what differs.
+    They are spread evenly over a text that may itself change from its beginning to its end,
+    which their mean then knows better than windows taken at random would: what counts is how
+    neighbours differ (Wolter 1984, JASA 79, successive differences; of a ratio estimate,
+    Cochran 1977, section 6.4; with the correction for a sample of a finite split). A few
+    windows tell this badly, and now and then hardly differ; blocks taken as independent are
+    many, and tell too little. The error is the larger of the two.
 
     Args:
         before: -log p of each block's tokens under the base model, summed, in nats.
         after: the same under the model now.
-        windows: tokens of each block, by window.
+        windows: tokens of each block, by window, in the order of the text.
         of_split: tokens of the full split.
     """
     moved, sizes = after - before, np.concatenate([np.asarray(one, float) for one in windows])
@@ -73,11 +76,16 @@ def change(
     if len(sizes) < FEWEST_BLOCKS or len(windows) < FEWEST_WINDOWS:
         return Change(mean, math.nan)
     apart = moved - mean * sizes
-    firsts = np.cumsum([0, *map(len, windows[:-1])])
-    spread = max(_spread(apart), _spread(np.add.reduceat(apart, firsts)))
-    return Change(mean, math.sqrt(spread * unseen) / total)
+    by_window = np.add.reduceat(apart, np.cumsum([0, *map(len, windows[:-1])]))
+    of_sum = max(_about_mean(apart) * len(apart), _of_neighbours(by_window) * len(by_window))
+    return Change(mean, math.sqrt(of_sum * unseen) / total)
 
 
-def _spread(apart: Numbers) -> float:
-    """Variance of a sum, from how far each of its parts lies from their mean."""
-    return float((apart**2).sum()) * len(apart) / (len(apart) - 1)
+def _about_mean(apart: Numbers) -> float:
+    """Variance of numbers, from how far each is from their mean."""
+    return float((apart**2).sum()) / (len(apart) - 1)
+
+
+def _of_neighbours(numbers: Numbers) -> float:
+    """Variance of numbers about a level that may move from the first to the last."""
+    return float((np.diff(numbers) ** 2).mean()) / 2
