@@ -7,6 +7,7 @@ put back whatever happens.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from random import getstate, setstate
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,13 @@ def left_as_found(model: Any) -> Iterator[None]:
     Afterwards these are as before: random numbers of Python, numpy and torch, on the CPU and
     every CUDA device; the mode of every module; `config.use_cache`; which parameters want a
     gradient, and their gradients; which tensors are its buffers; the number of threads. Within
-    the body autocast is off, and what was compiled runs as written, so that neither keeps
-    anything of the body.
+    the body autocast is off, also where accelerate put it around a forward, and what was
+    compiled runs as written, so that neither keeps anything of the body.
 
     Args:
         model: a module of torch, wrapped or not.
     """
-    with _global_state(), _module_state(model), _plain_passes():
+    with _global_state(), _module_state(model), _plain_passes(), _uncast(model):
         yield
 
 
@@ -34,7 +35,7 @@ def left_as_found(model: Any) -> Iterator[None]:
 def _global_state() -> Iterator[None]:
     python, numpy_state = getstate(), np.random.get_state()
     on_cpu, threads = torch.get_rng_state(), torch.get_num_threads()
-    has_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    has_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     on_cuda = torch.cuda.get_rng_state_all() if has_cuda else []
     try:
         yield
@@ -85,3 +86,27 @@ def _plain_passes() -> Iterator[None]:
             yield
         finally:
             torch.set_autocast_cache_enabled(is_kept)
+
+
+@contextmanager
+def _uncast(model: Any) -> Iterator[None]:
+    """With the forwards that stood there before accelerate put autocast around them.
+
+    Its rounding makes a model look as if it saw what follows, and hides that nothing else of
+    it was touched.
+    """
+    cast = [(m, vars(m)["forward"]) for m in model.modules() if _is_cast(m)]
+    for module, _ in cast:
+        if module._original_forward == MethodType(type(module).forward, module):
+            del module.forward
+        else:
+            module.forward = module._original_forward
+    try:
+        yield
+    finally:
+        for module, forward in cast:
+            module.forward = forward
+
+
+def _is_cast(module: Any) -> bool:
+    return {"forward", "_original_forward"} <= {*vars(module)}
