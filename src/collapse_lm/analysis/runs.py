@@ -13,6 +13,7 @@ from collapse_lm.config.yaml_text import parse_yaml
 from collapse_lm.errors import UserError
 from collapse_lm.rundir import RecordError, RunReader, find_runs, has_writer
 from collapse_lm.rundir.layout import CONFIG, UPDATES
+from collapse_lm.rundir.rows import has_gaps
 from collapse_lm.rundir.shape import naming
 
 _SWEEP = "sweep.yaml"  # of a sweep in whose folder `runs` a run lies
@@ -56,6 +57,9 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
         training = config["training"]
         configured_rate = float(training["learning_rate"])
         moves = ScheduleConfig(**training.get("schedule", {})).moves_the_rate
+    rate: float | None = first_rate(rows, configured_rate, moves=moves)
+    if has_gaps(manifest) and not any("train.lr" in row.values for row in rows):
+        rate = None  # what the configuration says is nobody's
     evaluated = [found for row in rows if (found := row.labelled("validation.loss"))]
     with naming(UPDATES):
         validation = {
@@ -65,9 +69,9 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
     return {
         "run": str(reader.path.relative_to(folder)),
         "model": manifest["model"]["reference"],
-        "source": _source(config.get("source")),
+        "source": manifest.get("made_by") or _source(config.get("source")),
         "swept": _swept(reader.path, config),
-        "learning_rate": first_rate(rows, configured_rate, moves=moves),
+        "learning_rate": rate,
         "seed": manifest["seed"],
         "status": _status(reader, str(manifest["status"])),
         "updates": rows[-1].update if rows else None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from collapse_lm.measures.names import Number, Row
-from collapse_lm.monitor.states import States, Told
+from collapse_lm.monitor.states import DRIFT, States, Told
 
 Stream = Literal["probe", "rollouts"]
 _SAMPLES = {"probe": "samples", "rollouts": "texts"}
@@ -72,8 +72,9 @@ def baseline_sentence(told: Told, row: Row) -> str:
 
 
 def _named(told: Told) -> list[str]:
-    """The states to tell: those that are shown, then those that it is in and that are not."""
-    return [*told.shown, *(state for state in told.entered if state not in told.shown)]
+    """The states to tell: those that are shown, then those that it is in; drift comes last."""
+    named = dict.fromkeys([*told.shown, *told.entered])
+    return sorted(named, key=lambda state: state == DRIFT)
 
 
 def _state(state: str, told: Told, row: Row, states: States, samples: str) -> str:
@@ -96,10 +97,11 @@ def _mode(row: Row, states: States, samples: str) -> Iterator[str]:
         yield share + _start(base.overlap, ".0%")
     if row.get("probe.entropy") < rule.low_entropy * base.entropy:
         yield f"entropy {row.get('probe.entropy'):.2f} nats{_start(base.entropy, '.2f')}"
-    for n, level in base.distinct.items():
+    falls = {n: row.get(f"pool.distinct_{n}") / level for n, level in base.distinct.items()}
+    n = min(falls, key=lambda n: falls[n])
+    if falls[n] <= rule.distinct:
         now = row.get(f"pool.distinct_{n}")
-        if now <= rule.distinct * level:
-            yield f"{now:.0%} of the {n}-grams differ{_start(level, '.0%')}"
+        yield f"{now:.0%} of the {n}-grams differ{_start(base.distinct[n], '.0%')}"
 
 
 def _noise(row: Row, states: States, samples: str) -> Iterator[str]:

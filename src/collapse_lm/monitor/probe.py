@@ -62,13 +62,15 @@ class Prober:
         sampling = Sampling(config.sampling, drawn, stop, config.seed, "probe", excluded)
         return cls(config, model, sampling)
 
-    def draw(self, network: Network, step: int, samples: int | None = None) -> Batch:
+    def draw(
+        self, network: Network, step: int, samples: int | None = None, origin: str = "probe"
+    ) -> Batch:
         """Draw samples with the random numbers of a step, decoded."""
         settings = self.sampling.config
         if samples is not None:
             settings = settings.model_copy(update={"batch_size": samples})
         drawn = OwnSamples(replace(self.sampling, config=settings)).sample(network, step)
-        return spelled(as_batch(drawn, "own"), self.decoded)
+        return spelled(as_batch(drawn, origin), self.decoded)
 
     def decoded(self, texts: Sequence[Sequence[int]]) -> list[str]:
         """Strings of token ids."""
@@ -84,21 +86,25 @@ class Prober:
         texts, seconds = list[Text](), list[float]()
         while len(texts) < wanted:  # steps before the first have random numbers too
             begin = time.perf_counter()
-            texts += self.draw(network, -len(seconds), part).texts
+            texts += self.draw(network, -len(seconds), part, "base").texts
             seconds.append(time.perf_counter() - begin)
         return tuple(texts[:wanted]), min(seconds)
 
     def base_values(self, texts: Sequence[Text]) -> dict[str, Number]:
         """The levels of the baseline, by name."""
         told = base_values(texts, self.config.collapse, self.config.sampling.batch_size)
-        return told | self._clipped(texts, "base_samples.clipped")
+        told |= self._clipped(texts, "base_samples.clipped") | self._of(Batch(tuple(texts)))
+        return told | {"probe.entropy": told["base_samples.entropy"]}
 
     def values(self, probe: Batch) -> dict[str, Number]:
         """What a probe tells by itself, by name."""
         told: dict[str, Number] = {f"probe.{n}": probe.values[f"draw.{n}"] for n in _TOLD}
-        told |= {"probe.loss": mean_loss(probe), **text_metrics(probe)}
-        told |= probe_values(probe.texts, self.config.collapse)
-        return told | self._clipped(probe.texts, "probe.clipped")
+        return told | self._of(probe)
+
+    def _of(self, samples: Batch) -> dict[str, Number]:
+        told: dict[str, Number] = {"probe.loss": mean_loss(samples), **text_metrics(samples)}
+        told |= probe_values(samples.texts, self.config.collapse)
+        return told | self._clipped(samples.texts, "probe.clipped")
 
     def _clipped(self, texts: Sequence[Text], name: str) -> dict[str, Number]:
         stop = self.sampling.stop_token

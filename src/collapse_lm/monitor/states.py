@@ -73,7 +73,8 @@ class States:
     def see(self, row: Row) -> Told:
         """Take an observation."""
         self.endings.see(row)
-        self._broken.see(row.update, self.endings.shown[LOOP])
+        if self._broken.since is not None:
+            self._broken.see(row.update, self.endings.shown[LOOP])
         return self._told(tuple(state for state in STATES if self.endings.shown[state]))
 
     def _told(self, shown: tuple[str, ...]) -> Told:

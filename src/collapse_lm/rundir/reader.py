@@ -13,7 +13,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Row
 from collapse_lm.rundir.layout import CONFIG, MANIFEST, ROW_FILES, SAMPLES, SUMMARY, UPDATES
 from collapse_lm.rundir.rowfile import begins_with, read_bytes, whole_lines
-from collapse_lm.rundir.rows import SampleRow, parse_row, parse_sample, require_series
+from collapse_lm.rundir.rows import SampleRow, has_gaps, parse_row, parse_sample, require_series
 from collapse_lm.rundir.shape import ManifestShape, RecordError, SummaryShape, naming, parse
 
 _LOG = logging.getLogger(__name__)
@@ -58,12 +58,19 @@ class RunReader:
     def updates(self) -> list[Row]:
         """The rows of updates.jsonl, row 0 first."""
         self._require_run()
-        return rows_of(read_bytes(self.path / UPDATES))
+        return rows_of(read_bytes(self.path / UPDATES), gaps=self._has_gaps())
 
     def samples(self) -> list[SampleRow]:
         """The rows of samples.jsonl."""
         self._require_run()
-        return samples_of(read_bytes(self.path / SAMPLES))
+        return samples_of(read_bytes(self.path / SAMPLES), gaps=self._has_gaps())
+
+    def _has_gaps(self) -> bool:
+        """Whether updates may be missing; a run that lost its manifest has all."""
+        try:
+            return has_gaps(self.manifest())
+        except (OSError, RecordError):
+            return False
 
     def _require_run(self) -> None:
         """Refuse a place that holds nothing of a run; what a run lost is told otherwise."""
@@ -94,7 +101,8 @@ class RunReader:
 
     def snapshot(self) -> "Snapshot":
         """Both files of rows as they are now, each read once."""
-        return Snapshot({name: read_bytes(self.path / name) for name in ROW_FILES})
+        content = {name: read_bytes(self.path / name) for name in ROW_FILES}
+        return Snapshot(content, self._has_gaps())
 
     def check_end(self, snapshot: "Snapshot | None" = None) -> None:
         """Of a run that has ended, see that rows, samples and summary end together."""
@@ -106,6 +114,10 @@ class RunReader:
             SAMPLES: len(seen.samples),
             SUMMARY: summary["updates"],
         }
+        if seen.gaps:  # not every row has samples
+            last = seen.rows[-1].update if seen.rows else 0
+            ends = {UPDATES: last, SUMMARY: summary["updates"]}
+            seen.samples  # noqa: B018 (read for what may be wrong with it)
         if len(set(ends.values())) > 1:
             told = ", ".join(f"{name} at update {end}" for name, end in ends.items())
             raise RecordError(f"files that end apart: {told}")
@@ -117,19 +129,21 @@ class Snapshot:
 
     Attributes:
         content: bytes by file name.
+        gaps: updates may be missing.
     """
 
     content: Mapping[str, bytes]
+    gaps: bool = False
 
     @cached_property
     def rows(self) -> list[Row]:
         """The rows of updates.jsonl, row 0 first."""
-        return rows_of(self.content[UPDATES])
+        return rows_of(self.content[UPDATES], gaps=self.gaps)
 
     @cached_property
     def samples(self) -> list[SampleRow]:
         """The rows of samples.jsonl."""
-        return samples_of(self.content[SAMPLES])
+        return samples_of(self.content[SAMPLES], gaps=self.gaps)
 
     def changed(self, lengths: Mapping[str, Any]) -> list[str]:
         """The files that no longer begin with the bytes that a checkpoint saw."""
@@ -138,31 +152,41 @@ class Snapshot:
     def cut(self, lengths: Mapping[str, Any] | None) -> "Snapshot":
         """The same files, only as long as given; empty for None."""
         ends = {name: lengths[name]["bytes"] if lengths else 0 for name in ROW_FILES}
-        return Snapshot({name: self.content[name][:end] for name, end in ends.items()})
+        return Snapshot({name: self.content[name][:end] for name, end in ends.items()}, self.gaps)
 
 
-def rows_of(content: bytes) -> list[Row]:
+def rows_of(content: bytes, *, gaps: bool = False) -> list[Row]:
     """Parse updates.jsonl.
 
+    Args:
+        content: of the file.
+        gaps: updates may be missing.
+
     Raises:
         RecordError: naming the first line that is wrong.
     """
-    return _parsed(UPDATES, content, parse_row, first=0)
+    return _parsed(UPDATES, content, parse_row, 0, gaps=gaps)
 
 
-def samples_of(content: bytes) -> list[SampleRow]:
+def samples_of(content: bytes, *, gaps: bool = False) -> list[SampleRow]:
     """Parse samples.jsonl.
 
+    Args:
+        content: of the file.
+        gaps: updates may be missing.
+
     Raises:
         RecordError: naming the first line that is wrong.
     """
-    return _parsed(SAMPLES, content, parse_sample, first=1)
+    return _parsed(SAMPLES, content, parse_sample, 1, gaps=gaps)
 
 
-def _parsed(name: str, content: bytes, parse_line: Callable[[str, str], T], first: int) -> list[T]:
+def _parsed(
+    name: str, content: bytes, parse_line: Callable[[str, str], T], first: int, *, gaps: bool
+) -> list[T]:
     lines = enumerate(whole_lines(name, content), 1)
     rows = [parse_line(f"{name}, line {number}", line) for number, line in lines]
-    require_series(name, rows, first)
+    require_series(name, rows, first, gaps=gaps)
     return rows
 
 

@@ -35,6 +35,7 @@ from collapse_lm.rundir.layout import (
     holds_run,
 )
 from collapse_lm.rundir.reader import RunReader, Snapshot
+from collapse_lm.rundir.rows import has_gaps
 from collapse_lm.rundir.shape import RecordError
 from collapse_lm.rundir.summary import sum_up
 
@@ -70,6 +71,13 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
     with damage(path / MANIFEST):
         manifest = RunReader(path).manifest()
         status, digest = manifest["status"], manifest["config_sha256"]
+    if has_gaps(manifest):
+        raise UserError.single(
+            str(path),
+            f"a record of the {manifest['made_by']}, which no training is kept in",
+            "a run of `collapse-lm run`",
+            "go on with the training itself; a new monitor makes a new record",
+        )
     before = load_recorded(path)
     recorded = by_phase(manifest["precision"])
     if any(getattr(before.precision, phase) not in ("auto", recorded[phase]) for phase in PHASES):

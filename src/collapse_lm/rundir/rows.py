@@ -7,6 +7,7 @@ value is written as null and told under `nonfinite`, so that it is neither lost 
 for a zero. See docs/run-format.md.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -211,14 +212,44 @@ def _number(value: Number | None, lost: str | None) -> Number:
     return value
 
 
-def require_series(name: str, rows: Sequence[Row | SampleRow], first: int) -> None:
+def has_gaps(manifest: Mapping[str, Any]) -> bool:
+    """True for a record of something that this package did not train: not every update is in it.
+
+    `made_by` names what made it (the monitor); a run has no such key.
+    """
+    return bool(manifest.get("made_by"))
+
+
+def require_series(
+    name: str, rows: Sequence[Row | SampleRow], first: int, *, gaps: bool = False
+) -> None:
     """Accept rows of the updates `first`, `first` + 1, and so on.
+
+    Args:
+        name: of the file.
+        rows: in its order.
+        first: the update of the first of them.
+        gaps: accept any that rise.
 
     Raises:
         RecordError: naming the first line that is not of its update.
     """
+    if gaps:
+        for number, (before, row) in enumerate(itertools.pairwise(rows), 2):
+            require_later(f"{name}, line {number}", row.update, before.update)
+        return
     for number, row in enumerate(rows):
         if row.update != first + number:
             raise RecordError(
                 f"{name}, line {number + 1}: update {row.update} instead of {first + number}"
             )
+
+
+def require_later(where: str, update: int, before: int) -> None:
+    """Accept an update after the one before it.
+
+    Raises:
+        RecordError: for any other.
+    """
+    if update <= before:
+        raise RecordError(f"{where}: update {update} after {before}")

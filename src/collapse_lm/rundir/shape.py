@@ -173,6 +173,7 @@ class ManifestShape(_Shape):
     resumed_after: list[_Count] = []
     human: dict[str, float] = {}
     human_windows: _Count = 0
+    made_by: str = ""
 
 
 def parse(name: str, text: str, shape: type[BaseModel]) -> dict[str, Any]:

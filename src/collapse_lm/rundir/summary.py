@@ -44,9 +44,9 @@ class Summing:
         self._endings.see(row)
         self._probes += "text.loop_share" in row.values
         self._diverged |= row.values.get("train.applied") == 0
-        if row.update:
+        if row.update and "train.loss" in row.values:
             self._train["last"] = row.get("train.loss")
-            if row.update == 1:
+            if self._train["first"] is None:
                 self._train["first"] = row.get("train.loss")
         losses = row.labelled("validation.loss")
         if losses:

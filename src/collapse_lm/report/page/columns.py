@@ -15,7 +15,10 @@ class Columns:
     Attributes:
         updates: of the rows, in order.
         values: by name, in the order in which names first came.
+        base_at: the update of the row that tells what the base model drew.
     """
+
+    base_at = 1
 
     def __init__(self) -> None:
         self.updates: list[int] = []

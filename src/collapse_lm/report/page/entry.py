@@ -42,7 +42,7 @@ def entry(feed: RunFeed, identity: str, name: str) -> dict[str, Any]:
         "settings": {},
         "difference": difference(feed.values),
         "facts": facts(feed),
-        "command": command(feed.values),
+        "command": str(feed.manifest.get("command") or command(feed.values)),
         "references": {"human": human, "base": base_model(feed)},
         "dose": feed.columns.dose(),
         "rows": f"rows-{identity}",
@@ -51,6 +51,12 @@ def entry(feed: RunFeed, identity: str, name: str) -> dict[str, Any]:
         "spark": sparks(feed),
         "end": end(feed),
     }
+
+
+def _made_otherwise(feed: RunFeed) -> str:
+    """In place of a command, where none of ours would make such a record again."""
+    made_by = feed.manifest.get("made_by")
+    return f"# made by the {made_by}: the training was not done by collapse-lm" if made_by else ""
 
 
 def model_name(feed: RunFeed) -> str:

@@ -25,7 +25,14 @@ from collapse_lm.report.page.samples import Samples
 from collapse_lm.report.page.tail import Tail
 from collapse_lm.rundir import RecordError, RunReader, has_writer
 from collapse_lm.rundir.layout import CONFIG, SAMPLES, UPDATES
-from collapse_lm.rundir.rows import SampleRow, parse_row, parse_sample, told_origin
+from collapse_lm.rundir.rows import (
+    SampleRow,
+    has_gaps,
+    parse_row,
+    parse_sample,
+    require_later,
+    told_origin,
+)
 from collapse_lm.rundir.shape import naming
 from collapse_lm.rundir.summary import Summing
 
@@ -57,7 +64,7 @@ class RunFeed:
         self.values: Mapping[str, Any] = {}
         self.rule, self.columns, self.samples = CollapseRule(), Columns(), Samples()
         self.base_is_degenerate: bool | None = None
-        self._sampled = 0  # updates whose samples were read, some of which may be thinned out
+        self._lines = self._sampled = 0  # of samples that were read, and the update of the last
         self._origins: dict[str, None] = {}
         self._faults: dict[str, str] = {}
         self._summing: Summing | None = None
@@ -75,6 +82,7 @@ class RunFeed:
             self._read_config()
         has_new = manifest != self.manifest
         self.manifest = manifest
+        self.columns.base_at = 0 if has_gaps(manifest) else 1
         rows, texts = self._rows.lines(), self._lines_of_samples()
         if rows is None or texts is None:  # a resume has cut the files
             self._start_over()
@@ -115,30 +123,37 @@ class RunFeed:
             place = len(self.columns.updates)
             try:
                 row = parse_row(f"{UPDATES}, line {place + 1}", line)
-                if row.update != place:
-                    raise RecordError(f"{UPDATES}, line {place + 1}: update {row.update}")
+                before = self.columns.updates[-1] if place else -1
+                self._require_next(f"{UPDATES}, line {place + 1}", row.update, before)
             except RecordError as error:
                 self._blame(UPDATES, str(error))
                 return
             self.columns.add(row)
             self._sums.take(row)
             seen = observe(row)
-            if row.update == 1 and seen is not None:
+            if row.update == self.columns.base_at and seen is not None:
                 self.base_is_degenerate = bool(reasons(seen, self.rule))
 
     def _take_samples(self, lines: list[str]) -> None:
         for line in lines if SAMPLES not in self._faults else ():
-            place = self._sampled + 1
+            place = self._lines + 1
             try:
                 row = parse_sample(f"{SAMPLES}, line {place}", line)
-                if row.update != place:
-                    raise RecordError(f"{SAMPLES}, line {place}: update {row.update}")
+                before = -1 if place == 1 and has_gaps(self.manifest) else self._sampled
+                self._require_next(f"{SAMPLES}, line {place}", row.update, before)
             except RecordError as error:
                 self._blame(SAMPLES, str(error))
                 return
-            self._sampled = place
+            self._lines, self._sampled = place, row.update
             self.samples.add(row)
             self._origins |= dict.fromkeys(text.origin for text in row.texts)
+
+    def _require_next(self, where: str, update: int, before: int) -> None:
+        """Accept the update after the one before, or any later one where some may be missing."""
+        if has_gaps(self.manifest):
+            require_later(where, update, before)
+        elif update != before + 1:
+            raise RecordError(f"{where}: update {update}")
 
     def _blame(self, name: str, fault: str) -> None:
         """Note the first thing that is wrong with a file, which is read no further."""

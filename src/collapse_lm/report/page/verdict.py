@@ -13,7 +13,12 @@ _ENDED = ("finished", "diverged")
 
 
 def sentence(feed: RunFeed) -> str:
-    """The verdict on a run: how it ended, when, by which rule, at what cost."""
+    """The verdict on a run: how it ended, when, by which rule, at what cost.
+
+    A record that was made by other means than a run (an audit) brings its own.
+    """
+    if isinstance(own := feed.manifest.get("verdict"), str):
+        return own
     collapse = feed.verdict.collapse_update
     told = _outcome(feed) if collapse is None else _collapse(feed, collapse)
     return " ".join(part for part in (told, _cost(feed, collapse)) if part)
@@ -174,11 +179,12 @@ def _text_number(feed: RunFeed, human: dict[str, float]) -> dict[str, str]:
 
 
 def of_base_model(columns: Columns, name: str) -> float:
-    """What a row tells of the base model, which drew at update 1; NaN where it tells nothing.
+    """What a row tells of the base model; NaN where it tells nothing.
 
-    Losses on real text and other measures of the model after an update stand in row 0.
+    It drew at update 1, unless the record is of a monitor. Losses on real text and other measures of the model after an update stand in row 0.
     """
-    at = 1 if name.startswith(("text.", "probe.", "draw.", "base.")) else 0
+    is_drawn = name.startswith(("text.", "probe.", "draw.", "base."))
+    at = columns.base_at if is_drawn else 0
     return next((value for update, value in columns.known(name) if update == at), math.nan)
 
 
