@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from collapse_lm.measures.model_names import LABELS, MODEL_NAMES, Name
+from collapse_lm.measures.monitor_names import MONITOR_NAMES
 
 Number = float | int
 
@@ -137,6 +138,16 @@ NAMES: dict[str, Name] = {
     "replay.texts": Name(
         "count", "", "texts of the batch that are of earlier updates (source replay)", since=2
     ),
+    "generation": Name(
+        "count",
+        "",
+        "number of the generation that the update belongs to: 0 is trained on human text, and "
+        "each later one on texts of the model of the one before (source generations)",
+        since=2,
+    ),
+    "generation.human": Name(
+        "count", "", "texts of the batch that are human (source generations)", since=2
+    ),
     "filter.drawn": Name(
         "count",
         "",
@@ -258,6 +269,7 @@ NAMES: dict[str, Name] = {
     ),
     "score.entropy": Name("number", "nats", "mean predictive entropy of that model there", since=2),
     **MODEL_NAMES,
+    **MONITOR_NAMES,
     "toy.heterozygosity": Name(
         "number",
         "",

@@ -181,7 +181,8 @@ def _text_number(feed: RunFeed, human: dict[str, float]) -> dict[str, str]:
 def of_base_model(columns: Columns, name: str) -> float:
     """What a row tells of the base model; NaN where it tells nothing.
 
-    It drew at update 1, unless the record is of a monitor. Losses on real text and other measures of the model after an update stand in row 0.
+    It drew at update 1; in a record that is no run's its samples stand in row 0, and so do
+    losses on real text and other measures of the model after an update in any.
     """
     is_drawn = name.startswith(("text.", "probe.", "draw.", "base."))
     at = columns.base_at if is_drawn else 0
