@@ -1,5 +1,6 @@
 """`collapse_lm.audit`: texts that exist, measured and judged."""
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -81,7 +82,8 @@ def audit(
     people = _human(human, groups, start, rule, reader)
     found, judged, rows = _judged(groups, start, people, rule, reader)
     found = _named(found, paths, source)
-    return _written(found, judged, rows, groups, rule, people, out, report)
+    again = _command(paths, by=by, text=text, tokenizer=tokenizer, model=model, baseline=baseline)
+    return _written(found, judged, rows, groups, rule, people, again, out, report)
 
 
 def _paths(path: str | Path | Sequence[str | Path], out: str | Path | None) -> list[Path]:
@@ -184,6 +186,7 @@ def _written(
     groups: Sequence[Group],
     rule: CollapseRule,
     human: Human,
+    again: str,
     out: str | Path | None,
     report: str | Path | None,
 ) -> AuditResult:
@@ -194,11 +197,28 @@ def _written(
     from collapse_lm.report.page.write import write_report
 
     name = Path(result.path.partition(", ")[0]).absolute().name or "texts"
-    more = {"endings": judged.profile, "reason": "; ".join(result.findings), "audit": result.source}
+    if len(groups) == 1 and not result.baseline:  # judged at once
+        rule = rule.model_copy(update={"patience": 1})
+    told = {"verdict": _verdict(result), "command": again}
+    told |= {"texts": result.source, "tokenizer": result.tokenizer}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(out) if out is not None else Path(folder) / name
-        write_record(place, name, rows, groups, rule, human, more)
+        write_record(place, name, rows, groups, rule, human, told, judged.profile)
         if report is not None:
             write_report([place], Path(report))
     made = Path(out) if out is not None else None
     return replace(result, record=made, report=None if report is None else Path(report))
+
+
+def _command(paths: Sequence[Path], **options: object) -> str:
+    """The command that does the same again."""
+    given = [(f"--{name}", str(value)) for name, value in options.items() if value is not None]
+    words = ["collapse-lm", "audit", *map(str, paths)]
+    return shlex.join([*words, *(word for pair in given for word in pair)])
+
+
+def _verdict(result: AuditResult) -> str:
+    """What was found, as a sentence or several."""
+    told = [f"{finding[:1].upper()}{finding[1:]}." for finding in result.findings]
+    groups = "1 group" if len(result.groups) == 1 else f"{len(result.groups):,} groups"
+    return " ".join([*told, f"An audit of {result.texts:,} texts in {groups}."])

@@ -15,6 +15,7 @@ from collapse_lm.audits.levels import Human
 from collapse_lm.config import IDENTITY_VERSION, Config, identity, resolve, to_yaml
 from collapse_lm.config.sections import CollapseRule
 from collapse_lm.experiment.batch import Batch, Record, Text
+from collapse_lm.measures.endings import Profile
 from collapse_lm.measures.names import Row
 from collapse_lm.rundir.layout import MANIFEST, SUMMARY, RunDirectory
 from collapse_lm.rundir.lock import only_writer
@@ -35,7 +36,8 @@ def write_record(
     groups: Sequence[Group],
     rule: CollapseRule,
     human: Human,
-    more: Mapping[str, Any],
+    found: Mapping[str, Any],
+    endings: Profile,
 ) -> None:
     """Write a run directory.
 
@@ -46,14 +48,15 @@ def write_record(
         groups: with the texts that are shown.
         rule: thresholds.
         human: human text.
-        more: to be told in the summary.
+        found: of the audit, for the manifest: `verdict`, `command`, ...
+        endings: the states.
 
     Raises:
         UserError: for a place that is in use.
         MachineError: where the disk fails.
     """
     config = resolve({"model": name, "collapse": rule.model_dump()})
-    manifest = _manifest(config, name, rows, groups, human)
+    manifest = {**_manifest(config, name, rows, groups, human), **found}
     RunDirectory.check_free(place)
     with writing(place):
         place.mkdir(parents=True, exist_ok=True)
@@ -64,8 +67,8 @@ def write_record(
         for row, batch in zip(rows, texts, strict=True):
             recorder.update(Record(row, Batch(), batch))
             summing.take(row)
-        summary = summing.result("finished", None)
-        directory.write_json(SUMMARY, {**summary, **more})
+        told = {"endings": endings, "reason": found["verdict"]}
+        directory.write_json(SUMMARY, {**summing.result("finished", None), **told})
         directory.write_json(MANIFEST, {**manifest, "status": "finished"})
 
 

@@ -63,7 +63,7 @@ class Lines:
 
     def _part(self) -> int:
         """Lines of a group where no column tells groups; 0 for so few that they are one."""
-        count = sum(1 for file in self._files for _ in file.open("rb"))
+        count = sum(map(_count, self._files))
         groups = min(_MOST_GROUPS, count // _LINES)
         return -(-count // groups) if groups > 1 else 0
 
@@ -97,6 +97,11 @@ class Lines:
                         yield place, json.loads(line)
                     except (ValueError, RecursionError) as error:
                         self.broken.add(place, _why(error))
+
+
+def _count(file: Path) -> int:
+    with file.open("rb") as lines:
+        return sum(1 for _ in lines)
 
 
 def _why(error: Exception) -> str:
