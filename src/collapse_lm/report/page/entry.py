@@ -42,7 +42,7 @@ def entry(feed: RunFeed, identity: str, name: str) -> dict[str, Any]:
         "settings": {},
         "difference": difference(feed.values),
         "facts": facts(feed),
-        "command": str(feed.manifest.get("command") or command(feed.values)),
+        "command": _own_command(feed) or command(feed.values),
         "references": {"human": human, "base": base_model(feed)},
         "dose": feed.columns.dose(),
         "rows": f"rows-{identity}",
@@ -53,9 +53,11 @@ def entry(feed: RunFeed, identity: str, name: str) -> dict[str, Any]:
     }
 
 
-def _made_otherwise(feed: RunFeed) -> str:
-    """In place of a command, where none of ours would make such a record again."""
+def _own_command(feed: RunFeed) -> str:
+    """Of a record that is no run's: the command that made it, or that none of ours would."""
     made_by = feed.manifest.get("made_by")
+    if made_by and isinstance(own := feed.manifest.get("command"), str):
+        return own
     return f"# made by the {made_by}: the training was not done by collapse-lm" if made_by else ""
 
 
