@@ -2,6 +2,7 @@
 
     sample  the text of the update             (source)
     probe   what the update is judged by       (probe: under source own the same samples)
+    restart a new model                        (where a generation begins that has one)
     learn   step on the text                   (learner, objective, optimizer)
     judge   the text metrics so far            (collapse rule)
     measure the new model                      (measures: validation losses, ...)
@@ -21,6 +22,7 @@ from collapse_lm.experiment.facts import add, before_step, facts, is_due, marked
 from collapse_lm.experiment.learner import Learner
 from collapse_lm.experiment.models import Models, Moment, Stateful
 from collapse_lm.experiment.probe import EACH_UPDATE, Probe
+from collapse_lm.experiment.restart import Restart
 from collapse_lm.experiment.sources import Source
 from collapse_lm.measures.base import Measure
 from collapse_lm.measures.names import Number, Row
@@ -58,6 +60,7 @@ class Experiment:
             `max_updates`.
         aftermath_dose: sum of learning rates to go on for as well; None asks for none.
         is_out_of_time: asked after every step; true ends the run with this update.
+        restart: begins a generation, where the batch is the first of one; None goes on.
     """
 
     source: Source
@@ -70,6 +73,7 @@ class Experiment:
     stop_after_collapse: int | None = 0
     aftermath_dose: float | None = None
     is_out_of_time: Callable[[], bool] = lambda: False
+    restart: Restart | None = None
 
 
 def self_train(
@@ -98,6 +102,9 @@ def self_train(
             batch = spelled(checked(experiment.source.draw(at)), experiment.decode)
         with clock.time("probe"):
             probe = experiment.probe.draw(at, batch)
+        if batch.generation and experiment.restart:
+            with clock.time("train"):
+                experiment.restart(state.models, at.update, batch.generation)
         with clock.time("evaluate"):
             before_step(experiment.measures, at)
         with clock.time("train"):

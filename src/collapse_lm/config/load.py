@@ -42,6 +42,7 @@ _RULE_KEYS = {
     "stride": "evaluation.stride",
     "window": "training.window",
     "prompts": "sampling.prompts",
+    "schedule": "training.schedule.updates",
 }
 
 

@@ -8,7 +8,8 @@ from collapse_lm.config.kinds.measure import MEASURES, AnyMeasure, AnyMeasures, 
 from collapse_lm.config.kinds.objective import OBJECTIVES, AnyObjective, Nll, ObjectiveConfig
 from collapse_lm.config.kinds.observer import OBSERVERS, AnyObservers, ObserverConfig, Pictures
 from collapse_lm.config.kinds.optimizer import OPTIMIZERS, AdamW, AnyOptimizer, OptimizerConfig
-from collapse_lm.config.kinds.source import SOURCES, AnySource, Own, SourceConfig
+from collapse_lm.config.kinds.source import SOURCES, AnySource, Own
+from collapse_lm.config.kinds.source_config import SourceConfig
 
 SLOTS = (SOURCES, OBJECTIVES, OPTIMIZERS, MEASURES, OBSERVERS)
 

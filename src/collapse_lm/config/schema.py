@@ -112,3 +112,19 @@ class Config(Section):
                 "window", "at most sampling.max_new_tokens ({tokens})", {"tokens": tokens}
             )
         return self
+
+    @model_validator(mode="after")
+    def _schedule_has_its_length(self) -> Self:
+        schedule = self.training.schedule
+        if schedule.needs_length and not self.source.counts_updates:
+            told = {"kind": schedule.kind, "warmup": schedule.warmup}
+            raise PydanticCustomError("schedule", "updates above {warmup} for {kind}", told)
+        return self
+
+    @model_validator(mode="after")
+    def _as_long_as_its_source(self) -> Self:
+        updates = self.source.length(self.sampling.batch_size)
+        if updates is not None:
+            run = self.run.model_copy(update={"max_updates": updates})
+            object.__setattr__(self, "run", run)  # the section is frozen for everyone else
+        return self

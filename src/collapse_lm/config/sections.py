@@ -97,17 +97,26 @@ class ScheduleConfig(Section):
     """Updates over which the rate first rises from 0, evenly."""
     updates: Int | None = Field(default=None, ge=1)
     """Length of linear and cosine, warm-up included. A key of its own, so that a run that is
-    extended by run.max_updates stays the run that it was."""
+    extended by run.max_updates stays the run that it was. Under the source generations the schedule
+    begins anew with each of them, and null is the length of each."""
     final: Share = 0.0
     """Share of the rate that is left at the end of linear and cosine."""
 
     @model_validator(mode="after")
     def _has_its_length(self) -> Self:
-        needs = self.kind in {"linear", "cosine"}
-        if needs and (self.updates is None or self.updates <= self.warmup):
+        if self._ends and self.updates is not None and self.updates <= self.warmup:
             told = {"kind": self.kind, "warmup": self.warmup}
             raise PydanticCustomError("schedule", "updates above {warmup} for {kind}", told)
         return self
+
+    @property
+    def _ends(self) -> bool:
+        return self.kind in {"linear", "cosine"}
+
+    @property
+    def needs_length(self) -> bool:
+        """True where the length is left to the source."""
+        return self._ends and self.updates is None
 
     @property
     def moves_the_rate(self) -> bool:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Number, Row
@@ -46,6 +46,24 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Generation:
+    """The generation that an update belongs to, and the update's place in it.
+
+    Attributes:
+        number: of the generation.
+        update: of the generation, from 1.
+        updates: that it has.
+        start: weights that it begins with: of the base model, those of the last generation, or
+            new random ones.
+    """
+
+    number: int
+    update: int
+    updates: int
+    start: Literal["base", "last", "scratch"] = "last"
+
+
+@dataclass(frozen=True)
 class Batch:
     """The texts of an update, or of a probe.
 
@@ -53,10 +71,12 @@ class Batch:
         texts: in order.
         values: numbers that the source has to tell, by the name of their column in the
             row: draw.entropy, filter.rejected, ...
+        generation: of the update; None under a source without generations.
     """
 
     texts: tuple[Text, ...] = ()
     values: Mapping[str, Number] = field(default_factory=dict)
+    generation: Generation | None = None
 
     @property
     def tokens(self) -> int:

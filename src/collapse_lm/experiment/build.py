@@ -20,7 +20,14 @@ from collapse_lm.experiment.models import Stateful
 from collapse_lm.experiment.optimizer import OptimizerMemory, make_optimizer
 from collapse_lm.experiment.probe import Probe
 from collapse_lm.experiment.prompts import Prompts, make_prompts
-from collapse_lm.experiment.ready import ReadyModel, Weights, models_of, ready_model
+from collapse_lm.experiment.ready import (
+    ReadyModel,
+    Weights,
+    first_weights,
+    models_of,
+    ready_model,
+)
+from collapse_lm.experiment.restart import Restart
 from collapse_lm.experiment.sources.own import OwnSamples, Sampling
 from collapse_lm.experiment.trial import compute_of_steps
 from collapse_lm.inference import inference_network
@@ -223,9 +230,11 @@ def _experiment(
     if weights.reported is not None:
         averaged = inference_network(weights.reported, context.phases.evaluation)
         measures.append(AveragedLosses(averaged, evaluation, config.evaluation.every))
+    learner = _learner(context, weights.trained)
+    base = first_weights(config, context.phases.device)
     return Experiment(
         source=config.source.build(context),
-        learner=_learner(context, weights.trained),
+        learner=learner,
         decode=lambda texts: [decode(context.model, ids) for ids in texts],
         rule=config.collapse,
         max_updates=config.run.max_updates,
@@ -233,6 +242,7 @@ def _experiment(
         measures=measures,
         stop_after_collapse=config.collapse.aftermath if config.collapse.stop else None,
         aftermath_dose=config.collapse.aftermath_dose,
+        restart=Restart(learner.optimizer, learner.objective, base, config.seed),
     )
 
 

@@ -37,6 +37,12 @@ class Averaged:
         """Take in the weights after the steps of an update."""
         self._move(list(self.network.parameters()), self._of, 0)  # the count, which it leaves
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begin the average with the weights as they are."""
+        for averaged, weight in zip(self.network.parameters(), self._of, strict=True):
+            averaged.copy_(weight)
+
     def state(self) -> Saved:
         """The averaged parameters by name."""
         return {name: value.detach() for name, value in self.network.named_parameters()}

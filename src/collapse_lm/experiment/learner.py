@@ -20,7 +20,7 @@ from torch.nn import functional
 from collapse_lm import rng
 from collapse_lm.config.schema import TrainingConfig
 from collapse_lm.errors import UserError
-from collapse_lm.experiment.batch import Batch
+from collapse_lm.experiment.batch import Batch, Generation
 from collapse_lm.experiment.dropout import with_dropout
 from collapse_lm.experiment.lent import lent
 from collapse_lm.experiment.models import Models
@@ -95,7 +95,7 @@ class Learner:
             one was.
         """
         numbers = rng.stream(self.seed, "window", update)
-        begin_update(self.optimizer, self.seed, update, self._rate(update))
+        begin_update(self.optimizer, self.seed, update, self._rate(update, batch.generation))
         rate = float(self.optimizer.param_groups[0]["lr"])
         self._check(batch)
         texts = [(text.prompt, self._learned(text.prompt, text.ids)) for text in batch.texts]
@@ -119,11 +119,14 @@ class Learner:
         told = replace(told, learning_rate=rate, is_noisy=is_noisy)
         return replace(told, applied=steps[-1].applied, steps=applied)
 
-    def _rate(self, update: int) -> float | None:
+    def _rate(self, update: int, within: Generation | None) -> float | None:
         """The learning rate of an update; None where no schedule moves it."""
-        schedule = self.training.schedule
-        moves = schedule.moves_the_rate
-        return self.training.learning_rate * factor(schedule, update) if moves else None
+        schedule, highest = self.training.schedule, self.training.learning_rate
+        if not schedule.moves_the_rate:
+            return None
+        if within is not None:
+            return highest * factor(schedule, within.update, within.updates)
+        return highest * factor(schedule, update)
 
     def asked(self, models: Models, update: int, *, is_fresh: bool = True) -> "Asked":
         """What a step of an update is asked; copies only while they are as the weights are."""

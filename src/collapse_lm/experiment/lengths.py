@@ -27,7 +27,8 @@ def evaluation_lengths(config: Config) -> dict[str, int]:
 def sample_lengths(config: Config, prompts: Prompts) -> dict[str, int]:
     """Positions that sampling and training ask for, by key."""
     sampling, training = config.sampling, config.training
-    whole = prompts.longest + sampling.max_new_tokens - 1
+    longest = max(prompts.longest, config.source.longest_prompt(sampling.max_new_tokens))
+    whole = longest + sampling.max_new_tokens - 1
     is_sliding = sampling.context == "sliding"
     return {
         "sampling.block_size": sampling.block_size if is_sliding else 0,

@@ -50,6 +50,10 @@ class Adapted:
         for weight, layer in self._pairs:
             weight.copy_(layer.base_layer.weight + layer.get_delta_weight(_NAME))
 
+    def restart(self) -> None:
+        """As `follow`: adapters have no memory."""
+        self.follow()
+
 
 def require_peft() -> None:
     """Accept a machine that has peft.

@@ -42,6 +42,10 @@ class Follower(Protocol):
         """Take over the weights after the steps of an update."""
         ...
 
+    def restart(self) -> None:
+        """Take them over as they are, as if there had been none before."""
+        ...
+
 
 @dataclass
 class Models:
@@ -122,6 +126,17 @@ class Models:
         for follower in self.followers:
             if not isinstance(follower, Stateful):
                 follower.follow()
+        self.refresh()
+
+    def restart(self, state: Saved) -> None:
+        """Begin again with other parameters; averages of the weights begin with these.
+
+        Raises:
+            ValueError: for the parameters of another model.
+        """
+        self.load(state)
+        for follower in self.followers:
+            follower.restart()
         self.refresh()
 
     def _own(self) -> dict[str, Tensor]:

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from collapse_lm.config import Config
 from collapse_lm.config.schema import TrainingConfig
 from collapse_lm.experiment.ema import Averaged
 from collapse_lm.experiment.lora import Adapted, require_peft
-from collapse_lm.experiment.models import Follower, Models
+from collapse_lm.experiment.models import Follower, Models, Saved
 from collapse_lm.inference import Network, inference_network, reads_compiled
 from collapse_lm.machine.allocator import keep_freed_memory
 from collapse_lm.machine.compute import Phases, choose_device, choose_phases
@@ -140,6 +142,20 @@ def _base_loader(config: Config, phases: Phases, *, decodes: bool) -> Callable[[
         base = ready_model(plain, phases, decodes=decodes).evaluator
         base.freeze()
         return base
+
+    return load
+
+
+def first_weights(config: Config, device: torch.device) -> Callable[[], Saved]:
+    """What gives the trained parameters as they are before the first update, loaded again."""
+    training = config.training.model_copy(update={"ema": None})
+
+    def load() -> Saved:
+        network = load_model(config.model).network.to(device)
+        trained = Weights.of(network, training, config.seed).trained
+        is_all = training.lora is None
+        named = trained.named_parameters()
+        return {name: p.detach() for name, p in named if is_all or p.requires_grad}
 
     return load
 

@@ -9,12 +9,13 @@ import math
 from collapse_lm.config.sections import ScheduleConfig
 
 
-def factor(schedule: ScheduleConfig, update: int) -> float:
+def factor(schedule: ScheduleConfig, update: int, length: int | None = None) -> float:
     """The share of `training.learning_rate` that the steps of an update have.
 
     Args:
         schedule: kind, warm-up, length and end.
-        update: from 1 on.
+        update: from 1 on; of its generation, where the source has generations.
+        length: of the generation, in updates: that of the schedule, where it has none.
     """
     if update < schedule.warmup:
         return update / schedule.warmup
@@ -22,7 +23,8 @@ def factor(schedule: ScheduleConfig, update: int) -> float:
         return 1.0
     if schedule.kind == "inverse_sqrt":
         return math.sqrt(max(schedule.warmup, 1) / update)
-    assert schedule.updates is not None  # the configuration asks for it
-    done = min(1.0, (update - schedule.warmup) / (schedule.updates - schedule.warmup))
+    updates = schedule.updates or length
+    assert updates is not None  # the configuration asks for it
+    done = min(1.0, (update - schedule.warmup) / max(1, updates - schedule.warmup))
     falling = 1 - done if schedule.kind == "linear" else 0.5 * (1 + math.cos(math.pi * done))
     return schedule.final + (1 - schedule.final) * falling

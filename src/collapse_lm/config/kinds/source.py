@@ -9,42 +9,15 @@ from pydantic_core import PydanticCustomError
 
 from collapse_lm.config.fields import Float, Int, Share
 from collapse_lm.config.given import Given, complete, is_function
-from collapse_lm.config.slots import Part, Slot, chooser
+from collapse_lm.config.kinds.generations import Generations
+from collapse_lm.config.kinds.source_config import SourceConfig
+from collapse_lm.config.slots import Slot, chooser
 
 if TYPE_CHECKING:
     from collapse_lm.config.sections import SamplingConfig
     from collapse_lm.experiment.build import Context
     from collapse_lm.experiment.sources import Source
     from collapse_lm.experiment.sources.around import Way
-
-
-class SourceConfig(Part, ABC):
-    """Where the text of an update comes from."""
-
-    is_own: ClassVar[bool] = False
-    """True where a batch is drawn from the current model alone, so that it can be the probe."""
-    is_told: ClassVar[bool] = False
-    """True where the source, made by `within`, takes note of texts only when it is told of them."""
-
-    @abstractmethod
-    def build(self, context: "Context") -> "Source":
-        """Make the source."""
-
-    def within(self, context: "Context") -> "Source":
-        """Make it as a source within another; see `is_told`."""
-        return self.build(context)
-
-    def corpora(self) -> tuple[str, ...]:
-        """References of the corpora that it reads."""
-        return ()
-
-    def texts_for(self, batch_size: int) -> int:
-        """How many texts it gives in an update, for a `sampling.batch_size`."""
-        return batch_size
-
-    def same_again(self, sampling: "SamplingConfig") -> str:
-        """What gives the same texts when asked again in an update, in words; empty if nothing."""
-        return ""
 
 
 def _chosen(value: object) -> object:
@@ -139,7 +112,14 @@ class Wrapper(SourceConfig, ABC):
 
     is_told: ClassVar[bool] = True
     of: AnySource = Own()
-    """The source within, of any kind."""
+    """The source within, of any kind but generations."""
+
+    @model_validator(mode="after")
+    def _holds_what_can_be_held(self) -> Self:
+        if self.of.stands_alone:
+            told = {"kind": self.of.kind, "around": self.kind}
+            raise PydanticCustomError("alone", "{kind} alone, no {around} around it", told)
+        return self
 
     def build(self, context: "Context") -> "Source":
         """Make the source."""
@@ -297,5 +277,5 @@ class GivenSource(Given, SourceConfig):
         return complete("source", made, "draw", "replay")  # type: ignore[no-any-return]
 
 
-_KINDS = (Own, Frozen, Real, Shuffled, Mix, Replay, Filter)
+_KINDS = (Own, Frozen, Real, Shuffled, Mix, Replay, Filter, Generations)
 SOURCES = Slot("source", SourceConfig, _KINDS, "collapse_lm.sources", GivenSource)

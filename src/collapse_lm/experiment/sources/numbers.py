@@ -39,3 +39,8 @@ def places(share: float, count: int, numbers: torch.Generator) -> list[int]:
     wanted = int(share * count + float(torch.rand((), generator=numbers, dtype=torch.float64)))
     order: Tensor = torch.randperm(count, generator=numbers)
     return sorted(itertools.islice(order.tolist(), wanted))
+
+
+def chosen(count: int, of: int, numbers: torch.Generator) -> list[int]:
+    """Choose `count` of the numbers below `of`, none twice; sorted."""
+    return sorted(torch.randperm(of, generator=numbers)[:count].tolist())

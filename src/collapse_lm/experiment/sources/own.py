@@ -1,6 +1,7 @@
 """The paper's source: samples that the current model draws itself."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collapse_lm import rng
@@ -35,6 +36,38 @@ class Sampling:
     purpose: rng.Purpose = "sample"
     excluded: tuple[int, ...] = ()
 
+    def draw(
+        self,
+        network: Network,
+        prompts: Sequence[tuple[int, ...]],
+        name: tuple[int, int],
+        drafter: Drafter | None = None,
+        *,
+        learns: bool = True,
+    ) -> Draw:
+        """Draw a sample behind each prompt.
+
+        Args:
+            network: draws.
+            prompts: token ids, at least one each.
+            name: of the stream of random numbers: update and part; part 0 has no name.
+            drafter: proposes tokens.
+            learns: it learns what was drawn.
+        """
+        config, (update, part) = self.config, name
+        numbers = rng.stream(self.seed, self.purpose, update, *([part] if part else []))
+        return sample(
+            network,
+            prompts,
+            rng.uniforms(numbers, len(prompts), config.max_new_tokens),
+            self.filters,
+            block_size=config.block_size if config.context == "sliding" else None,
+            stop_token=self.stop_token,
+            least_tokens=config.min_new_tokens,
+            drafter=drafter,
+            learns=learns,
+        )
+
     @property
     def filters(self) -> Filters:
         """What a token is drawn from."""
@@ -64,21 +97,12 @@ class OwnSamples:
 
     def sample(self, network: Network, update: int, attempt: int = 0) -> Draw:
         """Sample from any model with the random numbers of an update (other ones per attempt)."""
-        config, own = self._sampling.config, self._sampling
+        own = self._sampling
         if self._drafter is not None and self._priced is not network:
             self._drafter.prices, self._priced = prices_of(network), network
-        numbers = rng.stream(own.seed, own.purpose, update, *([attempt] if attempt else []))
-        return sample(
-            network,
-            own.prompts.of(update, config.batch_size),
-            rng.uniforms(numbers, config.batch_size, config.max_new_tokens),
-            own.filters,
-            block_size=config.block_size if config.context == "sliding" else None,
-            stop_token=own.stop_token,
-            least_tokens=config.min_new_tokens,
-            drafter=self._drafter if self._pays_off(network) else None,
-            learns=self._learns,
-        )
+        drafter = self._drafter if self._pays_off(network) else None
+        prompts = own.prompts.of(update, own.config.batch_size)
+        return own.draw(network, prompts, (update, attempt), drafter, learns=self._learns)
 
     def replay(self, texts: tuple[Text, ...]) -> None:
         """Let the look-up of speculation know earlier samples."""
