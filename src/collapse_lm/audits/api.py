@@ -35,6 +35,7 @@ from collapse_lm.measures.names import Row
 from collapse_lm.rundir.layout import RunDirectory
 
 AUDIT_RULE = CollapseRule(patience=2)
+_NAMED = 10  # groups that a verdict names
 
 
 def audit(
@@ -221,4 +222,9 @@ def _verdict(result: AuditResult) -> str:
     """What was found, as a sentence or several."""
     told = [f"{finding[:1].upper()}{finding[1:]}." for finding in result.findings]
     groups = "1 group" if len(result.groups) == 1 else f"{len(result.groups):,} groups"
-    return " ".join([*told, f"An audit of {result.texts:,} texts in {groups}."])
+    told.append(f"An audit of {result.texts:,} texts in {groups}.")
+    if any(group.name != str(group.update) for group in result.groups):
+        names = [group.name for group in result.groups[:_NAMED]]
+        more = ", ..." if len(result.groups) > _NAMED else ""
+        told.append(f"Update N is the N-th group: {', '.join(names)}{more}.")
+    return " ".join(told)

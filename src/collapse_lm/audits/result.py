@@ -163,9 +163,9 @@ def _loop(row: Row, told: Told) -> Iterator[str]:
         loop, repeated = row.get("text.loop_share"), row.get("text.seq_rep_4")
         yield f"{loop:.0%} of its text in one loop, {repeated:.0%} of its 4-grams repeated"
         return
-    before = _beside(told.start.get("base_samples.degenerate_share"), ".0%")
-    human = told.human.get("probe.degenerate_share", math.nan)
-    yield f"{share:.0%} of its texts are degenerate{before}{_beside(human, '.0%', 'human text')}"
+    start, human = told.start.get("base_samples.degenerate_share"), "probe.degenerate_share"
+    beside = _beside(start, ".0%", human=told.human.get(human, math.nan))
+    yield f"{share:.0%} of its texts are degenerate{beside}"
 
 
 def _mode(row: Row, told: Told) -> Iterator[str]:
@@ -184,9 +184,9 @@ def _mode(row: Row, told: Told) -> Iterator[str]:
 
 
 def _noise(row: Row, told: Told) -> Iterator[str]:
-    before = _beside(told.start.get("score.loss"), ".2f")
-    human = _beside(told.human.get("score.loss", math.nan), ".2f", "human text")
-    yield f"{row.get('score.loss'):.2f} nats/token under {told.scorer}{before}{human}"
+    human = told.human.get("score.loss", math.nan)
+    beside = _beside(told.start.get("score.loss"), ".2f", human=human)
+    yield f"{row.get('score.loss'):.2f} nats/token under {told.scorer}{beside}"
 
 
 def _shrink(row: Row, told: Told) -> Iterator[str]:
@@ -197,8 +197,11 @@ def _shrink(row: Row, told: Told) -> Iterator[str]:
 _REASONS = {LOOP: _loop, MODE: _mode, NOISE: _noise, SHRINK: _shrink}
 
 
-def _beside(value: float, form: str, whose: str = "at the start") -> str:
-    return f" ({whose} {value:{form}})" if math.isfinite(value) else ""
+def _beside(value: float, form: str, whose: str = "at the start", human: float = math.nan) -> str:
+    """What a number compares with, as far as it is known."""
+    pairs = [(whose, value), ("human text", human)]
+    told = [f"{name} {level:{form}}" for name, level in pairs if math.isfinite(level)]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def untold(told: Told, cut: int, baseline: str) -> Iterator[str]:
