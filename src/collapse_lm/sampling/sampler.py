@@ -83,6 +83,11 @@ class Growing:
         self._drafted: DraftedSequence | None = drafter.sequence() if drafter else None
 
     @property
+    def told(self) -> tuple[list[Tensor], ...]:
+        """What is noted of each token."""
+        return self.entropies, self.sampling_entropies, self.log_probs, self.tops
+
+    @property
     def is_done(self) -> bool:
         """True once the sample has its length or its stop token."""
         ended = bool(self.ids) and self.ids[-1] == self._stop_token
@@ -98,10 +103,8 @@ class Growing:
         """Pick tokens row by row while the proposals hold; return how many were picked."""
         picked = 0
         for row in range(len(proposed) + 1):
-            position = len(self.ids)
-            filters = self._early if position < self._least else self._filters
-            among = choices(logits_RV[row : row + 1], filters)
-            self.ids.append(int(among.pick(self._uniform_T[position : position + 1])))
+            among = choices(logits_RV[row : row + 1], self.next_filters())
+            self.ids.append(int(among.pick(self.next_uniform()[None])))
             self._describe(logits_RV[row], self.ids[-1], among)
             if self._drafted is not None:
                 self._drafted.extend(self.ids[-1])
@@ -111,6 +114,14 @@ class Growing:
         if self._drafted is not None:
             self._drafted.tell(len(proposed), picked - 1)
         return picked
+
+    def next_filters(self) -> Filters:
+        """What the next token is drawn from."""
+        return self._early if len(self.ids) < self._least else self._filters
+
+    def next_uniform(self) -> Tensor:
+        """The number that picks the next token, shape ()."""
+        return self._uniform_T[len(self.ids)]
 
     def _describe(self, logits_V: Tensor, token: int, among: Choices) -> None:
         """Note the entropies of the distribution and the log-probability of what was picked."""
@@ -164,6 +175,31 @@ def sample(
         if drafter is not None and learns:
             drafter.learn(row.ids)
     return _gather(prompts, rows, passes)
+
+
+def _take_together(rows: Sequence[Growing], logits_BV: Tensor) -> None:
+    """Pick the next token of samples of one length, as `Growing.take` does of one.
+
+    Args:
+        rows: all samples; those that are done get none.
+        logits_BV: of each.
+    """
+    growing = [b for b, row in enumerate(rows) if not row.is_done]
+    if len(growing) < len(rows):
+        logits_BV = logits_BV[growing]
+    rows = [rows[b] for b in growing]
+    among = choices(logits_BV, rows[0].next_filters())
+    picked_B = among.pick(torch.stack([row.next_uniform() for row in rows]))
+    log_p_BV = log_probabilities(logits_BV)
+    begin = time.perf_counter()
+    log_probs_B = log_p_BV.gather(-1, picked_B[:, None]).squeeze(-1)
+    rows[0].seconds += time.perf_counter() - begin
+    found = (entropy(log_p_BV), among.entropy(), log_probs_B, log_p_BV.amax(dim=-1))
+    parts = zip(*(values_B.unbind() for values_B in found), strict=True)
+    for row, token, part in zip(rows, picked_B.tolist(), parts, strict=True):
+        row.ids.append(token)
+        for values, value in zip(row.told, part, strict=True):
+            values.append(value)
 
 
 def _one_for_each(prompt: Sequence[int] | Sequence[Sequence[int]], rows: int) -> list[list[int]]:
@@ -223,12 +259,14 @@ def _decode(
         hidden_BRD = network.hidden(torch.tensor(padded, device=network.device), cache)
         passes += 1
         known = [len(feed) - len(draft) for feed, draft in zip(feeds, drafts, strict=True)]
-        logits = _checked_logits(network, hidden_BRD, known, feeds)
+        logits_NV = _checked_logits(network, hidden_BRD, known, feeds)
+        if drafter is None:  # those that are done go along, so that all keep one length
+            _take_together(rows, logits_NV)
+            held = [before + new for before, new in zip(held, known, strict=True)]
+        logits = torch.split(logits_NV, [len(draft) + 1 for draft in drafts])
         for b, row in enumerate(rows):
-            if not row.is_done:
+            if drafter is not None and not row.is_done:
                 held[b] += known[b] + row.take(logits[b], drafts[b]) - 1
-            elif drafter is None:
-                held[b] += 1  # goes along, so that all sequences keep one length
             drafts[b] = row.propose()
             feeds[b] = [row.ids[-1], *drafts[b]]
         cache.rewind(held)
@@ -237,10 +275,10 @@ def _decode(
 
 def _checked_logits(
     network: Network, hidden_BRD: Tensor, known: Sequence[int], feeds: Sequence[Sequence[int]]
-) -> Sequence[Tensor]:
-    """Logits of every sequence from its last known token on, by one pass of the head."""
+) -> Tensor:
+    """Logits (N, V) of all sequences from the last known token of each on, by one pass."""
     parts = [hidden_BRD[b, k - 1 : len(feeds[b])] for b, k in enumerate(known)]
-    return torch.split(network.logits(torch.cat(parts)), [len(part) for part in parts])
+    return network.logits(torch.cat(parts))
 
 
 def _slide(
@@ -250,9 +288,6 @@ def _slide(
     decoder = SlidingDecoder(network, len(rows), block_size)
     new_BR = torch.tensor(list(prompts), device=network.device)
     while not all(row.is_done for row in rows):
-        logits_BV = decoder.append(new_BR)
-        for b, row in enumerate(rows):
-            if not row.is_done:
-                row.take(logits_BV[b : b + 1], [])
+        _take_together(rows, decoder.append(new_BR))
         new_BR = torch.tensor([[row.ids[-1]] for row in rows], device=network.device)
     return decoder.passes
