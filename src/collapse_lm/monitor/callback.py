@@ -7,7 +7,7 @@ at each hook is in `training`.
 """
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -65,11 +65,11 @@ class CollapseMonitor(TrainerCallback):  # type: ignore[misc]
         """
         return Reward(self._show, lambda: self._training.ends)
 
-    def _show(self, rollouts: Rollouts) -> None:
+    def _show(self, make: Callable[[], Rollouts]) -> None:
         if self._trainings == 0 and not self._is_told:
             self._is_told = True
             _LOG.warning("as_reward shows nothing: its monitor is not among the callbacks")
-        self._training.give(rollouts)
+        self._training.give(make)
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **others: Any
@@ -80,7 +80,7 @@ class CollapseMonitor(TrainerCallback):  # type: ignore[misc]
         processes = Processes.of(args)
         self._training = Training(self.monitor, tokenizer, processes, args.report_to)
         self._training.begin(model, state.global_step)
-        self._attach(is_told=processes.observes)
+        self._training.guard.call("the look for its trainer", self._attach)
 
     def _renew(self) -> None:
         """A new monitor for a second training."""
@@ -92,14 +92,14 @@ class CollapseMonitor(TrainerCallback):  # type: ignore[misc]
                 settings["out"] = out.with_name(f"{out.name}-{self._trainings}")
             self.monitor = Monitor(self._tokenizer, **settings)
 
-    def _attach(self, *, is_told: bool) -> None:
+    def _attach(self) -> None:
         """Find the trainer, and take a place before its loggers."""
         handler = handler_of(self)
         if handler is not None:
             move_before_loggers(handler, self)
             trainer = trainer_of(handler)
             self._trainer = _nothing if trainer is None else ref(trainer)
-        elif is_told:
+        else:
             _LOG.warning("the trainer's loggers are not found: its history and the record tell all")
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:

@@ -52,7 +52,7 @@ class Processes:
     ) -> None:
         self.rank, self.size = rank, size
         self._device, self._clock = device, clock
-        self._met_step, self._met_at = 0, clock()
+        self._last: tuple[int, float] | None = None  # step and time of the last meeting
         self._next = 0
 
     @classmethod
@@ -90,7 +90,7 @@ class Processes:
             every: the steps at which a meeting must not be missed are multiples of that.
         """
         agreed = self._agree(Word(word.failed, word.is_refused, word.stop, self._wait(step, every)))
-        self._met_step, self._met_at = step, self._clock()
+        self._last = step, self._clock()
         self._next = step + agreed.wait
         return agreed
 
@@ -105,9 +105,10 @@ class Processes:
 
     def _wait(self, step: int, every: int | None) -> int:
         """Steps to the next meeting, by how long the last ones took."""
-        if self.size == 1:
+        if self.size == 1 or self._last is None:
             return 1
-        each = (self._clock() - self._met_at) / max(1, step - self._met_step)
+        before, at = self._last
+        each = (self._clock() - at) / max(1, step - before)
         wait = max(1, min(_MOST, int(_APART / max(each, 1e-9))))
         return wait if every is None else min(wait, every - step % every)
 

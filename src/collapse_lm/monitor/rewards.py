@@ -14,12 +14,12 @@ class Reward:
     """Zero for every completion, and each batch of them shown to who watches.
 
     Args:
-        show: takes the rollouts of a call.
+        show: takes a function that makes the rollouts of a call.
         ends: the ids that end a text, at the time of a call.
     """
 
     def __init__(
-        self, show: Callable[[Rollouts], None], ends: Callable[[], Collection[int]]
+        self, show: Callable[[Callable[[], Rollouts]], None], ends: Callable[[], Collection[int]]
     ) -> None:
         self.__name__ = "collapse_monitor"  # by which a trainer logs it
         self._show, self._ends = show, ends
@@ -42,7 +42,7 @@ class Reward:
         Returns:
             A zero for each completion.
         """
-        self._show(self._rollouts(completions, completion_ids))
+        self._show(lambda: self._rollouts(completions, completion_ids))
         return [0.0] * len(completion_ids if completions is None else completions)  # type: ignore[arg-type]
 
     def _rollouts(self, completions: Any, completion_ids: Any) -> Rollouts:

@@ -5,7 +5,7 @@ Knows no callback, and of the trainer only what its buffer of rollouts and its l
 
 import logging
 import math
-from collections.abc import Collection, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
 
 from collapse_lm.errors import UserError
@@ -33,6 +33,7 @@ class Training:
     Attributes:
         ends: ids that end a text.
         stops: the training is to end.
+        guard: calls what may fail.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Training:
         self.stops = False
         self._monitor, self._tokenizer = monitor, tokenizer
         self._processes, self._report_to = processes, report_to
-        self._guard, self._alerts = Guard(), Alerts()
+        self.guard, self._alerts = Guard(), Alerts()
         self._buffer, self._given = Buffer(), Rollouts()
         self._fresh: set[str] = set()
         self._has_probes = True
@@ -65,7 +66,7 @@ class Training:
 
     def _begin(self, model: Any, step: int) -> UserError | None:
         try:
-            self._guard.call("the start", lambda: self._start(model, step), passes=UserError)
+            self.guard.call("the start", lambda: self._start(model, step), passes=UserError)
         except UserError as error:
             return error
         return None
@@ -86,10 +87,17 @@ class Training:
         """Say that what is sampled from now on is trained on."""
         self._is_in_step = True
 
-    def give(self, rollouts: Rollouts) -> None:
-        """Show what is sampled; what an evaluation samples, between steps, is passed over."""
-        if self._is_in_step and self._processes.observes and not self._guard.is_off:
-            self._given = self._given + rollouts
+    def give(self, make: Callable[[], Rollouts]) -> None:
+        """Show what is sampled; what an evaluation samples, between steps, is passed over.
+
+        Args:
+            make: makes the rollouts, and may fail.
+        """
+        if self._is_in_step and self._processes.observes:
+            self.guard.call("the samples of a step", lambda: self._keep(make()))
+
+    def _keep(self, rollouts: Rollouts) -> None:
+        self._given = self._given + rollouts
 
     def end_step(self, step: int, model: Any, trainer: Any) -> None:
         """Observe what is to be observed after a step, and agree with the other processes.
@@ -103,7 +111,7 @@ class Training:
         if self._is_over:
             return
         if self._processes.observes:
-            self._guard.call(f"step {step}", lambda: self._observe(step, model, trainer))
+            self.guard.call(f"step {step}", lambda: self._observe(step, model, trainer))
         if self._processes.meets(step):
             self._meet(step)
 
@@ -132,7 +140,7 @@ class Training:
             history: the trainer's own, whose newest entry is a copy of logs.
         """
         if self._processes.observes and not self._is_over:
-            self._guard.call(f"the log of step {step}", lambda: self._log(step, logs, history))
+            self.guard.call(f"the log of step {step}", lambda: self._log(step, logs, history))
 
     def _log(
         self, step: int, logs: MutableMapping[str, Any], history: list[dict[str, Any]]
@@ -150,12 +158,12 @@ class Training:
         """Send what alerts are left, agree a last time, and close the record."""
         if self._is_over:
             return
-        self._guard.call("the end", lambda: self._alerts.send(self._report_to))
+        self.guard.call("the end", lambda: self._alerts.send(self._report_to))
         self._meet(step)
         self._close("finished")
 
     def _meet(self, step: int, *, is_refused: bool = False) -> Word:
-        failed = self._processes.failure if self._guard.has_failed else 0
+        failed = self._processes.failure if self.guard.has_failed else 0
         every = self._monitor.settings.every
         agreed = self._processes.meet(
             step,
@@ -169,7 +177,7 @@ class Training:
 
     def _switch_off(self, *, is_first: bool) -> None:
         if is_first:
-            self._guard.tell()
+            self.guard.tell()
         self._close("failed")
 
     def _close(self, status: str) -> None:
