@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     )
     from collapse_lm.measures.validation import CorpusLoss
     from collapse_lm.models.load import LanguageModel, load_model
+    from collapse_lm.ngrams.cache_eval import cache_eval
+    from collapse_lm.ngrams.ngram_eval import ngram_eval
     from collapse_lm.own_loop import evaluate, evaluation_set, probe_row, sample
     from collapse_lm.reproduction.api import ReproductionResult, reproduce
     from collapse_lm.rundir import RunReader
@@ -80,6 +82,8 @@ _HOMES = {
         *("find_loop", "judge", "measure_samples"),
     ),
     "models.load": ("LanguageModel", "load_model"),
+    "ngrams.cache_eval": ("cache_eval",),
+    "ngrams.ngram_eval": ("ngram_eval",),
     "own_loop": ("evaluate", "evaluation_set", "probe_row", "sample"),
     "reproduction.api": ("ReproductionResult", "reproduce"),
     "rundir": ("RunReader",),
@@ -121,6 +125,7 @@ __all__ = [
     "Watch",
     "__version__",
     "audit",
+    "cache_eval",
     "dynamic_eval",
     "evaluate",
     "evaluation_set",
@@ -129,6 +134,7 @@ __all__ = [
     "load_config",
     "load_model",
     "measure_samples",
+    "ngram_eval",
     "probe_row",
     "reproduce",
     "resume",

@@ -20,11 +20,13 @@ from collapse_lm._util.printable import printable
 from collapse_lm._version import __version__
 from collapse_lm.cli import tables
 from collapse_lm.cli.audit import audit
+from collapse_lm.cli.cache_eval import cache_eval
 from collapse_lm.cli.compare import compare
 from collapse_lm.cli.dynamic_eval import dynamic_eval
 from collapse_lm.cli.evaluate import evaluate
 from collapse_lm.cli.export import export
 from collapse_lm.cli.figures import figures
+from collapse_lm.cli.ngram_eval import ngram_eval
 from collapse_lm.cli.options import ModelReference, Settings
 from collapse_lm.cli.output import AsJson, show
 from collapse_lm.cli.pretrain import pretrain
@@ -230,6 +232,8 @@ def doctor(preset: PresetOrFile = "quickstart", settings: Settings = None) -> No
 
 app.command(name="eval")(evaluate)
 app.command(name="dynamic-eval")(dynamic_eval)
+app.command(name="cache-eval")(cache_eval)
+app.command(name="ngram-eval")(ngram_eval)
 for _command in (sweep, reproduce, report, compare, view, audit, pretrain, export, figures):
     app.command()(_command)
 
