@@ -1,6 +1,9 @@
 """The change of a validation loss and its standard error."""
 
+import importlib.util
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +101,28 @@ def test_a_run_records_the_change_and_a_resume_goes_on_with_it(
         moved = row.get(f"validation.loss[{corpus}]") - rows[0].get(f"validation.loss[{corpus}]")
         assert row.get(f"validation.change[{corpus}]") == pytest.approx(moved, abs=1e-9)
         assert row.get(f"validation.change_se[{corpus}]") >= 0
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = Path(__file__).parents[1] / "docs" / "scripts" / "measure_change_error.py"
+    spec = importlib.util.spec_from_file_location("measure_change_error", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_shows_the_record_and_the_record_keeps_to_the_rule(script):
+    record = json.loads(script.RECORD.read_text("utf-8"))
+    assert script.tables(record) in script.PAGE.read_text("utf-8")
+    assert {row["update"] for row in record["agreement"]} == set(script.UPDATES)
+    assert all(1 / 1.5 < row["ratio"] < 1.5 for row in record["agreement"])
+
+
+def test_budgets_are_disjoint_spread_evenly_and_judged_by_their_own_errors(script):
+    before, after = np.zeros((120, 16)), np.repeat(np.arange(120.0)[:, None], 16, axis=1)
+    found = script.agree(8, before, after, windows=4, split=10**9)  # of every 30th window
+    assert (found["budgets"], found["tokens"]) == (30, 2048)
+    assert found["change"] == pytest.approx(59.5 / 32, rel=1e-3)
+    assert found["spread"] == pytest.approx(np.std(np.arange(30), ddof=1) / 32, rel=1e-3)
+    assert found["error"] == pytest.approx(30 / math.sqrt(2 * 4) / 32, rel=1e-3)
