@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from test_run import untimed
-from transformers import GPT2LMHeadModel
+from transformers import GPT2LMHeadModel, LogitsProcessorList
+from transformers.generation.logits_process import (
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+)
 
 import collapse_lm
 from collapse_lm import rng
@@ -26,6 +31,7 @@ from collapse_lm.rundir import RunReader
 LENGTH, TEXTS, BATCH = 12, 10, 4
 START = 256  # the start token of the tiny models
 TOY = ["model=toy:unigram", "evaluation.corpora=[toy:unigram]"]
+HUMAN_TOY = "source.real.corpus=toy:unigram"
 
 
 @pytest.fixture(scope="module")
@@ -389,6 +395,67 @@ def test_prompts_of_a_file_are_gone_through_in_every_generation(words, tmp_path)
         assert len(set(prompts)) == TEXTS
 
 
+# --- repetition penalty and beams -----------------------------------------------------------------
+
+
+def test_a_penalised_sample_is_the_definition(words):
+    """Token by token: a whole pass, the processors of transformers in their order, one uniform."""
+    parts = parts_of(words, "sampling.repetition_penalty=1.4", "sampling.top_k=50")
+    sampling, network = parts.context.sampling(), base_of(words)
+    prompts = [(START, 7, 7), (START, 9, 11)]
+    drawn = sampling.draw(parts.state.models.sampler, prompts, (3, 1))
+    uniforms = rng.uniforms(rng.stream(0, "sample", 3, 1), 2, LENGTH)
+    wanted = LogitsProcessorList(
+        [
+            RepetitionPenaltyLogitsProcessor(1.4),
+            TemperatureLogitsWarper(0.8),
+            TopKLogitsWarper(50),
+        ]
+    )
+    for prompt, ids, log_probs, numbers in zip(
+        prompts, drawn.samples, drawn.log_probs, uniforms, strict=True
+    ):
+        seen = list(prompt)
+        for u, token, log_p in zip(numbers, ids, log_probs, strict=True):
+            with torch.no_grad():
+                logits = network(torch.tensor([seen])).logits[0, -1:]
+            p = wanted(torch.tensor([seen]), logits.clone())[0].double().softmax(-1)
+            assert token == int(torch.searchsorted(p.cumsum(0), u, right=True))
+            plain = logits[0].log_softmax(-1)[token].item()
+            assert log_p == pytest.approx(plain, abs=1e-4)  # of the model, not of the penalty
+            seen.append(token)
+
+
+def test_beams_are_those_of_transformers(words):
+    more = ["source.beams=3", "source.prompts=human", "sampling.repetition_penalty=3.0"]
+    parts = parts_of(words, *more)
+    loop = self_train(parts.state, parts.experiment)
+    list(islice(loop, 7))
+    network = copy.deepcopy(parts.state.models.trained)
+    prompts = torch.tensor([t.ids for t in parts.experiment.source._human])
+    found = network.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        num_beams=3,
+        do_sample=False,
+        repetition_penalty=3.0,
+        max_new_tokens=LENGTH,
+        min_new_tokens=LENGTH,
+        pad_token_id=0,
+    )[:, LENGTH:]
+    texts = [t for record in islice(loop, 3) for t in record.batch.texts]
+    assert START not in found  # which transformers' minimal length forbids, and ours does not
+    assert sorted(t.ids for t in texts) == sorted(map(tuple, found.tolist()))
+    place = {tuple(ids): i for i, ids in enumerate(found.tolist())}
+    for text in texts:
+        whole = torch.cat([prompts[place[text.ids]], torch.tensor(text.ids)])[None]
+        with torch.no_grad():
+            log_p = network(whole[:, :-1]).logits[0, LENGTH - 1 :].log_softmax(-1)
+        wanted = log_p.gather(-1, torch.tensor(text.ids)[:, None])[:, 0].tolist()
+        assert text.log_probs == pytest.approx(wanted, abs=1e-4)
+        assert text.entropies == pytest.approx((-(log_p.exp() * log_p).sum(-1)).tolist(), abs=1e-4)
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 
@@ -404,6 +471,10 @@ def test_prompts_of_a_file_are_gone_through_in_every_generation(words, tmp_path)
         (["source.prompts=human", "sampling.max_new_tokens=100", "source.texts=2"], "positions"),
         (["training.schedule={kind: cosine, warmup: 5, updates: 5}"], "updates above 5"),
         (["source.epochs=0"], "greater than or equal to 1"),
+        (["source.beams=2"], "one prompt"),
+        (["sampling.top_k=1"], "one prompt"),
+        (["source.beams=2", "source.prompts=human", "sampling.context=sliding"], "context=full"),
+        (["source.beams=2", "source.prompts=human", *TOY, HUMAN_TOY], "2, for a Unigram"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(more, told, words, tmp_path):
@@ -413,7 +484,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(more, told, wor
 
 
 def test_toys_have_generations_too():
-    more = [*TOY, "source.kind=generations", "source.real.corpus=toy:unigram"]
+    more = [*TOY, "source.kind=generations", HUMAN_TOY]
     more += ["source.texts=8", "sampling.max_new_tokens=8", "sampling.batch_size=8"]
     more += ["evaluation.context=64", "collapse.stop=false"]
     parts = prepare(load_config("quickstart", [*more, "source.generations=2"]))

@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -14,7 +15,7 @@ from transformers.generation.logits_process import (
 
 from collapse_lm import rng
 from collapse_lm.sampling import Filters, entropy, log_probabilities, pick, probabilities
-from collapse_lm.sampling.inverse_cdf import choices
+from collapse_lm.sampling.inverse_cdf import choices, penalised
 
 FILTERS = [
     Filters(),
@@ -189,3 +190,12 @@ def test_the_filters_are_those_of_transformers_in_their_order():
 def test_what_is_excluded_is_never_the_greedy_choice():
     logits = torch.tensor([[1.0, 5.0, 2.0]])
     assert pick(logits, torch.tensor([0.5]).double(), Filters(0, excluded=(1,))).item() == 2
+
+
+@pytest.mark.parametrize("penalty", [0.5, 1.2, 3.0])
+def test_a_repetition_penalty_is_that_of_transformers(penalty):
+    logits = torch.randn(40, generator=rng.stream(0, "init"), dtype=torch.float64)
+    ids = [3, 17, 3, 3, 39]
+    theirs = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([ids]), logits[None])[0]
+    assert penalised(logits, ids, penalty).tolist() == theirs.tolist()
+    assert (theirs != logits).sum() == 3

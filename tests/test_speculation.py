@@ -31,6 +31,7 @@ SETTINGS = list(
         [
             *(Filters(0.3), Filters(0.8, top_k=20), Filters(1.0, top_p=0.8), Filters(0)),
             Filters(0.5, min_p=0.1, excluded=(0, 200)),
+            Filters(0.6, repetition_penalty=1.2),
         ],
         [1, 3],  # batch
         [1, 4, 15],  # longest proposal

@@ -54,6 +54,10 @@ class SamplingConfig(Section):
     min_p: Float = Field(default=0, ge=0, le=1)
     """Keep the tokens that have at least this share of the probability of the most probable one,
     after top_p; 0 keeps all."""
+    repetition_penalty: Float = Field(default=1.0, gt=0)
+    """Before the temperature, the logits of tokens that stand in the prompt or in the sample so far
+    are divided by this where they are positive, and multiplied by it where they are negative, as in
+    transformers; 1 leaves them as they are."""
     vocabulary: Literal["model", "tokenizer"] = "model"
     """Ids that may be drawn. model: every row of the model's head, as transformers does, also those
     of padding that are no token. tokenizer: only those that the tokenizer knows."""

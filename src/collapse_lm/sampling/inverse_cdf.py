@@ -7,6 +7,7 @@ same uniform picks the same token, which is what makes speculation exact. Pure.
 Shapes: N rows (positions or batch), V vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -27,6 +28,8 @@ class Filters:
         min_p: keep what has at least this share of the probability of the most probable
             token (Nguyen et al. 2024); 0 keeps all.
         excluded: ids that are never drawn.
+        repetition_penalty: of tokens that were there before (see `penalised`, which comes before
+            all of these); 1 has none.
     """
 
     temperature: float = 1.0
@@ -34,6 +37,7 @@ class Filters:
     top_p: float | None = None
     min_p: float = 0.0
     excluded: tuple[int, ...] = ()
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,23 @@ def choices(logits_NV: Tensor, filters: Filters) -> Choices:
         return Choices(_weights(logits_NV, filters))
     logits_NK, ids_NK = candidates
     return Choices(_weights(logits_NK, replace(filters, top_k=None)), ids_NK)
+
+
+def penalised(logits_V: Tensor, ids: Sequence[int], penalty: float) -> Tensor:
+    """Make tokens less likely to come again (Keskar et al. 2019, arXiv 1909.05858, section 4.1).
+
+    As in transformers: a positive logit is divided by the penalty and a negative one multiplied,
+    once, however often the token was there.
+
+    Args:
+        logits_V: of the next token.
+        ids: of the tokens before it, the prompt included.
+        penalty: above 1 makes them less likely.
+    """
+    ids_S = torch.tensor(ids, device=logits_V.device)
+    before_S = logits_V[ids_S]
+    after_S = torch.where(before_S < 0, before_S * penalty, before_S / penalty)
+    return logits_V.scatter(-1, ids_S, after_S)
 
 
 def pick(logits_NV: Tensor, uniform_N: Tensor, filters: Filters) -> Tensor:

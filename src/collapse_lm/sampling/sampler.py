@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from collapse_lm.inference import Network
-from collapse_lm.sampling.inverse_cdf import Choices, Filters, choices, entropy, log_probabilities
+from collapse_lm.sampling.inverse_cdf import (
+    Choices,
+    Filters,
+    choices,
+    entropy,
+    log_probabilities,
+    penalised,
+)
 from collapse_lm.sampling.sliding import SlidingDecoder
 from collapse_lm.sampling.speculation import DraftedSequence, Drafter
 
@@ -66,6 +73,7 @@ class Growing:
         stop_token: int | None,
         drafter: Drafter | None,
         least: int = 0,
+        prompt: Sequence[int] = (),
     ) -> None:
         self.ids: list[int] = []
         self.entropies: list[Tensor] = []
@@ -79,6 +87,7 @@ class Growing:
         self._stop_token = stop_token
         self._least = least if stop_token is not None else 0
         never = () if stop_token is None else (stop_token,)
+        self._prompt = tuple(prompt)
         self._early = replace(filters, excluded=(*filters.excluded, *never))
         self._drafted: DraftedSequence | None = drafter.sequence() if drafter else None
 
@@ -103,7 +112,7 @@ class Growing:
         """Pick tokens row by row while the proposals hold; return how many were picked."""
         picked = 0
         for row in range(len(proposed) + 1):
-            among = choices(logits_RV[row : row + 1], self.next_filters())
+            among = choices(self.penalised(logits_RV[row])[None], self.next_filters())
             self.ids.append(int(among.pick(self.next_uniform()[None])))
             self._describe(logits_RV[row], self.ids[-1], among)
             if self._drafted is not None:
@@ -118,6 +127,17 @@ class Growing:
     def next_filters(self) -> Filters:
         """What the next token is drawn from."""
         return self._early if len(self.ids) < self._least else self._filters
+
+    @property
+    def penalises(self) -> bool:
+        """True where tokens that were there before are less likely to come again."""
+        return self._filters.repetition_penalty != 1
+
+    def penalised(self, logits_V: Tensor) -> Tensor:
+        """The logits of the next token, those of tokens so far (prompt included) less likely."""
+        if not self.penalises:
+            return logits_V
+        return penalised(logits_V, [*self._prompt, *self.ids], self._filters.repetition_penalty)
 
     def next_uniform(self) -> Tensor:
         """The number that picks the next token, shape ()."""
@@ -162,8 +182,11 @@ def sample(
         learns: False leaves what the drafter knows as it is.
     """
     uniform_BT = uniform_BT.to(network.device)
-    rows = [Growing(one_T, filters, stop_token, drafter, least_tokens) for one_T in uniform_BT]
-    prompts = _one_for_each(prompt, len(rows))
+    prompts = _one_for_each(prompt, len(uniform_BT))
+    rows = [
+        Growing(one_T, filters, stop_token, drafter, least_tokens, own)
+        for one_T, own in zip(uniform_BT, prompts, strict=True)
+    ]
     passes = 0
     for part in _together(network, prompts, is_drafted=drafter is not None, block=block_size):
         own = [prompts[b] for b in part]
@@ -188,7 +211,7 @@ def _take_together(rows: Sequence[Growing], logits_BV: Tensor) -> None:
     if len(growing) < len(rows):
         logits_BV = logits_BV[growing]
     rows = [rows[b] for b in growing]
-    among = choices(logits_BV, rows[0].next_filters())
+    among = choices(_all_penalised(rows, logits_BV), rows[0].next_filters())
     picked_B = among.pick(torch.stack([row.next_uniform() for row in rows]))
     log_p_BV = log_probabilities(logits_BV)
     begin = time.perf_counter()
@@ -200,6 +223,12 @@ def _take_together(rows: Sequence[Growing], logits_BV: Tensor) -> None:
         row.ids.append(token)
         for values, value in zip(row.told, part, strict=True):
             values.append(value)
+
+
+def _all_penalised(rows: Sequence[Growing], logits_BV: Tensor) -> Tensor:
+    if not rows[0].penalises:
+        return logits_BV
+    return torch.stack([row.penalised(own) for row, own in zip(rows, logits_BV, strict=True)])
 
 
 def _one_for_each(prompt: Sequence[int] | Sequence[Sequence[int]], rows: int) -> list[list[int]]:

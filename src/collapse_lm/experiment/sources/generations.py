@@ -18,6 +18,7 @@ from collapse_lm.experiment.batch import Batch, Generation, Text
 from collapse_lm.experiment.models import Moment, Saved
 from collapse_lm.experiment.restart import require_drawable
 from collapse_lm.experiment.sources.around import together
+from collapse_lm.experiment.sources.beams import BeamSearch
 from collapse_lm.experiment.sources.numbers import chosen
 from collapse_lm.experiment.sources.own import Sampling, as_batch
 from collapse_lm.experiment.sources.packed import Packed
@@ -41,12 +42,18 @@ class GenerationTexts:
         sampling: how texts are drawn; its batch size is that of training.
         human: the human texts; none where the plan has none.
         start_token: stands before a text that is learned without its prompt.
+        beams: find the texts, in place of drawing them.
     """
 
     def __init__(
-        self, plan: "Generations", sampling: Sampling, human: Sequence[Text], start_token: int
+        self,
+        plan: "Generations",
+        sampling: Sampling,
+        human: Sequence[Text],
+        start_token: int,
+        beams: BeamSearch | None = None,
     ) -> None:
-        self._plan, self._sampling = plan, sampling
+        self._plan, self._sampling, self._beams = plan, sampling, beams
         self._human, self._start = tuple(human), start_token
         self._drawn: dict[int, Packed] = {}  # by generation
 
@@ -105,8 +112,11 @@ class GenerationTexts:
         return together(batches)
 
     def _draw_some(self, at: Moment, part: int, prompts: Sequence[_Ids]) -> Batch:
-        drawn = self._sampling.draw(at.models.sampler, prompts, (at.update, part))
-        batch = as_batch(drawn, "own")
+        network = at.models.sampler
+        if self._beams:
+            batch = self._beams.draw(network, prompts)
+        else:
+            batch = as_batch(self._sampling.draw(network, prompts, (at.update, part)), "own")
         if self._plan.prompts == "sampling":
             return batch
         texts = (
@@ -166,14 +176,27 @@ def generations(plan: "Generations", context: "Context") -> GenerationTexts:
     """Make the source of a run; reads the human text.
 
     Raises:
-        UserError: for a corpus that cannot be had or is too short, and for weights that cannot
-            be drawn.
+        UserError: for a corpus that cannot be had or is too short, for weights that cannot be
+            drawn, and for beams where transformers does not search.
     """
     if plan.start == "scratch":
         require_drawable(
             context.model.network, has_adapters=context.config.training.lora is not None
         )
-    return GenerationTexts(plan, context.sampling(), _human(plan, context), context.start_token)
+    sampling, human = context.sampling(), _human(plan, context)
+    _require_many(plan, sampling)
+    beams = BeamSearch(context.model.network, plan.beams, sampling) if plan.beams > 1 else None
+    return GenerationTexts(plan, sampling, human, context.start_token, beams)
+
+
+def _require_many(plan: "Generations", sampling: Sampling) -> None:
+    """Refuse a data set of one text, over and over: no random number, and only one prompt."""
+    is_greedy = sampling.config.temperature == 0 or sampling.config.top_k == 1
+    is_certain = plan.beams > 1 or is_greedy
+    if is_certain and plan.prompts == "sampling" and len(set(sampling.prompts.ids)) == 1:
+        got = "one prompt, which has one likeliest text"
+        fix = "--set source.prompts=human, sampling.prompts=FILE, or samples that are drawn"
+        raise UserError.single("source.prompts", got, "several prompts", fix)
 
 
 def _human(plan: "Generations", context: "Context") -> list[Text]:

@@ -72,7 +72,8 @@ class Sampling:
     def filters(self) -> Filters:
         """What a token is drawn from."""
         config = self.config
-        return Filters(config.temperature, config.top_k, config.top_p, config.min_p, self.excluded)
+        cut = (config.top_k, config.top_p, config.min_p)
+        return Filters(config.temperature, *cut, self.excluded, config.repetition_penalty)
 
 
 class OwnSamples:
