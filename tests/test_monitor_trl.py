@@ -130,9 +130,11 @@ def grpo(tmp_path_factory, gpt2_dir):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "80")
+        patch.setenv("TENSORBOARD_LOGGING_DIR", str(folder / "board"))
         without = trained(name="without", rewards=[words], reward_weights=[1.0])
         rewards = [words, monitor.as_reward()]
-        with_it = trained(monitor, name="with", rewards=rewards, reward_weights=[1.0, 0.0])
+        weights = {"rewards": rewards, "reward_weights": [1.0, 0.0]}
+        with_it = trained(monitor, name="with", report_to=["tensorboard"], **weights)
     rows = RunReader(folder / "record").updates()
     return SimpleNamespace(without=without, with_it=with_it, rows=rows, folder=folder)
 
@@ -161,6 +163,20 @@ def test_the_rollouts_of_grpo_are_those_that_it_logs_itself(grpo):
         assert row.get("rollouts.clipped") == pytest.approx(entry["completions/clipped_ratio"])
         assert row.get("rollouts.count") == 8
         assert entry["collapse/rollouts.length"] == row.get("rollouts.length")
+
+
+@needs_trl
+def test_the_numbers_stand_in_the_tracker_of_grpo_beside_its_own(grpo):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(grpo.folder / "board"))
+    board.Reload()
+    history = grpo.with_it.state.log_history
+    for name in ("collapse/rollouts.length", "collapse/text.loop_share", "entropy"):
+        told = {event.step: event.value for event in board.Scalars(f"train/{name}")}
+        kept = {entry["step"]: entry[name] for entry in history if name in entry}
+        assert told == pytest.approx(kept, rel=1e-6)
+        assert told
 
 
 @needs_trl
@@ -259,11 +275,11 @@ def test_rollouts_of_several_calls_are_one(tmp_path):
     assert Rollouts() + both == both
 
 
-def begun(monitor):
+def begun(monitor, model=None):
     """Hooks called by hand, as a trainer of another package might."""
     args = SimpleNamespace(process_index=0, report_to=[])
     state, control = SimpleNamespace(global_step=0, log_history=[]), SimpleNamespace()
-    model = tiny_gpt2()
+    model = model or tiny_gpt2()
     monitor.on_train_begin(args, state, control, model=model)
 
     def step(*calls, between=()):
@@ -297,6 +313,20 @@ def test_what_a_step_shows_in_several_calls_is_one_row_and_evaluations_are_none(
     assert rows[1].get("rollouts.clipped") == pytest.approx(2 / 3)
     assert rows[3].get("rollouts.length") == 2
     assert math.isnan(rows[3].get("rollouts.loss"))
+
+
+def test_of_weights_in_pieces_the_samples_of_the_trainer_are_watched(tmp_path):
+    model = tiny_gpt2()
+    next(model.parameters()).ds_id = 0  # as DeepSpeed marks them
+    monitor = CollapseMonitor(tokenizer(), every=1, out=tmp_path / "record", **QUICK)
+    step, end = begun(monitor, model)
+    reward = monitor.as_reward()
+    for _ in range(3):
+        step(lambda: reward(completions=["x"], completion_ids=[[7] * 20]))
+    end()
+    rows = RunReader(tmp_path / "record").updates()
+    assert [row.update for row in rows if "rollouts.loop_share" in row.values] == [1, 2, 3]
+    assert not any("text.loop_share" in row.values for row in rows)
 
 
 def test_samples_that_cannot_be_read_switch_the_monitor_off_and_the_reward_is_zero(
