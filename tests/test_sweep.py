@@ -138,6 +138,7 @@ def test_a_key_is_in_one_place_of_an_arm_and_may_be_in_two_arms():
         ("truncation", 30, 5),
         ("batch", 30, 5),
         ("sizes", 120, 2),
+        ("endings", 12, 3),
     ],
 )
 def test_the_sweeps_of_the_law(name, runs, seeds):
