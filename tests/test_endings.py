@@ -385,3 +385,12 @@ def test_a_least_length_above_the_length_is_refused():
         load_config("quickstart", ["sampling.min_new_tokens=300"])
     (problem,) = caught.value.problems
     assert "at most sampling.max_new_tokens (200)" in problem.expected
+
+
+def test_samples_without_a_4_gram_have_the_levels_that_they_have():
+    from collapse_lm.experiment.base_samples import pool_levels
+
+    long, short = tuple(range(10)), (1, 2)
+    told = pool_levels([long, long, short, short, long, short], 1)
+    assert told["base_samples.distinct_1"] > 0
+    assert told["base_samples.overlap"] == 1.0  # of those that have 4-grams

@@ -77,7 +77,10 @@ def pool_levels(samples: Sequence[Sequence[int]], probe: int) -> dict[str, Numbe
         told = pool.see(texts)
         if place >= PROBES:
             found.append(told)
+    names = dict.fromkeys(name for one in found for name in one)  # samples may have no 4-gram
     return {
-        f"base_samples.{name.removeprefix('pool.')}": fmean(one[name] for one in found)
-        for name in found[0]
+        f"base_samples.{name.removeprefix('pool.')}": fmean(
+            one[name] for one in found if name in one
+        )
+        for name in names
     }

@@ -29,6 +29,7 @@ Profile = dict[str, Stay]
 STATES = ("drift", "mode", "loop", "noise", "shrink")
 _DEFAULTS = CollapseRule()
 _ORDERS = (1, 2, 3, 4)  # of the n-grams of pool.distinct_N
+MOST_OVERLAP = 0.8  # of a base model: one that repeats more by itself leaves nothing to tell
 _UNKNOWN_DISTINCT = {4: 1.0}  # of a base model without samples: hardly a 4-gram comes twice
 
 
@@ -198,11 +199,12 @@ class Endings:
     def _mode(self, row: Row) -> bool | None:
         base, rule = self.base, self.rule
         known = base.overlap + (1 - base.overlap) * rule.overlap
+        is_known = base.overlap <= MOST_OVERLAP and row.get("pool.overlap") >= known
         names = {n: f"pool.distinct_{n}" for n in base.distinct}
         if not {"pool.overlap", "probe.entropy", *names.values()} & row.values.keys():
             return None
         return (
-            row.get("pool.overlap") >= known
+            is_known
             or row.get("probe.entropy") < rule.low_entropy * base.entropy
             or any(row.get(names[n]) <= rule.distinct * level for n, level in base.distinct.items())
         )

@@ -36,7 +36,8 @@ MONITOR_NAMES: dict[str, Name] = {
     "rollouts.overlap": _number(
         "",
         "share of their different 4-grams that stood in any of the five observations before; "
-        "absent at the first",
+        "absent at the first, and, as pool.overlap of a monitor, of texts with fewer than 64 "
+        "4-grams",
     ),
     **{
         f"rollouts.pool_distinct_{n}": _number(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from collapse_lm.measures.endings import MOST_OVERLAP
 from collapse_lm.measures.names import Number, Row
 from collapse_lm.monitor.states import DRIFT, States, Told
 
@@ -52,9 +53,9 @@ def sentence(stream: Stream, told: Told, row: Row, states: States) -> str:
     start = f"step {row.update}, {stream}"
     if told.broken_at_start:
         share = f"{_share(row, states):.0%} of the {_SAMPLES[stream]} are degenerate"
-        return f"{start}: broken at the start: {share}, and were before any training"
+        return _spaced(f"{start}: broken at the start: {share}, and were before any training")
     parts = [_state(state, told, row, states, _SAMPLES[stream]) for state in _named(told)]
-    return f"{start}: {'; '.join(parts) or _sound(row, states)}"
+    return _spaced(f"{start}: {'; '.join(parts) or _sound(row, states)}")
 
 
 def baseline_sentence(told: Told, row: Row) -> str:
@@ -63,12 +64,18 @@ def baseline_sentence(told: Told, row: Row) -> str:
     start = f"baseline at step {row.update}"
     if told.broken_at_start:
         look = "look at prompts, chat template, tokenizer and weights"
-        return f"{start}: broken at the start: {share:.0%} of the samples are degenerate; {look}"
+        return _spaced(
+            f"{start}: broken at the start: {share:.0%} of the samples are degenerate; {look}"
+        )
     levels = f"entropy {row.get('base_samples.entropy'):.2f} nats"
     levels += f", {row.get('base_samples.length'):.0f} tokens a sample, {share:.0%} degenerate"
     losses = row.labelled("validation.loss")
     told_loss = [f", {loss:.3f} nats/token on {name}" for name, loss in losses.items()]
-    return f"{start}: {levels}{''.join(told_loss)}"
+    return _spaced(f"{start}: {levels}{''.join(told_loss)}")
+
+
+def _spaced(text: str) -> str:
+    return text.replace("%", " %")
 
 
 def _named(told: Told) -> list[str]:
@@ -92,14 +99,16 @@ def _loop(row: Row, states: States, samples: str) -> Iterator[str]:
 
 def _mode(row: Row, states: States, samples: str) -> Iterator[str]:
     base, rule = states.endings.base, states.endings.rule
-    if row.get("pool.overlap") >= base.overlap + (1 - base.overlap) * rule.overlap:
+    known = base.overlap + (1 - base.overlap) * rule.overlap
+    if base.overlap <= MOST_OVERLAP and row.get("pool.overlap") >= known:
         share = f"{row.get('pool.overlap'):.0%} of the 4-grams stood in the {samples} before"
         yield share + _start(base.overlap, ".0%")
     if row.get("probe.entropy") < rule.low_entropy * base.entropy:
         yield f"entropy {row.get('probe.entropy'):.2f} nats{_start(base.entropy, '.2f')}"
     falls = {n: row.get(f"pool.distinct_{n}") / level for n, level in base.distinct.items()}
-    n = min(falls, key=lambda n: falls[n])
-    if falls[n] <= rule.distinct:
+    falls = {n: fall for n, fall in falls.items() if fall <= rule.distinct}
+    if falls:
+        n = min(falls, key=lambda n: falls[n])
         now = row.get(f"pool.distinct_{n}")
         yield f"{now:.0%} of the {n}-grams differ{_start(base.distinct[n], '.0%')}"
 

@@ -4,6 +4,7 @@ Nothing that a monitor does should change any of this; a model's own code may, a
 put back whatever happens.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from random import getstate, setstate
@@ -80,7 +81,8 @@ def _plain_passes() -> Iterator[None]:
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if "torch._dynamo" in sys.modules:  # which takes seconds to import: nothing is compiled yet
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         torch.set_autocast_cache_enabled(False)
         try:
             yield

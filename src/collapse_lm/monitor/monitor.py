@@ -12,6 +12,7 @@ rollouts, which the trainer samples for its own ends.
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from collapse_lm.monitor.states import OF_TEXTS, States, Told
 from collapse_lm.monitor.watched import Watched
 
 _LOG = logging.getLogger("collapse_lm.monitor")
-_OF_THE_START = ("base_samples.", "rollouts.start_", "seconds.", "validation.tokens")
+_LEFT_OUT = ("base_samples.", "rollouts.start_", "seconds.", "validation.tokens")
 _NEVER = "a monitor that has not observed anything"
 
 
@@ -60,7 +61,7 @@ class Monitor:
         self._probes = States(self.settings.rule)
         self._rollouts = RolloutStates(self.settings.rule)
         self._healthy = Healthy(is_wanted=self.settings.keep_healthy)
-        self._latest: dict[str, float] = {}
+        self._latest: dict[str, dict[str, float]] = {}  # by stream
 
     @property
     def path(self) -> Path:
@@ -76,9 +77,9 @@ class Monitor:
 
     @property
     def latest(self) -> dict[str, float]:
-        """The newest numbers and states by `collapse/NAME`, for a logger."""
+        """The newest finite numbers and the states by `collapse/NAME`, for a logger."""
         share = {"collapse/seconds_share": self._pace.share} if self._latest else {}
-        return {**self._latest, **share}
+        return {n: v for told in (*self._latest.values(), share) for n, v in told.items()}
 
     def is_due(self, step: int) -> bool:
         """True where the model should be observed at a step: by `every`, or by the budget."""
@@ -226,6 +227,7 @@ class Monitor:
         is_probe = finding.stream == "probe"
         start = "collapse/" if is_probe else "collapse/rollouts/"
         known = STATES if is_probe else OF_TEXTS
-        numbers = {n: v for n, v in finding.values.items() if not n.startswith(_OF_THE_START)}
-        self._latest |= {f"collapse/{name}": float(value) for name, value in numbers.items()}
-        self._latest |= {f"{start}state/{s}": float(s in finding.entered) for s in known}
+        numbers = {n: float(v) for n, v in finding.values.items() if not n.startswith(_LEFT_OUT)}
+        states = {f"{start}state/{s}": float(s in finding.entered) for s in known}
+        finite = {f"collapse/{n}": v for n, v in numbers.items() if math.isfinite(v)}
+        self._latest[finding.stream] = finite | states

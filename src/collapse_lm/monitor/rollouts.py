@@ -18,6 +18,7 @@ from collapse_lm.experiment.facts import text_metrics
 from collapse_lm.measures.names import Number, Row
 from collapse_lm.measures.pool import Pool
 from collapse_lm.measures.seen import degenerate_share
+from collapse_lm.monitor.pooled import pooled
 from collapse_lm.monitor.settings import BASE_PROBES
 from collapse_lm.monitor.states import States, Told
 from collapse_lm.monitor.tokens import require_texts, spelled, token_ids
@@ -96,7 +97,7 @@ class RolloutStates:
             values["probe.loss"] = seen.loss
         if texts:
             values |= text_metrics(Batch(tuple(texts)))
-        return values | self._pool.see([text.ids for text in seen.texts])
+        return values | pooled(self._pool, [text.ids for text in seen.texts])
 
     def _levels(self, step: int, seen: Rollouts) -> dict[str, Number]:
         """The levels of the start with the observation that makes them known."""

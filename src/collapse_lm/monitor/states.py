@@ -2,7 +2,8 @@
 
 The states are those of `measures.endings`, by its names of a probe. Samples that were
 degenerate before any training are no loop that training brought about: until they have been
-sound for as many observations as the rule is patient, a loop is no news.
+sound for as many observations as the rule is patient, a loop is no news; and there are no
+levels that mode, noise and shrink could be relative to.
 """
 
 from dataclasses import dataclass
@@ -35,9 +36,10 @@ class Told:
 
     @property
     def collapses(self) -> tuple[str, ...]:
-        """The states other than drift that training brought about."""
-        mine = (LOOP,) if self.broken_at_start else ()
-        return tuple(state for state in self.entered if state not in (DRIFT, *mine))
+        """The states other than drift that training brought about: none of a broken model."""
+        if self.broken_at_start:
+            return ()
+        return tuple(state for state in self.entered if state != DRIFT)
 
 
 class States:
@@ -56,6 +58,7 @@ class States:
         self.endings = Endings(rule)
         self._rule = rule
         self._broken = Clock(rule.patience)  # loops since before any training
+        self._told_of: tuple[str, ...] = STATES
         self._entered, self._shown = dict[str, int](), tuple[str, ...]()
 
     def take_levels(self, row: Row) -> None:
@@ -65,24 +68,28 @@ class States:
 
     def begin(self, step: int, degenerate_share: float) -> Told:
         """Say what share of the samples was degenerate before any training."""
-        is_broken = degenerate_share >= self._rule.degenerate_share
-        for _ in range(self._rule.patience if is_broken else 0):
+        if degenerate_share < self._rule.degenerate_share:
+            return self._told(())
+        self._told_of = (DRIFT, LOOP)
+        for _ in range(self._rule.patience):
             self._broken.see(step, True)
-        return self._told((LOOP,) if is_broken else ())
+        return self._told((LOOP,))
 
     def see(self, row: Row) -> Told:
         """Take an observation."""
         self.endings.see(row)
         if self._broken.since is not None:
             self._broken.see(row.update, self.endings.shown[LOOP])
-        return self._told(tuple(state for state in STATES if self.endings.shown[state]))
+        return self._told(tuple(state for state in self._told_of if self.endings.shown[state]))
 
     def _told(self, shown: tuple[str, ...]) -> Told:
-        entered, since = self.endings.within, self._broken.since
-        before, known = {*self._entered}, {*self._shown}
-        if since is not None:
-            entered, before = {**entered, LOOP: since}, {*before, LOOP}
-        new = tuple(state for state in entered if state not in before)
-        is_news = bool(new or {*shown} - known - {*entered}) or (since is not None and not known)
+        within, broken = self.endings.within, self._broken.since
+        entered = {state: within[state] for state in self._told_of if state in within}
+        if broken is not None:
+            entered[LOOP] = broken
+        fresh = tuple(state for state in entered if state not in self._entered)
+        is_fault = broken is not None and LOOP in fresh
+        is_news = bool(fresh or {*shown} - {*self._shown} - {*entered})
         self._entered, self._shown = entered, shown
-        return Told(shown, entered, new, is_news, since is not None)
+        new = tuple(state for state in fresh if state != LOOP or not is_fault)
+        return Told(shown, entered, new, is_news, broken is not None)

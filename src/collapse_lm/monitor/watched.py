@@ -15,6 +15,7 @@ from collapse_lm.measures.pool import Pool
 from collapse_lm.models.load import LanguageModel
 from collapse_lm.monitor.describe import described
 from collapse_lm.monitor.held_out import HeldOut, corpus_of
+from collapse_lm.monitor.pooled import pooled
 from collapse_lm.monitor.probe import Prober
 from collapse_lm.monitor.reading import language_model, under_adapters, unwrapped
 from collapse_lm.monitor.settings import CONTEXT, MonitorSettings
@@ -74,7 +75,7 @@ class Watched:
         with as_it_is(self._read(model), self._precision, "sampling") as ready:
             probe = self._prober.draw(ready.sampler, step)
         middle = time.perf_counter()
-        values = self._prober.values(probe) | self._pool.see([text.ids for text in probe.texts])
+        values = self._prober.values(probe) | pooled(self._pool, [text.ids for text in probe.texts])
         values |= self._scored(model)
         end = time.perf_counter()
         values |= {"seconds.probe": round(middle - begin, 4)}
