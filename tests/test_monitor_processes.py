@@ -41,7 +41,7 @@ def told(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line[1:]) for line in done.stdout.splitlines() if line.startswith("#{")]
-    found = {name: [] for name in ("sound", "stops", "first fails", "second fails")}
+    found = {name: [] for name in ("sound", "stops", "first fails", "second fails", "refused")}
     for line in sorted(lines, key=lambda line: line["rank"]):
         found[line["name"]].append(line)
     return folder, found
@@ -77,6 +77,14 @@ def test_a_record_whose_monitor_was_switched_off_says_so(told):
     folder, _ = told
     assert RunReader(folder / "first").manifest()["status"] == "failed"
     assert RunReader(folder / "second").manifest()["status"] == "failed"
+
+
+def test_what_the_first_process_refuses_no_process_trains_with(told):
+    folder, found = told
+    first, second = found["refused"]
+    assert "max_new_tokens" in first["told"]
+    assert "refused by the first process" in second["told"]
+    assert not (folder / "refused").exists()
 
 
 class Clock:

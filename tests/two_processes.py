@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from collapse_lm.errors import UserError
 from collapse_lm.monitor import CollapseMonitor
 
 from trained import QUICK, train, windows
@@ -59,6 +60,18 @@ def main(folder):
             "told": [message for message in told.messages if "switched off" in message],
             "loss": trainer.state.log_history[-2]["loss"],
         }
+        print(f"\n#{json.dumps(heard)}", flush=True)
+    refused(folder)
+
+
+def refused(folder):
+    """A model that the monitor cannot read, as no position is left for its samples."""
+    monitor = CollapseMonitor(out=folder / "refused", **{**QUICK, "max_new_tokens": 1000})
+    try:
+        train(folder / "trained" / "refused", monitor, **SETTINGS)
+    except UserError as error:
+        rank = torch.distributed.get_rank()
+        heard = {"name": "refused", "rank": rank, "told": str(error)}
         print(f"\n#{json.dumps(heard)}", flush=True)
 
 
