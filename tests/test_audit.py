@@ -12,7 +12,7 @@ import torch
 import collapse_lm
 from collapse_lm import CollapseRule, RunReader, UserError
 from collapse_lm.audits import groups as grouping
-from collapse_lm.audits.groups import KEPT_TEXTS, measure
+from collapse_lm.audits.groups import measure
 from collapse_lm.audits.levels import first_groups
 from collapse_lm.audits.loops import loop_shares
 from collapse_lm.audits.packed import Pack, distinct
@@ -337,12 +337,18 @@ def test_other_texts_can_be_the_baseline(tmp_path, tokenizer):
 
 def test_few_texts_are_kept_of_many_groups(tokenizer, monkeypatch):
     monkeypatch.setattr(grouping, "_MOST_KEPT", 5_000)
+    monkeypatch.setattr(grouping, "_MOST_SHOWN", 8_000)
     monkeypatch.setattr(grouping, "_CHUNK", 2_000)
     entries = [Entry(spoken(random.Random(i)), i % 10) for i in range(400)]
     groups = measure(entries, tokens_of(tokenizer), CollapseRule())
-    assert sum(len(ids) for group in groups for ids in group.kept) <= 5_000 + 2_000
-    assert {len(group.kept) for group in groups} < set(range(1, KEPT_TEXTS))
+    assert sum(len(ids) for group in groups for ids in group.kept) <= 5_000
+    assert sum(len(one.text) for group in groups for one, _ in group.shown) <= 8_000
+    assert {len(group.kept) for group in groups} <= {1, 2, 3}
+    assert {len(group.shown) for group in groups} == {4}
     assert [group.count for group in groups] == [40] * 10
+    monkeypatch.setattr(grouping, "_MOST_GROUPS", 9)
+    with pytest.raises(UserError, match="more than 9 groups"):
+        measure(entries, tokens_of(tokenizer), CollapseRule())
 
 
 def test_a_cut_length_is_told_where_many_texts_have_it(tmp_path, tokenizer):

@@ -5,9 +5,11 @@ Knows nothing of files, states or models.
 
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +19,15 @@ from collapse_lm.audits.packed import Floats, Pack, distinct
 from collapse_lm.audits.sources.base import Entry, Key
 from collapse_lm.audits.tokens import Tokens
 from collapse_lm.config.sections import CollapseRule
+from collapse_lm.errors import UserError
 from collapse_lm.measures.names import Number
 
 MOST_TOKENS = 1 << 16  # of a text that are looked at
 KEPT_TEXTS, KEPT_TOKENS = 96, 512  # of a group, for what is told of several texts together
 _MOST_KEPT = 1 << 26  # tokens of all groups; beyond it fewer texts of each are kept
 SHOWN = 8  # texts of a group that a record holds
+_MOST_SHOWN = 1 << 25  # characters of all groups; beyond it fewer texts of each are held
+_MOST_GROUPS = 50_000
 _CHUNK = 1 << 19  # characters of texts that are measured at once
 _MEANS = ("distinct_1", "distinct_2", "distinct_3", "distinct_4", "seq_rep_4", "compression")
 
@@ -82,8 +87,8 @@ class Group:
             told["texts.equal"] = 1 - len(set(self._digests)) / self.count
         return told
 
-    def take(self, entry: Entry, ids: Sequence[int], found: "_Found", at: int, most: int) -> None:
-        """Add a text with what was measured of it."""
+    def take(self, entry: Entry, ids: Sequence[int], found: "_Found", at: int) -> None:
+        """Add what was measured of a text."""
         length = len(ids)
         self.count += 1
         self.tokens += length
@@ -101,10 +106,6 @@ class Group:
             self._loop = (float(found.shares[at]), int(found.periods[at]))
         digest = blake2b(entry.text.encode("utf-8", "surrogatepass"), digest_size=8)
         self._digests.append(int.from_bytes(digest.digest()))
-        if len(self.kept) < most:
-            self.kept.append(np.array(ids[:KEPT_TOKENS], np.uint32))
-        if len(self.shown) < SHOWN:
-            self.shown.append((entry, np.array(ids[:MOST_TOKENS], np.uint32)))
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,34 @@ class _Found:
     degenerate: NDArray[np.bool_]
 
 
+class _Keeping:
+    """The first texts of every group, fewer of each where all together would be too much.
+
+    Args:
+        texts: of a group at most.
+        most: of all groups together, in the unit of their sizes.
+    """
+
+    def __init__(self, texts: int, most: int) -> None:
+        self._texts, self._most, self._spent = texts, most, 0
+        self._lists: dict[int, tuple[list[Any], list[int]]] = {}  # what is kept, and its sizes
+
+    def offer(self, kept: list[Any], item: Callable[[], tuple[Any, int]]) -> None:
+        """Keep one more, made with its size, where there is room for it."""
+        if len(kept) >= self._texts:
+            return
+        made, size = item()
+        _, sizes = self._lists.setdefault(id(kept), (kept, []))
+        kept.append(made)
+        sizes.append(size)
+        self._spent += size
+        while self._spent > self._most and self._texts > 1:
+            self._texts //= 2
+            for items, of in self._lists.values():
+                del items[self._texts :], of[self._texts :]
+            self._spent = sum(sum(of) for _, of in self._lists.values())
+
+
 def measure(entries: Iterable[Entry], tokens: Tokens, rule: CollapseRule) -> list[Group]:
     """Measure texts; return their groups, numbers by size, others as they first came.
 
@@ -124,27 +153,33 @@ def measure(entries: Iterable[Entry], tokens: Tokens, rule: CollapseRule) -> lis
         entries: the texts.
         tokens: what they are counted in.
         rule: says which are degenerate; its loss is not looked at.
+
+    Raises:
+        UserError: for more groups than are held.
     """
     groups: dict[Key | None, Group] = {}
-    kept, most = 0, KEPT_TEXTS
+    kept, shown = _Keeping(KEPT_TEXTS, _MOST_KEPT), _Keeping(SHOWN, _MOST_SHOWN)
     for chunk in _chunks(entries):
-        ids = tokens.ids([entry.text for entry in chunk])
-        found = _measured([one[:MOST_TOKENS] for one in ids], chunk, rule)
-        for at, entry in enumerate(chunk):
+        every = tokens.ids([entry.text for entry in chunk])
+        found = _measured([ids[:MOST_TOKENS] for ids in every], chunk, rule)
+        for at, (entry, ids) in enumerate(zip(chunk, every, strict=True)):
             group = groups.setdefault(entry.group, Group(entry.group))
-            before = len(group.kept)
-            group.take(entry, ids[at], found, at, most)
-            kept += len(group.kept[-1]) if len(group.kept) > before else 0
-        while kept > _MOST_KEPT and most > 1:
-            most //= 2
-            kept = sum(_thin(group, most) for group in groups.values())
+            group.take(entry, ids, found, at)
+            kept.offer(group.kept, partial(_kept, ids))
+            shown.offer(group.shown, partial(_shown, entry, ids))
+        if len(groups) > _MOST_GROUPS:
+            told = f"more than {_MOST_GROUPS:,} groups"
+            raise UserError.single("--by", told, "a column that many texts have one value of")
     return _ordered(list(groups.values()))
 
 
-def _thin(group: Group, most: int) -> int:
-    """Keep fewer texts; return their tokens."""
-    del group.kept[most:]
-    return sum(map(len, group.kept))
+def _kept(ids: Sequence[int]) -> tuple[Ids, int]:
+    found = np.array(ids[:KEPT_TOKENS], np.uint32)
+    return found, len(found)
+
+
+def _shown(entry: Entry, ids: Sequence[int]) -> tuple[tuple[Entry, Ids], int]:
+    return (entry, np.array(ids[:MOST_TOKENS], np.uint32)), len(entry.text) + len(entry.prompt)
 
 
 def _ordered(groups: list[Group]) -> list[Group]:

@@ -11,6 +11,8 @@ from collapse_lm.rundir.layout import SAMPLES
 from collapse_lm.rundir.rows import parse_sample
 from collapse_lm.rundir.shape import RecordError
 
+_ROLLOUTS = "rollouts"  # origin of texts that a monitor was shown
+
 
 class TextFiles:
     """Files of plain text, one text each.
@@ -92,5 +94,5 @@ class RunSamples:
                 except RecordError as error:
                     self.broken.add(place, str(error).removeprefix(f"{place}: "))
                     continue
-                for text in row.samples:
+                for text in row.samples or [one for one in row.texts if one.origin == _ROLLOUTS]:
                     yield Entry(text.text, row.update, text.prompt_text)
