@@ -44,24 +44,15 @@ def ngram_eval(
     beside n-grams of real text, and both interpolated.
     """
     counts = numbers_of("--tokens", tokens, int), numbers_of("--orders", orders, int)
+    asked: dict[str, Any] = {"real": real, "length": length, "scored": scored, "out": out}
 
     def work(stop: StopRequest) -> None:
         if not as_json:
             hear_the_library()
         from collapse_lm.ngrams.ngram_eval import ngram_eval as evaluate
 
-        result = evaluate(
-            model,
-            corpus,
-            tokens=counts[0],
-            orders=counts[1],
-            real=real,
-            length=length,
-            scored=scored,
-            out=out,
-            overrides=settings or [],
-            should_stop=stop,
-        )
+        more = {**asked, "overrides": settings or [], "should_stop": stop}
+        result = evaluate(model, corpus, tokens=counts[0], orders=counts[1], **more)
         told_evaluation(result, as_json, _lines)
 
     until_signal(work)

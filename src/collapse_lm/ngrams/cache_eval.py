@@ -72,18 +72,19 @@ def cache_eval(
         MachineError: when disk or memory fail.
     """
     _require_sizes(tokens, cache, segment, tune_tokens, weights)
-    base = {"model": str(model), "evaluation": {"corpora": [corpus]}}
-    config = resolve(base, overrides)
-    require_only(config, resolve(base), _USED)
+    config = _config(str(model), corpus, overrides)
     scored = load_corpus(corpus)  # a missing file is told before a model is loaded
     tuning = _Tuning.of(scored, tune, tune_tokens, weights)
-    ready = ready_model(config, decodes=False)
-    check_positions(ready.model, {"--segment": segment})
-    data = beginning(scored, ready, tokens)
-    task = _Task(config, ready, data, _whole(data, tokens, segment), cache, segment, tuning)
-    check_positions(ready.model, {"context": task.longest})
+    task = _Task.of(config, scored, tokens, cache, segment, tuning)
     record = EvaluationDirectory.opened(out, "cache-eval", config.seed, task.settings())
     return record.result or record.finish(task.summary())
+
+
+def _config(model: str, corpus: str, overrides: Overrides) -> Config:
+    base = {"model": model, "evaluation": {"corpora": [corpus]}}
+    config = resolve(base, overrides)
+    require_only(config, resolve(base), _USED)
+    return config
 
 
 def _require_sizes(
@@ -153,6 +154,24 @@ class _Task:
     cache: int
     segment: int
     tuning: _Tuning
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        scored: Corpus,
+        tokens: int | None,
+        cache: int,
+        segment: int,
+        tuning: _Tuning,
+    ) -> "_Task":
+        """Load the model, and see that it can do what is asked."""
+        ready = ready_model(config, decodes=False)
+        check_positions(ready.model, {"--segment": segment})
+        data = beginning(scored, ready, tokens)
+        task = cls(config, ready, data, _whole(data, tokens, segment), cache, segment, tuning)
+        check_positions(ready.model, {"context": task.longest})
+        return task
 
     @property
     def longest(self) -> int:

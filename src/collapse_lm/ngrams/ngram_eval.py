@@ -64,37 +64,37 @@ def ngram_eval(
         should_stop: asked after each batch of samples.
 
     Returns:
-        Its folder and its summary (summary.json). `static_loss` is the model's own, at context
-        `static_context`. `ngrams` has by order and number of tokens the `loss` of the n-grams of
-        samples; with `real` also `real_loss`, of as many real tokens where there are so many,
-        and `mixed_loss`, of the samples' n-grams interpolated with those of `real_tokens` tokens,
-        with the `weight` of the samples and the `difference` to the latter alone (in `real`, by
-        order), with its 95 % interval. All losses are in nats per token, and beside each stand
-        `perplexity` and `bits_per_byte`.
+        Its folder and its summary (docs/ancestors.md), with losses in nats per token, perplexity
+        and bits per byte: the model's own (`static_loss`), and by order and number of tokens
+        (`ngrams`) those of its samples' n-grams, of real text's and of both interpolated.
 
     Raises:
         UserError: for bad input, before anything was created.
         MachineError: when disk or memory fail.
     """
     _require_numbers(tokens, orders, length, scored)
-    base = {"model": str(model), "evaluation": {"corpora": [corpus]}, "sampling": _SAMPLING}
-    config = resolve(base, overrides)
-    require_only(config, resolve(base), _USED, _SETTLED)
-    text = load_corpus(corpus)  # a missing file is told before a model is loaded
-    other = None if real is None else load_corpus(real)
-    if other is not None:
-        require_apart(text, other, "--real")
-    ready = ready_model(config)
-    longest = default_context(ready.model) if length is None else length
-    check_positions(ready.model, {"--length": longest})
-    config = resolve({**base, "sampling": {**_SAMPLING, "max_new_tokens": longest}}, overrides)
-    source = own_samples(config, ready)
-    task = _Task(config, ready, beginning(text, ready, scored), scored, tokens, orders, other)
+    config = _config(str(model), corpus, length, overrides)
+    task = _Task.of(config, length, scored, tokens, orders, real)
+    source = own_samples(task.config, task.ready)
     record = EvaluationDirectory.opened(out, "ngram-eval", config.seed, task.settings())
-    drawn = documents(source, ready.sampler, max(tokens), record.path / FOLDER, should_stop)
+    samples, most = record.path / FOLDER, max(tokens)
+    drawn = documents(source, task.ready.sampler, most, samples, should_stop)
     if drawn is None:
         return EvaluationResult(record.path, {"status": "interrupted"})
     return record.finish(task.summary(drawn))
+
+
+def _config(model: str, corpus: str, length: int | None, overrides: Overrides) -> Config:
+    """The configuration that samples are drawn by, as far as it is known without the model."""
+    base = {"model": model, "evaluation": {"corpora": [corpus]}, "sampling": _SAMPLING}
+    config = resolve(base, overrides)
+    require_only(config, resolve(base), _USED, _SETTLED)
+    return _of_length(config, length or config.sampling.max_new_tokens)
+
+
+def _of_length(config: Config, tokens: int) -> Config:
+    sampling = config.sampling.model_copy(update={"max_new_tokens": tokens})
+    return config.model_copy(update={"sampling": sampling})
 
 
 def _require_numbers(
@@ -121,6 +121,27 @@ class _Task:
     tokens: Sequence[int]
     orders: Sequence[int]
     real: Corpus | None
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        length: int | None,
+        scored: int | None,
+        tokens: Sequence[int],
+        orders: Sequence[int],
+        real: str | None,
+    ) -> "_Task":
+        """Read the texts, load the model, and see that it can do what is asked."""
+        text = load_corpus(config.evaluation.corpora[0])  # told before a model is loaded
+        other = None if real is None else load_corpus(real)
+        if other is not None:
+            require_apart(text, other, "--real")
+        ready = ready_model(config)
+        longest = default_context(ready.model) if length is None else length
+        check_positions(ready.model, {"--length": longest})
+        data = beginning(text, ready, scored)
+        return cls(_of_length(config, longest), ready, data, scored, tokens, orders, other)
 
     @property
     def scored(self) -> int:
