@@ -15,8 +15,10 @@ from collapse_lm.config.keys import dotted_keys, help_of
 from collapse_lm.errors import UserError
 
 
-def test_the_four_presets_exist():
-    assert preset_names() == ["paper", "paper-full-context", "quickstart", "reference-code"]
+def test_the_presets_exist():
+    own = {"paper", "paper-full-context", "quickstart", "reference-code"}
+    others = {"gerstgrasser-2024", "shumailov-2024", "ssd-paper", "ssd-trl"}
+    assert set(preset_names()) == own | others
 
 
 @pytest.mark.parametrize("name", preset_names())

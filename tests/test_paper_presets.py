@@ -1,0 +1,74 @@
+"""Presets of other papers: what their headers promise, and a small run of each to its end."""
+
+import json
+import re
+import shlex
+from importlib import resources
+
+import pytest
+
+import collapse_lm
+from collapse_lm.config import load_config
+from collapse_lm.rundir import RunReader
+
+FOLDER = resources.files("collapse_lm.config") / "presets"
+NAMES = ("shumailov-2024", "gerstgrasser-2024", "ssd-paper", "ssd-trl")
+
+
+def header_of(name):
+    lines = (FOLDER / f"{name}.yaml").read_text("utf-8").splitlines()
+    return [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+
+
+def small(name):
+    """The overrides of the command in a header that shrinks the preset."""
+    text = " ".join(header_of(name)).partition("Small: ")[2]
+    words = shlex.split(text)
+    assert words[:3] == ["collapse-lm", "run", name]
+    assert set(words[3::2]) == {"--set"}
+    return words[4::2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_header_names_paper_deviations_and_a_small_run(name):
+    text = " ".join(header_of(name))
+    assert re.search(r"arXiv \d{4}\.\d{5}|trl\.experimental", text)
+    assert text.count(" - ") >= 3
+    assert "Deviations:" in text
+    config = load_config(name, small(name))
+    assert config.model == "ladder:32x2"
+    assert not config.collapse.stop
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_small_run_goes_to_its_end(name, gpt2_dir, prose_file, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    lines = (json.dumps({"prompt": f"line {n}: "}) for n in range(32))
+    prompts.write_text("".join(f"{line}\n" for line in lines))
+    words = [word.replace("=PROMPTS", f"={prompts}") for word in small(name)]
+    human = [f"source.real.corpus=text:{prose_file}"] if "real.corpus" in " ".join(words) else []
+    tiny = ["sampling.max_new_tokens=8", "evaluation.context=64", "run.report=false"]
+    tiny += ["sampling.min_new_tokens=8"] if "min_new_tokens" in " ".join(words) else []
+    tiny += ["observers=[]", "run.threads=1", "precision=float32", f"model={gpt2_dir}"]
+    tiny += [f"evaluation.corpora=[text:{prose_file}]", *human]
+    tiny += ["source.texts=32"] if human else []
+    config = load_config(name, [*words, *tiny])
+    run = RunReader(collapse_lm.run(config, tmp_path / "run").directory)
+    rows = run.updates()
+    assert rows[-1].update == config.run.max_updates
+    generations = [int(row["generation"]) for row in rows[1:] if "generation" in row.values]
+    if name == "ssd-trl":
+        assert not generations
+    else:
+        assert sorted(set(generations)) == [*range(config.source.first, generations[-1] + 1)]
+        assert generations[-1] == config.source.generations
+    if name.startswith("ssd"):
+        assert len({text.prompt for row in run.samples() for text in row.texts}) == 32
+
+
+def test_shumailov_s_numbers():
+    config = load_config("shumailov-2024")
+    assert (config.source.beams, config.sampling.repetition_penalty) == (5, 3.0)
+    assert (config.source.epochs, config.sampling.batch_size) == (5, 128)
+    assert config.training.learning_rate * config.training.schedule.final == pytest.approx(1e-6)
+    assert config.sampling.min_new_tokens == config.sampling.max_new_tokens == 64
