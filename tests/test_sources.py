@@ -558,7 +558,8 @@ def test_the_shortest_way_to_a_random_place_is_uniform():
 def test_the_example_of_the_docs_is_a_nest_of_sources():
     page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text("utf-8")
     section = page.partition("## Sources")[2].partition("\n## ")[0]
-    (example,) = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
+    example, other = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
+    assert load_config(yaml.safe_load(other)).source.kind == "generations"
     source = load_config(yaml.safe_load(example)).source
     assert [source.kind, source.of.kind, source.of.of.kind] == ["mix", "filter", "replay"]
     named = {kind for kind in SOURCES.kinds() if ":" not in kind}
