@@ -163,6 +163,8 @@ def test_the_rollouts_of_grpo_are_those_that_it_logs_itself(grpo):
         assert row.get("rollouts.clipped") == pytest.approx(entry["completions/clipped_ratio"])
         assert row.get("rollouts.count") == 8
         assert entry["collapse/rollouts.length"] == row.get("rollouts.length")
+        assert row.get("train.objective") == entry["loss"]  # which is no loss of the texts
+        assert "train.loss" not in row.values
 
 
 @needs_trl

@@ -17,7 +17,7 @@ from collapse_lm.monitor.processes import Processes, Word, sharding_of
 from collapse_lm.monitor.trainers import Buffer, Rollouts, ends_of
 
 _LOG = logging.getLogger("collapse_lm.monitor")
-_NAMES = {"loss": "train.loss", "learning_rate": "train.lr", "grad_norm": "train.grad_norm"}
+_NAMES = {"learning_rate": "train.lr", "grad_norm": "train.grad_norm"}
 _ROLLOUTS = "collapse/rollouts"
 
 
@@ -50,7 +50,7 @@ class Training:
         self.guard, self._alerts = Guard(), Alerts()
         self._buffer, self._given = Buffer(), Rollouts()
         self._fresh: set[str] = set()
-        self._has_probes = True
+        self._has_probes, self._has_rollouts = True, False
         self._is_in_step = self._wants_stop = self._is_over = False
 
     def begin(self, model: Any, step: int) -> None:
@@ -119,6 +119,7 @@ class Training:
         given, self._given = self._given, Rollouts()
         seen = self._buffer.new(trainer, self.ends) or given
         if seen.texts:
+            self._has_rollouts = True
             known = {"log_probs": seen.log_probs, "clipped": seen.clipped}
             self._take(self._monitor.observe_texts(seen.texts, step, **known))
         if self._has_probes and self._monitor.is_due(step):
@@ -145,7 +146,8 @@ class Training:
     def _log(
         self, step: int, logs: MutableMapping[str, Any], history: list[dict[str, Any]]
     ) -> None:
-        own = {name: logs[key] for key, name in _NAMES.items() if _is_number(logs.get(key))}
+        names = {"loss": self._loss_name(logs), **_NAMES}
+        own = {name: logs[key] for key, name in names.items() if _is_number(logs.get(key))}
         self._monitor.note_training(step, own)
         latest, fresh = self._monitor.latest, self._fresh
         new = {n: v for n, v in latest.items() if n in fresh and math.isfinite(v)}
@@ -153,6 +155,11 @@ class Training:
         logs.update(new)
         if history and history[-1].get("step") == step:
             history[-1].update(new)
+
+    def _loss_name(self, logs: Collection[str]) -> str:
+        """What the loss of a trainer is: of one that samples, or rewards, no loss of a text."""
+        is_rewarded = any(name.startswith("reward") for name in logs)
+        return "train.objective" if self._has_rollouts or is_rewarded else "train.loss"
 
     def end(self, step: int) -> None:
         """Send what alerts are left, agree a last time, and close the record."""
