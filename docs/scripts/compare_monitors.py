@@ -21,9 +21,12 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import toolkit_rules
 from monitor_rows import looks, without_drift
 
@@ -187,11 +190,12 @@ def _sums(series: Mapping[str, Any]) -> Iterator[str]:
 
 def check(folder: Path, toolkit: Path) -> Iterator[str]:
     """Where the toolkit's own code finds something else than our copy of its rules."""
-    sys.path.insert(0, str(toolkit))
-    from post_training_toolkit.models.heuristics import run_heuristics
+    for name in ("post_training_toolkit", "post_training_toolkit.models"):
+        package = sys.modules[name] = ModuleType(name)  # whose own imports need seaborn, for plots
+        package.__path__ = [str(toolkit / name.replace(".", "/"))]
+    run_heuristics = import_module("post_training_toolkit.models.heuristics").run_heuristics
 
-    for name, (trainer, _, _) in SERIES.items():
-        log = read(folder / f"series_{name}.csv")
+    for name, trainer, log in (*_recorded(folder), *_made_up()):
         for names in (toolkit_rules.READS[trainer], toolkit_rules.MENDED[trainer]):
             told = toolkit_rules.findings(log, trainer, names)
             ours = _highest((step, rule.name, rule.severity) for step, rule in told)
@@ -199,6 +203,26 @@ def check(folder: Path, toolkit: Path) -> Iterator[str]:
             for at in sorted(ours.keys() | theirs.keys()):
                 if ours.get(at) != theirs.get(at):
                     yield f"{name}, {at}: ours {ours.get(at)}, theirs {theirs.get(at)}"
+
+
+def _recorded(folder: Path) -> Iterator[tuple[str, str, list[dict[str, float]]]]:
+    for name, (trainer, _, _) in SERIES.items():
+        yield name, trainer, read(folder / f"series_{name}.csv")
+
+
+def _made_up() -> Iterator[tuple[str, str, list[dict[str, float]]]]:
+    """Random walks, so that rules are compared that no recorded series sets off."""
+    for seed in range(20):
+        chance, trainer = np.random.default_rng(seed), ("sft", "grpo")[seed % 2]
+        keys = sorted(set(toolkit_rules.MENDED[trainer].values()))
+        level = chance.choice([0.005, 0.1, 1.0, 40.0], len(keys))
+        scale = chance.choice([0.003, 0.03, 0.3], len(keys))
+        walks = level * np.abs(1 + (scale * chance.standard_normal((260, len(keys)))).cumsum(0))
+        yield (
+            f"random walk {seed}",
+            trainer,
+            [{"step": n} | dict(zip(keys, row, strict=True)) for n, row in enumerate(walks, 1)],
+        )
 
 
 def _by_their_code(

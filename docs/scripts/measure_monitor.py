@@ -168,9 +168,9 @@ def measure(name: str, scale: Scale) -> tuple[dict[str, Any], list[dict[str, Any
         told = _told(seen) | {
             "steps": trainer.state.global_step,
             "asked_steps": round(scale.steps * arm.steps),
-            "healthy_step": reader.summary["healthy_step"],
+            "healthy_step": reader.summary()["healthy_step"],
             "seconds": round(seconds, 1),
-            "seconds_share": round(reader.summary["seconds_share"], 4),
+            "seconds_share": round(reader.summary()["seconds_share"], 4),
             "memory_mb": [round(mb) for mb in memory.used],
         }
     return told, [_line(name, look) for look in seen]

@@ -46,6 +46,8 @@ MENDED = {trainer: names | _MENDED[trainer] for trainer, names in READS.items()}
 # What its rules ask for and TRL logs under no name: nothing fills these.
 UNLOGGED = ("repetition_rate", "empty_response_rate", "response_diversity", "perplexity")
 
+# A rule that is silent where another one fires.
+UNLESS = {"kl_above_target": "kl_instability", "grpo_entropy_drop": "grpo_entropy_collapse"}
 # Findings of its that say what another one says.
 SAID_TWICE = ("yaml_grpo_group_reward_collapse",)
 
@@ -159,8 +161,11 @@ def findings(
             for field, key in names.items()
             if all(key in row for row in seen)
         }
-        for rule in RULES:
-            if rule.trainer in ("all", trainer) and fires(rule, columns):
+        asked = (rule for rule in RULES if rule.trainer in ("all", trainer))
+        found = [rule for rule in asked if fires(rule, columns)]
+        firing = {rule.name for rule in found}
+        for rule in found:
+            if UNLESS.get(rule.name) not in firing:
                 yield int(seen[-1]["step"]), rule
 
 
