@@ -119,6 +119,7 @@ def test_it_is_listed_reported_shown_and_exported(record, tmp_path):
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "1 run," in reported.out, reported.err
     assert "made by the monitor" in page
+    assert "training.learning_rate" not in page
     viewed = call("view", path.parent, "--static", tmp_path / "site")
     assert (tmp_path / "site" / "index.html").is_file(), viewed.err
     exported = call("export", path.parent, "--format", "jsonl", "--out", tmp_path / "tables")

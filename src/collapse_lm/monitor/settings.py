@@ -16,7 +16,7 @@ from collapse_lm.measures.pool import PROBES
 
 MONITOR_RULE = CollapseRule(patience=2)
 BASE_PROBES = PROBES + 1  # of the baseline: each has five others to be compared with
-PREFIXES, PREFIX_TOKENS = 64, 32  # of the held-out text, for the KL divergence to the start
+PREFIXES, PREFIX_TOKENS = 64, 16  # of the held-out text, for the KL divergence to the start
 CONTEXT = 128  # tokens of a window of held-out text: many short ones tell more than a few long ones
 
 Prompt = str | Sequence[Mapping[str, Any]]  # a text, or the messages of a conversation

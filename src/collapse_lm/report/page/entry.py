@@ -25,6 +25,7 @@ def entry(feed: RunFeed, identity: str, name: str) -> dict[str, Any]:
         name: of the run, below the folder that all share.
     """
     manifest, human = feed.manifest, human_text(feed)
+    made_by = manifest.get("made_by")
     return {
         "id": identity,
         "name": name,
@@ -32,7 +33,7 @@ def entry(feed: RunFeed, identity: str, name: str) -> dict[str, Any]:
         "group": "",
         "seed": manifest["seed"],
         "model": model_name(feed),
-        "source": feed.origins or str(feed.values.get("source.kind", "own")),
+        "source": feed.origins or str(made_by or feed.values.get("source.kind", "own")),
         "status": feed.status,
         "updates": feed.update,
         "seconds": number(manifest.get("seconds", 0.0)),
@@ -40,7 +41,7 @@ def entry(feed: RunFeed, identity: str, name: str) -> dict[str, Any]:
         "numbers": three_numbers(feed, human),
         "states": list(states(feed)),
         "settings": {},
-        "difference": difference(feed.values),
+        "difference": [one for one in difference(feed.values) if not made_by or _is_told(one[0])],
         "facts": facts(feed),
         "command": _own_command(feed) or command(feed.values),
         "references": {"human": human, "base": base_model(feed)},
@@ -59,6 +60,11 @@ def _own_command(feed: RunFeed) -> str:
     if made_by and isinstance(own := feed.manifest.get("command"), str):
         return own
     return f"# made by the {made_by}: the training was not done by collapse-lm" if made_by else ""
+
+
+def _is_told(key: str) -> bool:
+    """True for a key that the record of somebody else's training knows."""
+    return not key.startswith(("training.", "source."))
 
 
 def model_name(feed: RunFeed) -> str:
