@@ -21,6 +21,8 @@ from collapse_lm.monitor.tokens import token_ids
 
 from conftest import PROSE, byte_tokenizer, tiny_gpt2, tiny_llama
 
+QUICK = {"held_out_tokens": 128, "samples": 2, "max_new_tokens": 12}
+
 
 @pytest.fixture
 def made(tmp_path):
@@ -380,7 +382,7 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_any_model_is_read_as_it_is_now(name, made):
-    model, monitor = MODELS[name](), made(held_out_tokens=128)
+    model, monitor = MODELS[name](), made(**QUICK)
     monitor.start(model)
     before = monitor.observe(model, step=1).values
     assert before["prefix.kl"] == pytest.approx(0, abs=1e-6)
@@ -392,7 +394,7 @@ def test_any_model_is_read_as_it_is_now(name, made):
 
 
 def test_adapters_are_seen(made):
-    model, monitor = adapted(), made(held_out_tokens=128)
+    model, monitor = adapted(), made(**QUICK)
     monitor.start(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -463,7 +465,7 @@ def test_a_model_and_all_that_is_global_are_left_as_found(name, made):
     ids = torch.arange(20)[None]
     model(input_ids=ids, labels=ids).loss.backward()
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
-    monitor, before = made(held_out_tokens=128), (randomness(), flags(model))
+    monitor, before = made(**QUICK), (randomness(), flags(model))
     monitor.start(model)
     for step in (1, 2):
         monitor.observe(model, step=step)
@@ -474,7 +476,7 @@ def test_a_model_and_all_that_is_global_are_left_as_found(name, made):
 def test_training_goes_on_as_if_nobody_watched(name, made):
     model = MODELS[name]()
     alone = copy.deepcopy(model)
-    monitor, losses = made(held_out_tokens=128, keep_healthy=True), {}
+    monitor, losses = made(**QUICK, keep_healthy=True), {}
     for one in (model, alone):
         torch.manual_seed(0)
         one.train()
@@ -493,7 +495,7 @@ def test_training_goes_on_as_if_nobody_watched(name, made):
 
 
 def test_within_autocast_gradients_still_flow(made):
-    model, monitor = tiny_gpt2().train(), made(held_out_tokens=128)
+    model, monitor = tiny_gpt2().train(), made(**QUICK)
     ids = torch.arange(20)[None]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         monitor.start(model)
@@ -503,7 +505,7 @@ def test_within_autocast_gradients_still_flow(made):
 
 
 def test_memory_is_flat(made):
-    model, monitor = tiny_gpt2().train(), made(held_out_tokens=128, max_new_tokens=16)
+    model, monitor = tiny_gpt2().train(), made(**QUICK)
 
     def tensors():
         gc.collect()
