@@ -46,8 +46,8 @@ class TrainingConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     """How the learning rate changes from update to update."""
     optimizer: AnyOptimizer = AdamW()
-    """Rule of the step: adamw (the paper's), sgd, or one around another: fresh, random,
-    decay_to_base."""
+    """Rule of the step: adamw (the paper's), sgd, krause, or one around another: fresh,
+    random, decay_to_base."""
     weight_decay: Float = Field(default=0.1, ge=0)
     """Weight decay, on tensors of two or more dimensions only; decoupled for AdamW."""
     grad_clip: Float | None = Field(default=1.0, gt=0)

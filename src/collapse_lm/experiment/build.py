@@ -14,6 +14,7 @@ from collapse_lm.corpora.corpus import Corpus, load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.experiment.base_samples import BaseSamples
 from collapse_lm.experiment.ema import AveragedLosses
+from collapse_lm.experiment.krause import gradient_statistics
 from collapse_lm.experiment.learner import Learner
 from collapse_lm.experiment.lengths import check_positions, evaluation_lengths, sample_lengths
 from collapse_lm.experiment.models import Stateful
@@ -259,6 +260,7 @@ def _learner(context: Context, network: Any) -> Learner:
         max_positions=context.model.max_positions,
         compute=compute_of_steps(replace(context.model, network=network), context.phases.steps),
         seed=context.seed,
+        statistics=gradient_statistics(context, optimizer),
     )
 
 

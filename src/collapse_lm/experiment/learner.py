@@ -22,6 +22,7 @@ from collapse_lm.config.schema import TrainingConfig
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Batch, Generation
 from collapse_lm.experiment.dropout import with_dropout
+from collapse_lm.experiment.krause import GradientStatistics
 from collapse_lm.experiment.lent import lent
 from collapse_lm.experiment.models import Models
 from collapse_lm.experiment.objectives import Chunk, NegativeLogLikelihood, Objective, Telling
@@ -77,6 +78,8 @@ class Learner:
         compute: device and precision.
         seed: of the run; windows are drawn from its stream `window`, what is dropped from
             its stream `dropout`.
+        statistics: of the gradients of a text, which the optimizer wants before its first step;
+            None where it wants none.
     """
 
     training: TrainingConfig
@@ -86,6 +89,7 @@ class Learner:
     max_positions: int | None
     compute: Compute
     seed: int
+    statistics: GradientStatistics | None = None
 
     def learn(self, models: Models, batch: Batch, update: int) -> Step:
         """Take the steps of an update, and let the sampler take over the weights.
@@ -103,6 +107,8 @@ class Learner:
             check_ids("source", (*prompt, *ids), models.trained, self.tokenizer)
         if self.objective.needs_base:
             models.base()  # loaded here, where that uses up no number of dropout
+        if self.statistics is not None:
+            self.statistics(lambda batch: self._gradients(models, batch, update))
         steps: list[Step] = []
         ema, drops = self.training.ema, self.training.dropout
         is_noisy = drops or (ema is not None and ema.sample)
@@ -133,6 +139,11 @@ class Learner:
         lends = is_fresh and self.compute.precision == "bfloat16"
         base = models.base() if self.objective.needs_base else None
         return Asked(self.objective, update, base, models.copies() if lends else {})
+
+    def _gradients(self, models: Models, batch: Sequence[Segment], update: int) -> None:
+        """Add the gradient of the plain loss on segments."""
+        asked = replace(self.asked(models, update), objective=NegativeLogLikelihood(), base=None)
+        gradients(models.trained, batch, self.compute, asked)
 
     def _check(self, batch: Batch) -> None:
         """Refuse a batch that no step can be taken on."""
@@ -210,12 +221,7 @@ def train_step(
         asked: the objective; by default the negative log-likelihood.
     """
     asked = asked or Asked(NegativeLogLikelihood())
-    total = sum(len(segment.targets) for segment in segments)
-    if asked.copies:
-        head_is_plain(network)  # tried outside of autocast, so before they are lent
-    with lent(network, asked.copies):
-        parts = [_accumulate(network, segment, compute, total, asked) for segment in segments]
-    loss, objective = (sum(shares) for shares in zip(*parts, strict=True))
+    loss, objective = gradients(network, segments, compute, asked)
     grad_norm = gradient_norm(network)
     applied = math.isfinite(loss) and math.isfinite(grad_norm)
     if applied:
@@ -227,6 +233,22 @@ def train_step(
         return step
     told = asked.objective.values() if isinstance(asked.objective, Telling) else {}
     return replace(step, objective=objective, told=told)
+
+
+def gradients(
+    network: Any, segments: Sequence[Segment], compute: Compute, asked: Asked
+) -> tuple[float, float]:
+    """Add the gradient of the mean objective over the targets of all segments.
+
+    Returns:
+        The plain loss and the objective, in nats per token.
+    """
+    total = sum(len(segment.targets) for segment in segments)
+    if asked.copies:
+        head_is_plain(network)  # tried outside of autocast, so before they are lent
+    with lent(network, asked.copies):
+        parts = [_accumulate(network, segment, compute, total, asked) for segment in segments]
+    return sum(nll for nll, _ in parts), sum(objective for _, objective in parts)
 
 
 def _accumulate(

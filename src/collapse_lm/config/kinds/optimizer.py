@@ -111,6 +111,33 @@ class DecayToBase(OptimizerConfig):
         return StepsToBase(self.of.build(groups, learning_rate), self.rate)
 
 
+class Krause(OptimizerConfig):
+    """The step of dynamic evaluation (Krause et al. 2018, arXiv 1709.07432, section 5).
+
+    A gradient is divided by its root mean square (RMS) over batches of a training text, which
+    are read before the first step, and each weight decays towards the base model's in proportion
+    to its RMS. Holds two copies of the weights beside them.
+    """
+
+    kind: Literal["krause"] = "krause"
+    decay: Float = Field(default=0.002, ge=0)
+    """λ: the share of its way back that a weight of mean RMS goes in a step; at most 1 of any."""
+    epsilon: Float = Field(default=2e-5, gt=0)
+    """Added to the RMS."""
+    corpus: str = "sotu-train"
+    """Text of the statistics: a name, or text:PATH."""
+    batches: int = Field(default=100, ge=1)
+    """At most as many are read."""
+    batch_size: int = Field(default=1, ge=1)
+    """Segments of a batch, each as long as a text of an update."""
+
+    def build(self, groups: Sequence[Mapping[str, Any]], learning_rate: float) -> Any:
+        """Make the optimizer over parameter groups."""
+        from collapse_lm.experiment.krause import KrauseSteps
+
+        return KrauseSteps(groups, learning_rate, self)
+
+
 class GivenOptimizer(Given, OptimizerConfig):
     """An optimizer that was handed over from Python: called with groups and learning rate."""
 
@@ -130,5 +157,5 @@ class GivenOptimizer(Given, OptimizerConfig):
         return complete("optimizer", made, "step", "param_groups")
 
 
-_OWN = (AdamW, Sgd, Fresh, RandomDirection, DecayToBase)
+_OWN = (AdamW, Sgd, Fresh, RandomDirection, DecayToBase, Krause)
 OPTIMIZERS = Slot("optimizer", OptimizerConfig, _OWN, "collapse_lm.optimizers", GivenOptimizer)
