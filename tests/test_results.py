@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from run_dirs import sweep, write_run
@@ -15,11 +16,13 @@ from collapse_lm.analysis.kept.cells import cell, value_of
 from collapse_lm.analysis.outcomes import measure_runs
 from collapse_lm.config import identity
 from collapse_lm.errors import UserError
+from collapse_lm.measures.endings import STATES
 from collapse_lm.measures.names import Row
 from collapse_lm.rundir.rows import row_line
 from collapse_lm.sweeps import SweepFolder, load_sweep
 
 DOCS = Path(__file__).parents[1] / "docs"
+RESULTS = DOCS / "results"
 KNOWN = {"calibration", "toys", "dynamic-eval"}  # beside the sweeps of docs/findings.md
 
 
@@ -247,6 +250,18 @@ def test_a_dynamic_evaluation_is_computed_again_from_its_segments(findings, tmp_
 
 
 # --- what stands in the docs -------------------------------------------------------------------
+
+
+def test_every_state_is_reached_by_runs_that_are_kept(findings):
+    table = findings.reached([k for n in findings.TITLES if (k := findings.kept(RESULTS, n))])
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[4:]]
+    assert [row[0] for row in rows] == [*STATES, "broken at the start"]
+    assert all(int(row[1]) >= 3 for row in rows)
+    assert all(row[2] != "none" for row in rows)
+    kept = findings.kept(RESULTS, "endings").runs
+    ends = [run for run in kept if run.config.sampling.stop_at_eos]
+    lengths = [list(run.series("probe.length").values()) for run in ends]
+    assert all(fmean(one[:20]) > 10 * fmean(one[-20:]) for one in lengths)  # they shrink
 
 
 def test_the_findings_and_the_headline_are_what_the_tables_give(findings):

@@ -30,6 +30,7 @@ from collapse_lm.analysis.profiles import shares_of
 from collapse_lm.analysis.settings import deciding, setting
 from collapse_lm.analysis.stats.blocks import block_bootstrap
 from collapse_lm.analysis.stats.survival import kaplan_meier
+from collapse_lm.measures.endings import STATES
 from collapse_lm.measures.names import label
 from collapse_lm.report.arms_figure import draw_arms
 from collapse_lm.report.claims_page import exponent_words
@@ -53,13 +54,16 @@ TITLES = {
     "truncation": "Truncation at temperature 1",
     "batch": "Batch size",
     "sizes": "Size, quality and rate",
+    "endings": "States beside the loop",
 }
+UNPREDICTED = ("endings",)  # sweeps that show what there is, and test nothing
 DYNAMIC = "dynamic-eval"
 NOT_YET = "Not run yet."
 CAPTIONS = "figures.json"
 _LARGEST_SVG = 200_000  # bytes
 _MOST_ARMS = 30  # rows of a table
 _LAST = 3  # probes at the end
+_MOST_PLACES = 6  # arms that are named for a state
 
 Lines = list[str]
 
@@ -87,6 +91,7 @@ def findings(results: Path) -> str:
     judged = {name: judge(name, one.runs) for name, one in found.items() if one is not None}
     sections = [section(n, one, judged.get(n, []), results) for n, one in found.items()]
     parts = ["## Predictions, in short", in_short(judged), *sections]
+    parts += [reached([one for one in found.values() if one is not None])]
     parts += [dynamic(results), calibration(results), toys(results)]
     return "\n\n".join(parts)
 
@@ -98,6 +103,8 @@ def in_short(judged: dict[str, list[Judged]]) -> str:
     """How many predictions held, by sweep."""
     rows = []
     for name in TITLES:
+        if name in UNPREDICTED:
+            continue
         if name in judged:
             counts = Counter(one.verdict for one in judged[name])
             verdicts = [str(counts[word]) for word in ("held", "failed", "undecided")]
@@ -255,6 +262,48 @@ def law_table(keys: Sequence[str], runs: Sequence[Measured]) -> Lines:
     ]
     head = ("arm", "time to", "in", "exponent (95 %)", "seeds", "seen in runs")
     return [table(head, rows)] if rows else []
+
+
+# --- endings -----------------------------------------------------------------------------------
+
+
+def reached(results: Sequence[Kept]) -> str:
+    """For each state the arms that got into it."""
+    rows = []
+    for state in STATES:
+        places = [place for one in results for place in entries(one, state)]
+        count = sum(entered for entered, _ in places)
+        rows.append([state, count, told_first([words for _, words in places])])
+    places = [place for one in results for place in broken(one)]
+    count = sum(entered for entered, _ in places)
+    rows.append(["broken at the start", count, told_first([words for _, words in places])])
+    total = sum(len(one.runs) for one in results)
+    head = ("state", f"runs of {total} that entered it", "where, how many, median first update")
+    return f"## Endings, and the runs that reached them\n\n{table(head, rows)}"
+
+
+def entries(found: Kept, state: str) -> Iterator[tuple[int, str]]:
+    """Of each arm that got into a state: how many of its runs, and that in words."""
+    for arm, runs in arms_of(deciding(found.keys), found.runs).items():
+        share = next(one for one in shares_of(runs) if one.state == state)
+        if share.entered:
+            words = f"{found.name}, {arm}: {share.entered}/{share.runs} at {share.first:g}"
+            yield share.entered, words
+
+
+def broken(found: Kept) -> Iterator[tuple[int, str]]:
+    """The same of runs whose base model was degenerate."""
+    for arm, runs in arms_of(deciding(found.keys), found.runs).items():
+        count = sum(run.outcome.degenerate_before_training for run in runs)
+        if count:
+            yield count, f"{found.name}, {arm}: {count}/{len(runs)}"
+
+
+def told_first(places: Sequence[str]) -> str:
+    """The first few of some places, and how many more there are."""
+    rest = len(places) - _MOST_PLACES
+    more = [f"and {rest} more arms"] if rest > 0 else []
+    return "; ".join([*places[:_MOST_PLACES], *more]) or "none"
 
 
 # --- figures -----------------------------------------------------------------------------------
