@@ -23,7 +23,13 @@ from collapse_lm.sweeps import SweepFolder, load_sweep
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"
-KNOWN = {"calibration", "toys", "dynamic-eval"}  # beside the sweeps of docs/findings.md
+KNOWN = {
+    "calibration",
+    "toys",
+    "dynamic-eval",
+    "monitor",
+    "change-error",
+}  # beside the sweeps of docs/findings.md
 
 
 def script(name):
