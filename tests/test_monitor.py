@@ -10,7 +10,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from monitored import BASE, EOS, SHORT, STATES, becomes, uniform, unigram
 
 from collapse_lm.config import CollapseRule
 from collapse_lm.errors import UserError
@@ -20,6 +19,7 @@ from collapse_lm.monitor.reading import unwrapped
 from collapse_lm.monitor.tokens import token_ids
 
 from conftest import PROSE, byte_tokenizer, tiny_gpt2, tiny_llama
+from monitored import BASE, EOS, SHORT, STATES, becomes, uniform, unigram
 
 QUICK = {"held_out_tokens": 128, "samples": 2, "max_new_tokens": 12}
 
@@ -88,6 +88,25 @@ def test_a_model_that_says_little_by_itself_gives_none(made):
     start = monitor.start(network)
     assert start.values["base_samples.overlap"] > 0.5
     assert not any(monitor.observe(network, step=step).shown for step in range(1, 31))
+
+
+def test_a_model_that_loops_now_and_then_by_itself_loops_only_where_it_does_so_more(made):
+    network, monitor = unigram({65: 0.5, 66: 0.38, EOS: 0.12}), made(held_out=None)
+    start = monitor.start(network)
+    assert 0.2 < start.values["base_samples.degenerate_share"] < 0.5
+    assert not start.broken_at_start
+    told = [monitor.observe(network, step=step) for step in range(1, 31)]
+    assert not any("loop" in one.entered for one in told)
+    assert any(one.values["probe.degenerate_share"] >= 0.5 for one in told)
+    becomes(network, STATES["loop"][0])
+    assert monitor.observe(network, step=31).shown
+    assert monitor.observe(network, step=32).entered["loop"] == 31
+
+
+def test_a_model_that_is_certain_of_its_answers_is_not_broken(made):
+    network, monitor = unigram({65: 0.0005, EOS: 0.9995}), made(held_out=None)
+    assert not monitor.start(network).broken_at_start
+    assert not any(monitor.observe(network, step=step).shown for step in (1, 2, 3))
 
 
 def test_a_real_network_that_does_not_learn_gives_none_either(made):

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from monitored import BASE, SHORT, STATES, becomes, unigram
 from transformers import AutoModelForCausalLM
 
 from collapse_lm.config import load_config
@@ -20,6 +19,7 @@ from collapse_lm.rundir.session import resume
 
 from conftest import byte_tokenizer, tiny_gpt2
 from hostile import call
+from monitored import BASE, SHORT, STATES, becomes, unigram
 
 
 def watch(path, *, start=0, **settings):

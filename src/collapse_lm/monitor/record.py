@@ -103,6 +103,8 @@ class MonitorRecord:
         """Say more of what is observed, once that is known."""
         self._config = config
         self._manifest |= manifest
+        if self._rows.step is None:
+            self._rows.summing = Summing(config.collapse)
         write_atomically(self.path / CONFIG, to_yaml(config))
         self._directory.write_json(MANIFEST, self._told("running"))
 

@@ -14,7 +14,9 @@ from collapse_lm.config.fields import Float, Int, Section
 from collapse_lm.config.sections import CollapseRule
 from collapse_lm.measures.pool import PROBES
 
-MONITOR_RULE = CollapseRule(patience=2)
+# A chat model may be certain of short answers and well: that the model is certain of a sample is
+# no sign of a loop here. What it loses of its entropy is, against the start (state mode).
+MONITOR_RULE = CollapseRule(patience=2, train_loss=0.0)
 BASE_PROBES = PROBES + 1  # of the baseline: each has five others to be compared with
 PREFIXES, PREFIX_TOKENS = 64, 16  # of the held-out text, for the KL divergence to the start
 CONTEXT = 128  # tokens of a window of held-out text: many short ones tell more than a few long ones

@@ -42,6 +42,23 @@ class Told:
         return tuple(state for state in self.entered if state != DRIFT)
 
 
+def relative(rule: CollapseRule, share: float) -> CollapseRule:
+    """A rule whose probe is degenerate relative to the start.
+
+    The share that makes it so lies as far between that of the start and 1 as the rule's own
+    lies between 0 and 1. Of samples that are degenerate by majority at the start nothing is
+    relative: the model is broken.
+
+    Args:
+        rule: thresholds.
+        share: of the samples at the start that are degenerate.
+    """
+    least = rule.degenerate_share
+    if share >= least:
+        return rule
+    return rule.model_copy(update={"degenerate_share": share + (1 - share) * least})
+
+
 class States:
     """The states of a stream as observations come.
 
@@ -64,6 +81,8 @@ class States:
     def take_levels(self, row: Row) -> None:
         """Take what is known of the baseline."""
         self.start = row
+        share = row.get("base_samples.degenerate_share")
+        self.endings.rule = relative(self._rule, share)
         self.endings.see(row)
 
     def begin(self, step: int, degenerate_share: float) -> Told:

@@ -19,6 +19,7 @@ from collapse_lm.monitor.pooled import pooled
 from collapse_lm.monitor.probe import Prober
 from collapse_lm.monitor.reading import language_model, under_adapters, unwrapped
 from collapse_lm.monitor.settings import CONTEXT, MonitorSettings
+from collapse_lm.monitor.states import relative
 from collapse_lm.own_loop import AnyPrecision, as_it_is
 
 _MOST_SHOWN = 8  # samples of the baseline that the record keeps
@@ -63,11 +64,19 @@ class Watched:
         texts, seconds = self._drawn_base(model)
         middle = time.perf_counter()
         values = self._prober.base_values(texts) | self._scored(model, is_base=True)
+        self._take_share(float(values["base_samples.degenerate_share"]))
         end = time.perf_counter()
         values |= {"seconds.probe": round(middle - begin, 4)}
         values |= {"seconds.evaluate": round(end - middle, 4)}
         shown = texts[: min(_MOST_SHOWN, self.config.sampling.batch_size)]
         return values, shown, seconds + end - middle
+
+    def _take_share(self, degenerate: float) -> None:
+        """Put the threshold that follows from the start into the record's configuration."""
+        rule = self.config.collapse
+        changed = {"degenerate_share": relative(rule, degenerate).degenerate_share}
+        collapse = rule.model_copy(update=changed)
+        self.config = self.config.model_copy(update={"collapse": collapse})
 
     def probe(self, model: Any, step: int) -> tuple[dict[str, Number], Batch]:
         """Draw and score at a step; return the numbers by name, and the samples."""
