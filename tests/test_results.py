@@ -23,13 +23,8 @@ from collapse_lm.sweeps import SweepFolder, load_sweep
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"
-KNOWN = {
-    "calibration",
-    "toys",
-    "dynamic-eval",
-    "monitor",
-    "change-error",
-}  # beside the sweeps of docs/findings.md
+# Beside the sweeps of docs/findings.md:
+KNOWN = {"calibration", "toys", "dynamic-eval", "monitor", "change-error"}
 
 
 def script(name):
