@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         load_config,
     )
     from collapse_lm.corpora.evaluation_set import EvaluationSet
-    from collapse_lm.dynamic import dynamic_eval
+    from collapse_lm.dynamic.evaluate import dynamic_eval
     from collapse_lm.errors import CollapseLMError, MachineError, UserError
     from collapse_lm.experiment.batch import Batch, Record, Text
     from collapse_lm.experiment.build import Context
@@ -71,7 +71,7 @@ _HOMES = {
     ),
     "errors": ("CollapseLMError", "MachineError", "UserError"),
     "corpora.evaluation_set": ("EvaluationSet",),
-    "dynamic": ("dynamic_eval",),
+    "dynamic.evaluate": ("dynamic_eval",),
     "measures.validation": ("CorpusLoss",),
     "experiment.batch": ("Batch", "Record", "Text"),
     "experiment.build": ("Context",),

@@ -84,8 +84,13 @@ class Units:
     @classmethod
     def of(cls, log_p: Numbers, data: EvaluationSet) -> "Units":
         """From log p (nats) of the first tokens of a text."""
-        loss, size = -float(log_p.mean()), int(data.bytes_before[len(log_p)])
-        bits = loss * len(log_p) / math.log(2)
+        size = int(data.bytes_before[len(log_p)])
+        return cls.of_loss(-float(log_p.mean()), len(log_p), size)
+
+    @classmethod
+    def of_loss(cls, loss: float, tokens: int, size: int) -> "Units":
+        """From a mean loss (nats per token), and how many tokens and bytes it is of."""
+        bits = loss * tokens / math.log(2)
         return cls(loss, _exp(loss), bits / size if size else math.nan)
 
 
