@@ -215,7 +215,7 @@ def test_three_mistakes_are_all_named(tmp_path):
 
 def test_an_unknown_preset(tmp_path):
     message = refused(tmp_path, "run", "quikstart")
-    assert "expected  one of paper, paper-full-context, quickstart, reference-code" in message
+    assert "expected  one of gerstgrasser-2024, paper, paper-full-context, quickstart, " in message
 
 
 def test_a_model_that_exists_nowhere_without_a_network(tmp_path, prose_file):
