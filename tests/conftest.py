@@ -2,6 +2,8 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 from transformers import PreTrainedTokenizerFast as FastTokenizer
+
+from collapse_lm.report.style import FORMATS
 
 # Threads only get in each other's way on models this small, and pytest-xdist uses the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -27,6 +31,31 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.section(f"could not run here: {reasons.total()} tests", "-")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:>5}  {reason.removeprefix('Skipped: ')}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def figures_in_one_format() -> Iterator[None]:
+    """Draw figures as SVG alone: the other formats take half the time of a small run."""
+    others = {name: FORMATS.pop(name) for name in ("png", "pdf")}
+    yield
+    FORMATS.update(others)
+
+
+@contextmanager
+def every_format() -> Iterator[None]:
+    """Figures in all formats, for what tests the files."""
+    others = {"png": {}, "pdf": {"CreationDate": None}}
+    FORMATS.update(others)
+    yield
+    for name in others:
+        del FORMATS[name]
+
+
+@pytest.fixture
+def all_formats() -> Iterator[None]:
+    """`every_format`, for one test."""
+    with every_format():
+        yield
 
 
 PROSE = (

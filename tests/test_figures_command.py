@@ -29,7 +29,7 @@ def drawn(folder, *words):
     return outcome
 
 
-def test_a_sweep_is_drawn_at_both_widths_with_its_data(tmp_path):
+def test_a_sweep_is_drawn_at_both_widths_with_its_data(all_formats, tmp_path):
     sweep(tmp_path / "s", {2e-5: [26, None], 1.6e-4: [9, 11]})
     drawn(tmp_path / "s", "--out", tmp_path / "out")
     for name in ("curves", "survival"):

@@ -69,7 +69,7 @@ def test_files_of_a_run_have_the_mode_that_the_umask_gives(umask, tiny_overrides
     finally:
         os.umask(before)
     files = [path for path in (tmp_path / "r").rglob("*") if path.is_file()]
-    assert {"manifest.json", ".lock", "losses.png", "state.json", "model.safetensors"} <= {
+    assert {"manifest.json", ".lock", "losses.svg", "state.json", "model.safetensors"} <= {
         path.name for path in files
     }
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666 & ~umask}

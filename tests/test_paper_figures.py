@@ -49,8 +49,11 @@ def everything(folder):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
+    from conftest import every_format  # here, as another process imports this file too
+
     folder = tmp_path_factory.mktemp("reproduction")
-    write_reproduction(everything(folder / "runs"), folder / "out")
+    with every_format():
+        write_reproduction(everything(folder / "runs"), folder / "out")
     return folder
 
 
@@ -187,7 +190,7 @@ def test_figures_are_drawn_whatever_there_is(options, tmp_path):
     )
     write_reproduction(groups, tmp_path / "out")
     for name in ("figure2", "figure3", "survival", "phase"):
-        assert (tmp_path / "out" / "figures" / f"{name}.png").stat().st_size > 3000
+        assert (tmp_path / "out" / "figures" / f"{name}.svg").stat().st_size > 3000
 
 
 def test_hostile_names_and_texts_stay_text(tmp_path):

@@ -42,7 +42,7 @@ def samples(updates, text="some text"):
     return [SampleRow(u, (Text((0,), (1,), "own", f"{text} {u}"),)) for u in range(1, updates + 1)]
 
 
-def test_the_figure_marks_the_collapse_and_names_the_axes(tmp_path):
+def test_the_figure_marks_the_collapse_and_names_the_axes(all_formats, tmp_path):
     draw_losses(rows(9), summary(4), manifest(), tmp_path)
     svg = (tmp_path / "losses.svg").read_text()
     for words in ("collapse, update 4", "validation loss", "train loss on own samples", "updates"):
@@ -52,7 +52,7 @@ def test_the_figure_marks_the_collapse_and_names_the_axes(tmp_path):
 
 
 @pytest.mark.parametrize("data", [rows(0), rows(1), rows(3, lambda u: math.nan), []])
-def test_a_figure_is_drawn_whatever_there_is(data, tmp_path):
+def test_a_figure_is_drawn_whatever_there_is(data, all_formats, tmp_path):
     draw_losses(data, None, manifest(), tmp_path)
     assert (tmp_path / "losses.png").stat().st_size > 1000
 

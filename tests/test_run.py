@@ -17,6 +17,8 @@ from collapse_lm.rundir import RunReader
 from collapse_lm.rundir.recorder import Recorder
 from collapse_lm.rundir.rows import row_line
 
+from conftest import every_format
+
 
 def do(tiny_overrides, out, *more, **options):
     config = load_config("quickstart", [*tiny_overrides, *more])
@@ -49,7 +51,9 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def finished(tiny_overrides, tmp_path_factory):
-    return do(tiny_overrides, tmp_path_factory.mktemp("runs") / "one")
+    with every_format():
+        out = tmp_path_factory.mktemp("runs") / "one"
+        return do(tiny_overrides, out, "run.checkpoint_every=off")  # auto goes by the clock
 
 
 def test_the_run_directory_is_complete(finished):

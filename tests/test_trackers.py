@@ -100,7 +100,9 @@ def alone(tiny_overrides, tmp_path_factory):
     return plain(place)
 
 
-def test_a_tracker_is_told_every_row_all_texts_the_pictures_and_the_end(tiny_overrides, tmp_path):
+def test_a_tracker_is_told_every_row_all_texts_the_pictures_and_the_end(
+    tiny_overrides, all_formats, tmp_path
+):
     fake = Fake()
     run_with(fake, [*tiny_overrides, *PICTURES], tmp_path / "my-run")
     assert fake.rows == RunReader(tmp_path / "my-run").updates()
