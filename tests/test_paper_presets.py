@@ -10,6 +10,7 @@ import pytest
 import collapse_lm
 from collapse_lm.config import load_config
 from collapse_lm.rundir import RunReader
+from collapse_lm.sweeps import load_sweep, plan_sweep
 
 FOLDER = resources.files("collapse_lm.config") / "presets"
 NAMES = ("shumailov-2024", "gerstgrasser-2024", "ssd-paper", "ssd-trl")
@@ -72,3 +73,17 @@ def test_shumailov_s_numbers():
     assert (config.source.epochs, config.sampling.batch_size) == (5, 128)
     assert config.training.learning_rate * config.training.schedule.final == pytest.approx(1e-6)
     assert config.sampling.min_new_tokens == config.sampling.max_new_tokens == 64
+
+
+def test_the_sweep_of_generations_compares_what_is_kept():
+    configs = [run.config for run in plan_sweep(load_sweep("generations")).runs]
+    assert (len(configs), len({config.seed for config in configs})) == (18, 3)
+    kept = {(c.source.start, c.source.keep, c.source.real.share) for c in configs}
+    scratch = {("scratch", keep, 0) for keep in ("replace", "accumulate", "subsample")}
+    tuned = {("base", "replace", 0), ("base", "accumulate", 0)}
+    assert kept == scratch | tuned | {("scratch", "replace", 0.25)}
+    for config in configs:  # the end of each generation is measured
+        length = config.source.updates(0, config.sampling.batch_size)
+        assert length % config.evaluation.every == 0
+        assert length >= 5 * config.probe.every  # whose pool is of one generation
+        assert (config.sampling.temperature, config.sampling.top_k) == (1, None)

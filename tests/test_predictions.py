@@ -343,9 +343,48 @@ def test_one_arm_on_smollm2(template):
     assert verdicts("law-smollm2", up) == {"M1": "held", "M2": "held"}
 
 
+def over_generations(template, rises, **settings):
+    """Runs of one seed per rise, of six generations of four updates, with a loss that goes up."""
+    source = {f"source.{name}": value for name, value in settings.items()}
+    found = []
+    for seed, rise in enumerate(rises):
+        run = made(template, {"source.kind": "generations", **source}, seed=seed, updates=24)
+        rows = [
+            Row(
+                row.update,
+                {**row.values, "generation": (number := (row.update - 1) // 4)}
+                | {"validation.loss[sotu]": 6 + rise * number / 5 + row.update % 4 / 9}
+                | {"pool.distinct_2": 0.9 - number / 500, "types.rare_share": 0.5},
+            )
+            for row in run.rows[1:]
+        ]
+        found.append(replace(run, rows=[run.rows[0], *rows]))
+    return found
+
+
+def test_generations(template):
+    def arms(*, subsample=(0.2, 0.3, 0.2), mixed=0.2):
+        scratch = {"start": "scratch"}
+        return [
+            *over_generations(template, (0.45, 0.5, 0.55), **scratch),
+            *over_generations(template, (0.01, 0.02, 0.03), **scratch, keep="accumulate"),
+            *over_generations(template, subsample, **scratch, keep="subsample"),
+            *over_generations(template, (mixed,) * 3, **scratch, **{"real.share": 0.25}),
+            *over_generations(template, (0.05, 0.06, 0.05)),
+            *over_generations(template, (0.02, 0.03, 0.02), keep="accumulate"),
+        ]
+
+    assert set(verdicts("generations", arms()).values()) == {"held"}
+    assert verdicts("generations", arms(subsample=(0.6, 0.7, 0.8)))["R2"] == "failed"
+    assert verdicts("generations", arms(subsample=(0.2, 0.3, 0.8)))["R2"] == "undecided"
+    assert verdicts("generations", arms(mixed=0.6))["R4"] == "failed"
+    (found,) = (one for one in judge("generations", arms()) if one.id == "R1")
+    assert found.value == pytest.approx(0.5)  # end of generation 5 less end of generation 0
+
+
 def test_every_prediction_of_the_page_is_judged_and_no_other(template):
     page = (ROOT / "docs" / "predictions.md").read_text()
-    stated = re.findall(r"^\| ([CLDTBSM]\d+) \|", page, re.MULTILINE)
+    stated = re.findall(r"^\| ([CLDTBSMR]\d+) \|", page, re.MULTILINE)
     runs = [made(template, {"model": "ladder:32x2@0"}, seed=0, loop=5)]
     judged = [one.id for sweep in sweeps() for one in judge(sweep, runs)]
     assert sorted(judged) == sorted(stated)

@@ -6,7 +6,7 @@ The toys have their own (docs/scripts/measure_toys.py).
 from collections.abc import Callable, Mapping, Sequence
 
 from collapse_lm.analysis.outcomes import Measured
-from collapse_lm.analysis.predictions import controls, dose, law, others
+from collapse_lm.analysis.predictions import controls, dose, generations, law, others
 from collapse_lm.analysis.predictions.rules import Judged
 
 _JUDGES: Mapping[str, Callable[[Sequence[Measured]], list[Judged]]] = {
@@ -17,6 +17,7 @@ _JUDGES: Mapping[str, Callable[[Sequence[Measured]], list[Judged]]] = {
     "batch": others.judge_batch,
     "sizes": others.judge_sizes,
     "law-smollm2": others.judge_smollm2,
+    "generations": generations.judge,
 }
 
 
