@@ -220,7 +220,7 @@ class CollapseRule(Section):
     """... or the entropy of the probe is below this share of the base model's."""
     high_entropy: Float = Field(default=0.5, gt=0, json_schema_extra=OBSERVES)
     """State noise: the entropy of the probe is above the base model's by more than this (nats),
-    while the model has drifted."""
+    while the validation loss is up by more than `drift` (where it is not known: the divergence)."""
     short: Float = Field(default=0.15, gt=0, lt=1, json_schema_extra=OBSERVES)
     """State shrink: the samples have less than this share of the tokens of the base model's; seen
     only under sampling.stop_at_eos."""

@@ -3,7 +3,7 @@
     drift    it no longer predicts real text as the base model did
     mode     it says little: samples alike, or few different n-grams, or low entropy
     loop     its samples repeat themselves: the collapse rule
-    noise    it has drifted, and its entropy is above the base model's
+    noise    it predicts real text worse, and its entropy is above the base model's
     shrink   its samples end much sooner than the base model's
 
 A state is entered with the first of `patience` probes (or evaluations) in a row that show it,
@@ -183,10 +183,10 @@ class Endings:
 
     def _drift(self, row: Row) -> bool | None:
         losses = row.labelled("validation.loss")
+        told: dict[str, float] = {}
         if losses and self._start is None:
             self._start = next(iter(losses.items()))
-        told: dict[str, float] = {}
-        if self._start is not None and self._start[0] in losses:
+        elif self._start is not None and self._start[0] in losses:
             told["change"] = losses[self._start[0]] - self._start[1]
         if "prefix.kl" in row.values:
             told["kl"] = row.get("prefix.kl")
@@ -217,7 +217,10 @@ class Endings:
         if "probe.entropy" not in row.values or not self._away:
             return None
         is_high = row.get("probe.entropy") - self.base.entropy > self.rule.high_entropy
-        return is_high and self._has_drifted()
+        # A model that learns another kind of text is far from the base model, and may be less
+        # sure, without predicting worse: where the loss is known, the loss decides.
+        lost = self._away.get("change", self._away.get("kl", math.nan))
+        return is_high and lost > self.rule.drift
 
     def _shrink(self, row: Row) -> bool | None:
         if "probe.length" not in row.values or math.isnan(self.base.length):
