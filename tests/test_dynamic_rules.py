@@ -1,8 +1,12 @@
 """Dynamic evaluation by several rules on the same tokens, tuned on another text."""
 
 import csv
+import importlib.util
 import json
 import math
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +199,32 @@ def test_the_command_prints_a_table(done, asked):
     assert f"krause: rate {krause['learning_rate']:g}, decay" in told.out
     assert max(map(len, told.out.splitlines()[:-1])) <= 80
     assert json.loads(call(*words, "--json").out) == done.summary
+
+
+def test_what_is_kept_gives_the_table_of_the_findings(done, tmp_path):
+    path = Path(__file__).parents[1] / "docs" / "scripts" / "dynamic_rules.py"
+    spec = importlib.util.spec_from_file_location("dynamic_rules", path)
+    script = importlib.util.module_from_spec(spec)
+    sys.modules["dynamic_rules"] = script
+    spec.loader.exec_module(script)
+    assert "not run yet" in script.render(tmp_path)
+    script.main([str(done.directory), "prose", "--results", str(tmp_path)])
+    lines = script.render(tmp_path).splitlines()
+    krause, static = done.summary["rules"]["krause"], done.summary
+    row = next(line for line in lines if line.startswith("| krause |")).split(" | ")
+    assert row[1] == f"{krause['learning_rate']:g}, {krause['decay']:g}"
+    units = ("loss", "perplexity", "bits_per_byte")
+    wanted = [krause[f"dynamic_{unit}"] for unit in units]
+    assert [float(cell) for cell in row[2:5]] == pytest.approx(wanted, abs=2e-2)
+    difference, lower, upper = re.findall(r"-?\d+\.\d+", row[5])
+    assert float(difference) == pytest.approx(krause["difference"], abs=1e-3)
+    assert float(lower) == pytest.approx(krause["difference_lower"], abs=1e-3)
+    assert float(upper) == pytest.approx(krause["difference_upper"], abs=1e-3)
+    assert f"| static |  | {static['static_loss_longest']:.4f} |" in "\n".join(lines)
+    pair = next(line for line in lines if line.startswith("| krause - sgd |"))
+    between = static["between"]["krause - sgd"]["difference"]
+    assert float(pair.split(" | ")[1].split()[0]) == pytest.approx(between, abs=1e-3)
+    assert (tmp_path / "dynamic-rules" / "prose" / "gain.svg").read_text().startswith("<?xml")
 
 
 # --- the search --------------------------------------------------------------------------------

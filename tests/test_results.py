@@ -24,7 +24,7 @@ from collapse_lm.sweeps import SweepFolder, load_sweep
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"
 # Beside the sweeps of docs/findings.md:
-KNOWN = {"calibration", "toys", "dynamic-eval", "monitor", "change-error"}
+KNOWN = {"calibration", "toys", "dynamic-eval", "dynamic-rules", "monitor", "change-error"}
 
 
 def script(name):
