@@ -55,6 +55,7 @@ TITLES = {
     "batch": "Batch size",
     "sizes": "Size, quality and rate",
     "endings": "States beside the loop",
+    "generations": "What is kept of earlier text",
 }
 UNPREDICTED = ("endings",)  # sweeps that show what there is, and test nothing
 DYNAMIC = "dynamic-eval"
@@ -404,7 +405,8 @@ def dynamic(results: Path) -> str:
     found = kept(results, DYNAMIC)
     if found is None:
         words = "dynamic-eval smollm2-135m --corpus wikitext2 --tokens 20000 --out DIR"
-        return f"{title}\n\n{NOT_YET} `collapse-lm {words}` does the run."
+        told = f"{title}\n\n{NOT_YET} `collapse-lm {words}` does the run."
+        return f"{told}\n\n{rules_of_dynamic(results)}"
     with (results / DYNAMIC / "segments.csv").open(encoding="utf-8", newline="") as file:
         rows = [(float(row["static"]), float(row["dynamic"])) for row in csv.DictReader(file)]
     static, trained = np.array(rows).T
@@ -425,8 +427,14 @@ def dynamic(results: Path) -> str:
             "segment is scored before the step on it. The interval is a paired block bootstrap "
             "over updates.",
             table((*head, "static, longest context"), [cells]),
+            rules_of_dynamic(results),
         ]
     )
+
+
+def rules_of_dynamic(results: Path) -> str:
+    """Rules of dynamic evaluation on the same tokens."""
+    return str(script("dynamic_rules").render(results))
 
 
 def calibration(results: Path) -> str:
