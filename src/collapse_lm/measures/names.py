@@ -203,7 +203,8 @@ NAMES: dict[str, Name] = {
         "number",
         "",
         "share of the different 4-grams of the probe that stood in any of the five probes before "
-        "it; absent at the first",
+        "it; absent at the first. This and the next four of a monitor: of samples that are cut to "
+        "the mean length of those at the start",
         since=2,
     ),
     **{

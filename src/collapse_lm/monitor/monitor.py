@@ -111,7 +111,7 @@ class Monitor:
             record.require_later(first, "probe")
             record.add(first, values, "probe", texts)
             self._watched = watched
-        self._probes.take_levels(row)
+        self._probes.take_levels(row, watched.config.collapse)
         told = self._probes.begin(step, row.get("base_samples.degenerate_share"))
         return self._told("probe", told, row, baseline_sentence(told, row))
 

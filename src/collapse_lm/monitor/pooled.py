@@ -10,14 +10,24 @@ from collapse_lm.measures.pool import Pool
 LEAST_GRAMS = 64
 
 
-def pooled(pool: Pool, samples: Sequence[Sequence[int]]) -> dict[str, Number]:
+def pooled(
+    pool: Pool, samples: Sequence[Sequence[int]], length: int | None = None
+) -> dict[str, Number]:
     """What `Pool.see` tells, without the overlap of samples that have too few 4-grams.
 
     Args:
         pool: of the observations before.
         samples: token ids of each sample.
+        length: to which each is cut: of more tokens fewer are different, so that answers that
+            grow would look poor beside those of the start. None: not at all.
     """
-    told = pool.see(samples)
-    if sum(max(0, len(ids) - 3) for ids in samples) < LEAST_GRAMS:
+    cut = [ids[:length] for ids in samples]
+    told = pool.see(cut)
+    if sum(max(0, len(ids) - 3) for ids in cut) < LEAST_GRAMS:
         told.pop("pool.overlap", None)
     return told
+
+
+def common_length(samples: Sequence[Sequence[int]]) -> int:
+    """Tokens to which samples are cut that are compared with these: their mean length."""
+    return max(1, round(sum(map(len, samples)) / len(samples)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from collapse_lm.config import Config
 from collapse_lm.errors import UserError
-from collapse_lm.experiment.base_samples import base_values
+from collapse_lm.experiment.base_samples import base_values, pool_levels
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.build import decode
 from collapse_lm.experiment.facts import mean_loss, spelled, text_metrics
@@ -24,6 +24,7 @@ from collapse_lm.measures.seen import probe_values
 from collapse_lm.models.embeddings import check_ids
 from collapse_lm.models.load import LanguageModel
 from collapse_lm.models.tokens import own_start, unknown_ids
+from collapse_lm.monitor.pooled import common_length
 from collapse_lm.monitor.settings import BASE_PROBES, Prompt
 
 _PART = 16  # samples of the baseline that are drawn together, or a probe where it has more
@@ -92,7 +93,11 @@ class Prober:
 
     def base_values(self, texts: Sequence[Text]) -> dict[str, Number]:
         """The levels of the baseline, by name."""
-        told = base_values(texts, self.config.collapse, self.config.sampling.batch_size)
+        probe = self.config.sampling.batch_size
+        told = base_values(texts, self.config.collapse, probe)
+        ids = [text.ids for text in texts]
+        length = common_length(ids)
+        told |= pool_levels([one[:length] for one in ids], probe)
         told |= self._clipped(texts, "base_samples.clipped") | self._of(Batch(tuple(texts)))
         return told | {"probe.entropy": told["base_samples.entropy"]}
 

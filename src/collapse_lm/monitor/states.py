@@ -78,11 +78,16 @@ class States:
         self._told_of: tuple[str, ...] = STATES
         self._entered, self._shown = dict[str, int](), tuple[str, ...]()
 
-    def take_levels(self, row: Row) -> None:
-        """Take what is known of the baseline."""
+    def take_levels(self, row: Row, rule: CollapseRule | None = None) -> None:
+        """Take what is known of the baseline.
+
+        Args:
+            row: of it.
+            rule: that follows from it; None takes a degenerate share that does.
+        """
         self.start = row
         share = row.get("base_samples.degenerate_share")
-        self.endings.rule = relative(self._rule, share)
+        self.endings.rule = rule or relative(self._rule, share)
         self.endings.see(row)
 
     def begin(self, step: int, degenerate_share: float) -> Told:

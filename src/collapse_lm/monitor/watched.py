@@ -4,6 +4,7 @@ Knows nothing of states, records and time budgets.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +14,13 @@ from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.measures.names import Number
 from collapse_lm.measures.pool import Pool
 from collapse_lm.models.load import LanguageModel
+from collapse_lm.monitor.chance import Start, beyond_chance
 from collapse_lm.monitor.describe import described
 from collapse_lm.monitor.held_out import HeldOut, corpus_of
-from collapse_lm.monitor.pooled import pooled
+from collapse_lm.monitor.pooled import common_length, pooled
 from collapse_lm.monitor.probe import Prober
 from collapse_lm.monitor.reading import language_model, under_adapters, unwrapped
 from collapse_lm.monitor.settings import CONTEXT, MonitorSettings
-from collapse_lm.monitor.states import relative
 from collapse_lm.own_loop import AnyPrecision, as_it_is
 
 _MOST_SHOWN = 8  # samples of the baseline that the record keeps
@@ -53,6 +54,7 @@ class Watched:
         self.config = settings.config(name, corpus.name if corpus else None, context)
         self._prober = Prober.of(self.config, self.model, settings.prompts)
         self._pool = Pool()
+        self._length: int | None = None  # to which samples are cut where probes are pooled
 
     def baseline(self, model: Any) -> tuple[dict[str, Number], tuple[Text, ...], float]:
         """Measure the model as it is before any training.
@@ -64,18 +66,20 @@ class Watched:
         texts, seconds = self._drawn_base(model)
         middle = time.perf_counter()
         values = self._prober.base_values(texts) | self._scored(model, is_base=True)
-        self._take_share(float(values["base_samples.degenerate_share"]))
+        self._take_levels(texts)
         end = time.perf_counter()
         values |= {"seconds.probe": round(middle - begin, 4)}
         values |= {"seconds.evaluate": round(end - middle, 4)}
         shown = texts[: min(_MOST_SHOWN, self.config.sampling.batch_size)]
         return values, shown, seconds + end - middle
 
-    def _take_share(self, degenerate: float) -> None:
-        """Put the threshold that follows from the start into the record's configuration."""
-        rule = self.config.collapse
-        changed = {"degenerate_share": relative(rule, degenerate).degenerate_share}
-        collapse = rule.model_copy(update=changed)
+    def _take_levels(self, texts: Sequence[Text]) -> None:
+        """Put the thresholds that follow from the start into the record's configuration."""
+        rule, sampling = self.config.collapse, self.config.sampling
+        self._length = common_length([text.ids for text in texts])
+        drawn = sampling.batch_size, sampling.max_new_tokens
+        start = Start(texts, *drawn, self._length, self.config.seed)
+        collapse = beyond_chance(rule, start)
         self.config = self.config.model_copy(update={"collapse": collapse})
 
     def probe(self, model: Any, step: int) -> tuple[dict[str, Number], Batch]:
@@ -84,7 +88,7 @@ class Watched:
         with as_it_is(self._read(model), self._precision, "sampling") as ready:
             probe = self._prober.draw(ready.sampler, step)
         middle = time.perf_counter()
-        values = self._prober.values(probe) | pooled(self._pool, [text.ids for text in probe.texts])
+        values = self._prober.values(probe) | self._pooled(probe)
         values |= self._scored(model)
         end = time.perf_counter()
         values |= {"seconds.probe": round(middle - begin, 4)}
@@ -93,6 +97,9 @@ class Watched:
     def manifest(self, step: int) -> dict[str, Any]:
         """What the record says of all this, with the baseline at a step."""
         return described(self.model, self._prober, self._held_out, step)
+
+    def _pooled(self, probe: Batch) -> dict[str, Number]:
+        return pooled(self._pool, [text.ids for text in probe.texts], self._length)
 
     def _drawn_base(self, model: Any) -> tuple[tuple[Text, ...], float]:
         with as_it_is(self._read(model), self._precision, "sampling") as ready:
