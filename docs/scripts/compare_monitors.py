@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import toolkit_rules
-from monitor_rows import looks, without_drift
+from monitor_rows import Look, entered, looks, rollouts, without_drift
 
 from collapse_lm.config import CollapseRule
 from collapse_lm.measures.names import Row
@@ -39,13 +39,14 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results" / "monitor"
 PAGE = ROOT / "docs" / "monitor.md"
 BEGIN, END = "<!-- comparison: begin -->\n", "<!-- comparison: end -->"
-TOOLKIT, MENDED, OURS = "toolkit", "toolkit_mended", "monitor"
+TOOLKIT, MENDED, OURS, ROLLOUTS = "toolkit", "toolkit_mended", "monitor", "monitor_rollouts"
 # By series: its trainer, the state that it was made to end in, and what it is.
 SERIES = {
     "healthy-text": ("sft", "", "SFT on real text"),
-    "healthy-reward": ("grpo", "", "GRPO at a low rate"),
+    "healthy-reward": ("grpo", "", "GRPO at a low rate, beta 0.04"),
+    "healthy-sums": ("grpo", "", "GRPO on sums that the model knows, no KL term"),
     "loop": ("sft", "loop", "SFT on its own samples, temperature 0.8"),
-    "noise": ("sft", "noise", "SFT on its own samples, temperature 1.3, high rate"),
+    "noise": ("sft", "noise", "SFT on its own samples, temperature 1.3"),
     "mode": ("sft", "mode", "SFT on four texts, over and over"),
     "shrink": ("grpo", "shrink", "GRPO that rewards short texts"),
 }
@@ -79,16 +80,18 @@ def _series(folder: Path, name: str) -> dict[str, Any]:
     told["event"] = _event(folder / f"series_{name}_dense.csv")
     for monitor, names in ((TOOLKIT, toolkit_rules.READS), (MENDED, toolkit_rules.MENDED)):
         told[monitor] = _of_toolkit(log, trainer, names[trainer])
-    told[OURS] = _of_ours(rows(folder / f"series_{name}_sparse.csv"))
+    rule = CollapseRule(**json.loads((folder / "rules.json").read_text("utf-8"))[name])
+    told[OURS] = _of_ours(looks(rows(folder / f"series_{name}_sparse.csv"), rule))
+    sampled = folder / f"series_{name}_rollouts.csv"
+    if sampled.exists():
+        told[ROLLOUTS] = _of_ours(looks(rollouts(rows(sampled))))
     return told
 
 
 def _event(table: Path) -> dict[str, Any] | None:
     """The first state other than drift that a probe at every step finds, and its onset."""
-    entered = dict[str, int]()
-    for look in looks(rows(table), CollapseRule()):
-        entered = look.within | entered
-    troubles = {state: entered[state] for state in without_drift(entered)}
+    found = entered(rows(table), CollapseRule())
+    troubles = {state: found[state] for state in without_drift(found)}
     if not troubles:
         return None
     first = min(troubles, key=lambda state: troubles[state])
@@ -113,10 +116,10 @@ def _first(told: list[tuple[int, toolkit_rules.Rule]]) -> dict[str, Any] | None:
     return {"step": step, "by": list(by)}
 
 
-def _of_ours(told: list[Row]) -> dict[str, Any]:
+def _of_ours(told: Iterable[Look]) -> dict[str, Any]:
     """Our first warning (a state is shown), and the verdict (entered); drift apart."""
     warns = stops = drift = None
-    for look in looks(told):
+    for look in told:
         shown, within = without_drift(look.shown), without_drift(look.within)
         if shown and warns is None:
             warns = {"step": look.row.update, "by": shown}
@@ -129,25 +132,33 @@ def _of_ours(told: list[Row]) -> dict[str, Any]:
 
 def rendered(comparison: Mapping[str, Any]) -> str:
     """The lines between the markers of the page."""
-    lines = [
-        "",
-        "| series | event | toolkit warns | toolkit stops | names mended: warns | names mended: "
-        "stops | monitor warns | monitor's verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [_line(name, told) for name, told in comparison["series"].items()]
-    lines += ["", *_sums(comparison["series"]), ""]
+    series = comparison["series"]
+    lines = ["", "| series, steps | event |", "| --- | --- |"]
+    lines += [f"| {_title(name, told)} | {_event_cell(told)} |" for name, told in series.items()]
+    for what, title in (("warns", "first warning"), ("stops", "first stop")):
+        lines += ["", f"| {title} | toolkit | toolkit, names mended | monitor | its rollouts |"]
+        lines += ["| --- | --- | --- | --- | --- |"]
+        lines += [_line(name, told, what) for name, told in series.items()]
+    lines += ["", *_sums(series), ""]
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str, told: Mapping[str, Any]) -> str:
+def _title(name: str, told: Mapping[str, Any]) -> str:
+    return f"`{name}`: {SERIES[name][2]}, {told['steps']}"
+
+
+def _event_cell(told: Mapping[str, Any]) -> str:
     event = told["event"]
+    return f"{event['state']} at {event['step']}" if event else "none: healthy"
+
+
+def _line(name: str, told: Mapping[str, Any], what: str) -> str:
     cells = [
-        f"{name}: {SERIES[name][2]} ({told['steps']} steps)",
-        f"{event['state']} at {event['step']}" if event else "none",
+        f"`{name}`",
+        *(_cell(told[one][what], told["event"]) for one in (TOOLKIT, MENDED, OURS)),
     ]
-    for monitor in (TOOLKIT, MENDED, OURS):
-        cells += [_cell(told[monitor][what], event) for what in ("warns", "stops")]
+    has_rollouts = ROLLOUTS in told
+    cells.append(_cell(told[ROLLOUTS][what], told["event"]) if has_rollouts else "it has none")
     return "| " + " | ".join(cells) + " |"
 
 
@@ -161,31 +172,35 @@ def _cell(alarm: Mapping[str, Any] | None, event: Mapping[str, Any] | None) -> s
 
 
 def _sums(series: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each monitor: what it stopped, how late, and its false alarms."""
+    """A line for each: what it would have stopped, how early or late, and its false alarms."""
     names = {
-        TOOLKIT: "The toolkit as it is",
-        MENDED: "The toolkit with its names mended",
-        OURS: "The monitor",
+        "The toolkit as it is": (TOOLKIT,),
+        "The toolkit with its names mended": (MENDED,),
+        "The monitor (probes and rollouts)": (OURS, ROLLOUTS),
     }
     ruined = [told for told in series.values() if told["event"]]
     healthy = [told for told in series.values() if not told["event"]]
-    for monitor, name in names.items():
+    for name, monitors in names.items():
         leads = [
-            told["event"]["step"] - told[monitor]["stops"]["step"]
+            told["event"]["step"] - step
             for told in ruined
-            if told[monitor]["stops"]
+            if (step := _earliest(told, monitors, "stops")) is not None
         ]
         false = {
-            what: sum(told[monitor][what] is not None for told in healthy)
+            what: sum(_earliest(told, monitors, what) is not None for told in healthy)
             for what in ("warns", "stops")
         }
-        lead = f", leads {', '.join(f'{lead:+d}' for lead in leads)} steps" if leads else ""
+        lead = f" ({', '.join(f'{lead:+d}' for lead in leads)} steps)" if leads else ""
         yield (
-            f"- {name}: would have stopped {len(leads)} of {len(ruined)} runs that were "
-            f"ruined{lead}; on {len(healthy)} healthy ones {false['warns']} false "
-            f"{'warning' if false['warns'] == 1 else 'warnings'}, {false['stops']} false "
-            f"{'stop' if false['stops'] == 1 else 'stops'}."
+            f"- {name}: {len(leads)} of {len(ruined)} ruined runs stopped{lead}; of "
+            f"{len(healthy)} healthy runs {false['warns']} falsely warned of, "
+            f"{false['stops']} falsely stopped."
         )
+
+
+def _earliest(told: Mapping[str, Any], monitors: Iterable[str], what: str) -> int | None:
+    steps = [told[m][what]["step"] for m in monitors if m in told and told[m][what]]
+    return min(steps, default=None)
 
 
 def check(folder: Path, toolkit: Path) -> Iterator[str]:
@@ -197,8 +212,11 @@ def check(folder: Path, toolkit: Path) -> Iterator[str]:
 
     for name, trainer, log in (*_recorded(folder), *_made_up()):
         for names in (toolkit_rules.READS[trainer], toolkit_rules.MENDED[trainer]):
-            told = toolkit_rules.findings(log, trainer, names)
-            ours = _highest((step, rule.name, rule.severity) for step, rule in told)
+            ours = _highest(
+                (step, rule.name, rule.severity)
+                for step, rule in toolkit_rules.findings(log, trainer, names)
+                if rule.name not in toolkit_rules.OF_THE_CALLBACK
+            )
             theirs = _highest(_by_their_code(run_heuristics, log, trainer, names))
             for at in sorted(ours.keys() | theirs.keys()):
                 if ours.get(at) != theirs.get(at):
@@ -235,7 +253,8 @@ def _by_their_code(
 
     for seen in toolkit_rules.looks(log):
         steps = {"step": [row["step"] for row in seen]}
-        columns = {field: [row[key] for row in seen] for field, key in names.items()}
+        logged = {field: key for field, key in names.items() if key in seen[0]}
+        columns = {field: [row[key] for row in seen] for field, key in logged.items()}
         table = pandas.DataFrame(steps | columns)
         for insight in run_heuristics(table, trainer):
             if insight.type not in toolkit_rules.SAID_TWICE:

@@ -43,6 +43,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 import collapse_lm
 from collapse_lm import LanguageModel
+from collapse_lm.config import load_config
 from collapse_lm.corpora.corpus import load_corpus
 from collapse_lm.machine.processor import processor
 from collapse_lm.monitor import CollapseMonitor
@@ -54,6 +55,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results" / "monitor"
 PAGE = ROOT / "docs" / "monitor.md"
 BEGIN, END = "<!-- arms: begin -->\n", "<!-- arms: end -->"
+HELD_OUT = 1024  # tokens of the held-out text that a probe scores
 COLUMNS = ("arm", "step", "shown", "entered", "validation_change", "entropy", "degenerate_share")
 
 
@@ -79,10 +81,14 @@ class Arm:
 ARMS = {
     "reference": Arm("own samples, a probe at every step", {"every": 1}),
     "budget50": Arm("own samples, budget 0.5, stop", {"budget": 0.5, "on_collapse": "stop"}),
-    "budget05": Arm("own samples, budget 0.05, stop", {"budget": 0.05, "on_collapse": "stop"}),
+    "budget05": Arm(
+        "own samples, budget 0.05, stop", {"budget": 0.05, "on_collapse": "stop"}, steps=4
+    ),
     "real": Arm("real text, budget 0.5", {"budget": 0.5}, texts="real"),
-    "real05": Arm("real text, budget 0.05, longer", {"budget": 0.05}, texts="real", steps=4),
-    "still": Arm("learning rate 0, a probe at every step", {"every": 1}, texts="real", rate=0.0),
+    "real05": Arm("real text, budget 0.05, longer", {"budget": 0.05}, texts="real", steps=10),
+    "still": Arm(
+        "learning rate 0, a probe at every step", {"every": 1}, texts="real", rate=0.0, steps=1.5
+    ),
 }
 
 
@@ -151,6 +157,7 @@ def measure(name: str, scale: Scale) -> tuple[dict[str, Any], list[dict[str, Any
             out=Path(folder) / "record",
             samples=scale.samples,
             max_new_tokens=scale.tokens,
+            held_out_tokens=HELD_OUT,
             **arm.settings,
         )
         trainer = Trainer(
@@ -164,7 +171,7 @@ def measure(name: str, scale: Scale) -> tuple[dict[str, Any], list[dict[str, Any
         trainer.train()
         seconds = time.perf_counter() - begin
         reader = RunReader(monitor.path)
-        seen = list(looks(reader.updates()))
+        seen = list(looks(reader.updates(), load_config(monitor.path).collapse))
         told = _told(seen) | {
             "steps": trainer.state.global_step,
             "asked_steps": round(scale.steps * arm.steps),
@@ -348,7 +355,7 @@ def main() -> None:
     parser.add_argument("--render", action="store_true")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rate", type=float, default=1e-4)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--tokens", type=int, default=64, help="of a text, and of a sample")
     parser.add_argument("--samples", type=int, default=4, help="of a probe")
     parser.add_argument("--round", type=int, default=4, help="steps of a round")

