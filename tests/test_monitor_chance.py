@@ -88,3 +88,35 @@ def test_answers_that_grow_longer_are_not_poor(tmp_path):
     told = [monitor.observe(network, step=step) for step in range(1, 9)]
     assert told[-1].values["probe.length"] > 40
     assert not any(one.shown for one in told)
+
+
+def shown_by(monitor, observations):
+    return [monitor.observe_texts(texts, step) for step, texts in enumerate(observations, 1)]
+
+
+def lines(chance, count, tokens, words=400):
+    return [[int(words * chance.random() ** 2) for _ in range(tokens)] for _ in range(count)]
+
+
+def test_rollouts_that_grow_or_are_more_are_not_poor(tmp_path):
+    chance, monitor = random.Random(1), Monitor(out=tmp_path / "m")
+    short = [lines(chance, 4, 12) for _ in range(6)]
+    told = shown_by(monitor, [*short, *(lines(chance, 16, 96) for _ in range(8))])
+    assert not any(one.shown for one in told)
+    assert told[-1].values["rollouts.pool_distinct_1"] > 0.4
+
+
+def test_prompts_that_ask_for_little_are_no_shrinking(tmp_path):
+    chance, monitor = random.Random(2), Monitor(out=tmp_path / "m")
+    tokens = [40, 3, 60, 3, 3, 40, 3, 3, 50, 3, 3, 3, 40]
+    told = shown_by(monitor, [lines(chance, 4, number) for number in tokens])
+    assert not any(one.entered for one in told)
+    later = [monitor.observe_texts(lines(chance, 4, 3), step) for step in range(14, 24)]
+    assert "shrink" in later[-1].entered
+
+
+def test_prompts_that_differ_in_variety_are_no_mode(tmp_path):
+    chance, monitor = random.Random(3), Monitor(out=tmp_path / "m")
+    words = [4, 400, 4, 4, 400, 4, *[4, 4, 400, 4, 4] * 6]
+    told = shown_by(monitor, [lines(chance, 4, 12, number) for number in words])
+    assert not any(one.entered for one in told)

@@ -37,7 +37,8 @@ MONITOR_NAMES: dict[str, Name] = {
         "",
         "share of their different 4-grams that stood in any of the five observations before; "
         "absent at the first, and, as pool.overlap of a monitor, of texts with fewer than 64 "
-        "4-grams",
+        "4-grams. This and the next four, from the seventh observation on: of as many texts as the "
+        "first six have at least, each cut to their mean length",
     ),
     **{
         f"rollouts.pool_distinct_{n}": _number(
@@ -45,6 +46,9 @@ MONITOR_NAMES: dict[str, Name] = {
         )
         for n in (1, 2, 3, 4)
     },
+    "rollouts.pool_length": _number(
+        "tokens", "mean of rollouts.length over the last five observations: what shrinks"
+    ),
     "rollouts.start_length": _number("tokens", f"mean length {_START}; once, with the sixth"),
     "rollouts.start_degenerate_share": _number("", "share of these that are degenerate, likewise"),
     "rollouts.start_overlap": _number("", "mean rollouts.overlap of these, likewise"),

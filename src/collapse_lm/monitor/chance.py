@@ -9,6 +9,8 @@ are made of these, each sample out of those behind the same prompt. Knows nothin
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -106,23 +108,52 @@ def _share(least: float, shares: Floats, samples: int) -> float:
 
 
 def _fall(start: Start) -> float:
-    """The share of the start's different n-grams that pooled probes have with little chance.
+    """The share of the start's different n-grams that pooled probes have with little chance."""
+    shape = _SPLITS, start.rounds, start.samples
+    order = torch.rand(shape, generator=rng.stream(start.seed, "bootstrap", 1)).argsort(1).numpy()
+    splits = order * start.samples + np.arange(start.samples)
+    return _fall_of([text.ids[: start.length] for text in start.texts], splits)
+
+
+def distinct_beyond_chance(rule: CollapseRule, first: Sequence[Sequence[Sequence[int]]]) -> float:
+    """The rule's share of different n-grams, or a lower one, relative to observations of texts.
+
+    The texts of an observation may answer one prompt, and so are taken or left together.
+
+    Args:
+        rule: thresholds.
+        first: token ids of the texts of each observation, as many of each.
+    """
+    ids = [one for texts in first for one in texts]
+    places = np.arange(len(ids)).reshape(len(first), -1)
+    half = len(first) // 2
+    parts = [part for part in combinations(range(len(first)), half) if 0 in part]
+    rest = [[place for place in range(len(first)) if place not in part] for part in parts]
+    splits = np.stack([places[[*part, *others]] for part, others in zip(parts, rest, strict=True)])
+    return max(_LEAST, min(rule.distinct, _fall_of(ids, splits)))
+
+
+def _fall_of(texts: Sequence[Sequence[int]], splits: Ints) -> float:
+    """What is left of the different n-grams with little chance.
 
     Known from how far pools of one half of the probes lie from those of the other.
+
+    Args:
+        texts: token ids of each, cut.
+        splits: (splits, probes, samples) which texts stand in which probe; the first half of the
+            probes is compared with the second.
     """
-    numbers, half = rng.stream(start.seed, "bootstrap", 1), start.rounds // 2
-    shape = _SPLITS, start.rounds, start.samples
-    order = torch.rand(shape, generator=numbers).argsort(1).numpy()
-    splits = order * start.samples + np.arange(start.samples)
-    spread = max(_spread(start, splits, n) for n in ORDERS) if half else 0.0
-    return math.exp(-_SURE * spread * math.sqrt(half / 2 * (1 / PROBES + 1 / start.rounds)))
+    rounds = splits.shape[1]
+    half = rounds // 2
+    spread = max(_spread(texts, splits, n) for n in ORDERS) if half else 0.0
+    return math.exp(-_SURE * spread * math.sqrt(half / 2 * (1 / PROBES + 1 / rounds)))
 
 
-def _spread(start: Start, splits: Ints, n: int) -> float:
+def _spread(texts: Sequence[Sequence[int]], splits: Ints, n: int) -> float:
     """Standard deviation of the logarithm of how the different n-grams of two halves compare."""
-    known = [grams_of([text.ids[: start.length]], n) for text in start.texts]
-    counts = np.array([max(0, min(len(t.ids), start.length) - n + 1) for t in start.texts])
-    half, apart = start.rounds // 2, list[float]()
+    known = [grams_of([ids], n) for ids in texts]
+    counts = np.array([max(0, len(ids) - n + 1) for ids in texts])
+    half, apart = splits.shape[1] // 2, list[float]()
     for places in splits:
         one, other = (
             _distinct(part.ravel(), known, counts)
@@ -130,7 +161,7 @@ def _spread(start: Start, splits: Ints, n: int) -> float:
         )
         if one and other:
             apart.append(math.log(one / other))
-    return float(np.std(apart)) if apart else 0.0
+    return math.sqrt(fmean(value**2 for value in apart)) if apart else 0.0
 
 
 def _distinct(places: Ints, known: Sequence[Grams], counts: Ints) -> float:

@@ -188,6 +188,7 @@ class Monitor:
         if self._summary is None and self._record is not None:
             more = {
                 "rollout_endings": self._rollouts.states.endings.profile,
+                "rollout_rule": self._rollouts.states.endings.rule.model_dump(),
                 "healthy_step": self._healthy.step,
                 "seconds_share": self._pace.share,
             }

@@ -1,11 +1,13 @@
 """What the texts tell that the trainer samples itself, and what their first ones were like.
 
 A trainer's prompts change from step to step, and so do its texts: the first six observations
-stand for the start. Until they are known only loops can be told.
+stand for the start. Until they are known only loops can be told. Then the last five observations
+are looked at together, as many texts of each as of the first ones, each cut to their mean length.
 """
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -16,11 +18,12 @@ from collapse_lm.experiment.base_samples import pool_levels
 from collapse_lm.experiment.batch import Batch, Text
 from collapse_lm.experiment.facts import text_metrics
 from collapse_lm.measures.names import Number, Row
-from collapse_lm.measures.pool import Pool
+from collapse_lm.measures.pool import PROBES, Pool
 from collapse_lm.measures.seen import degenerate_share
-from collapse_lm.monitor.pooled import pooled
+from collapse_lm.monitor.chance import distinct_beyond_chance
+from collapse_lm.monitor.pooled import common_length, pooled
 from collapse_lm.monitor.settings import BASE_PROBES
-from collapse_lm.monitor.states import States, Told
+from collapse_lm.monitor.states import States, Told, relative
 from collapse_lm.monitor.tokens import require_texts, spelled, token_ids
 
 _OF_PROBES = {  # names of rollouts by the names of a probe that the states are read from
@@ -60,7 +63,8 @@ class RolloutStates:
     def __init__(self, rule: CollapseRule) -> None:
         self.states = States(rule)
         self._rule = rule
-        self._pool = Pool()
+        self._pool, self._lengths = Pool(), deque[float](maxlen=PROBES)
+        self._cut: tuple[int | None, int | None] = None, None  # texts, and tokens of each
         self._first: list[tuple[Text, ...]] | None = []  # observations until the levels are known
         self._is_first = True
 
@@ -76,13 +80,15 @@ class RolloutStates:
         if self._is_first:
             self._is_first = False
             self.states.begin(step, float(values["probe.degenerate_share"]))
-        levels = self._levels(step, seen)
-        told |= levels
-        shown = (
-            values if self._first is None else {n: values[n] for n in _LOOP_ALONE if n in values}
-        )
-        row = Row(step, shown)
-        return told, Row(step, values), self.states.see(row)
+        is_known = self._first is None
+        told |= self._levels(step, seen)
+        self._lengths.append(float(values["probe.length"]))
+        told["rollouts.pool_length"] = length = fmean(self._lengths)
+        if not is_known:
+            loops = {n: values[n] for n in _LOOP_ALONE if n in values}
+            return told, Row(step, values), self.states.see(Row(step, loops))
+        row = Row(step, values | {"probe.length": length})
+        return told, row, self.states.see(row)
 
     def _values(self, seen: Rollouts) -> dict[str, Number]:
         texts = [text for text in seen.texts if text.ids]
@@ -97,7 +103,8 @@ class RolloutStates:
             values["probe.loss"] = seen.loss
         if texts:
             values |= text_metrics(Batch(tuple(texts)))
-        return values | pooled(self._pool, [text.ids for text in seen.texts])
+        most, length = self._cut
+        return values | pooled(self._pool, [text.ids for text in seen.texts[:most]], length)
 
     def _levels(self, step: int, seen: Rollouts) -> dict[str, Number]:
         """The levels of the start with the observation that makes them known."""
@@ -107,10 +114,31 @@ class RolloutStates:
         if len(self._first) < BASE_PROBES:
             return {}
         levels = levels_of(self._first, self._rule)
-        self._first = None
-        self.states.take_levels(Row(step, levels))
+        self._cut = cut_of(self._first)
+        first = cut_to(self._first, *self._cut)
+        self._pool, self._first = Pool(), None
+        for texts in first:
+            self._pool.see(texts)
+        self.states.take_levels(Row(step, levels), self._relative(levels, first))
         named = {n.removeprefix("base_samples."): v for n, v in levels.items()}
         return {f"rollouts.start_{n}": v for n, v in named.items() if n != "count"}
+
+    def _relative(
+        self, levels: Mapping[str, Number], first: Sequence[Sequence[Sequence[int]]]
+    ) -> CollapseRule:
+        rule = relative(self._rule, float(levels["base_samples.degenerate_share"]))
+        distinct = distinct_beyond_chance(self._rule, first)
+        return rule.model_copy(update={"distinct": distinct})
+
+
+def cut_of(first: Sequence[Sequence[Text]]) -> tuple[int, int]:
+    """How many texts of an observation, and tokens of each, are compared with the first ones."""
+    return min(map(len, first)), common_length([text.ids for texts in first for text in texts])
+
+
+def cut_to(first: Sequence[Sequence[Text]], most: int, length: int) -> list[list[tuple[int, ...]]]:
+    """Token ids of so many texts of each observation, so many of each."""
+    return [[text.ids[:length] for text in texts[:most]] for texts in first]
 
 
 def levels_of(first: Sequence[Sequence[Text]], rule: CollapseRule) -> dict[str, Number]:
@@ -120,14 +148,15 @@ def levels_of(first: Sequence[Sequence[Text]], rule: CollapseRule) -> dict[str, 
         first: the texts of each.
         rule: says which are degenerate.
     """
-    least = min(map(len, first))
+    least, length = cut_of(first)
     texts = [text for texts in first for text in texts]
     told: dict[str, Number] = {
         "base_samples.count": len(texts),
         "base_samples.length": fmean(len(text.ids) for text in texts),
         "base_samples.degenerate_share": _degenerate(texts, rule),
     }
-    return told | pool_levels([text.ids for texts in first for text in texts[:least]], least)
+    cut = cut_to(first, least, length)
+    return told | pool_levels([ids for texts in cut for ids in texts], least)
 
 
 def _degenerate(texts: Sequence[Text], rule: CollapseRule) -> float:
