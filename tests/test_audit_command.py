@@ -1,6 +1,7 @@
 """`collapse-lm audit`: formats of others, exit codes, broken lines, and the blocks of its page."""
 
 import json
+import os
 import random
 import re
 import shlex
@@ -213,6 +214,37 @@ def test_a_broken_line_is_named_and_skipped(tmp_path, tokenizer):
     assert "skipped 6 that could not be read: a.jsonl, line 4: no JSON" in told
     assert "a.jsonl, line 7: no 'text'" in told
     assert "a.jsonl, line 11: byte 10 is not UTF-8" in told
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "Infinity", "-Infinity", "NaN"])
+def test_a_step_that_is_no_number_of_a_step_is_a_broken_line(number, tmp_path, tokenizer):
+    rows = [{"step": 1, "text": spoken(1)}, f'{{"step": {number}, "text": "one two"}}']
+    code, told = invoke(
+        write(tmp_path / "a.jsonl", rows), "--tokenizer", tokenizer, "--human", "none"
+    )
+    assert code == 0
+    assert "skipped 1 that could not be read: a.jsonl, line 2: 'step' is no number" in told
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "txt"])
+def test_what_is_no_file_in_a_folder_is_named_and_skipped(suffix, tmp_path, tokenizer):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    os.mkfifo(folder / f"b.{suffix}")
+    (folder / f"c.{suffix}").symlink_to(tmp_path / "nowhere")
+    (folder / f"d.{suffix}").mkdir()
+    if suffix == "jsonl":
+        write(folder / "A.JSONL", [{"text": spoken(1)}, {"text": spoken(2)}])
+    elif suffix == "txt":
+        (folder / "A.TXT").write_text(spoken(1), "utf-8")
+    else:
+        table = pytest.importorskip("pyarrow").table({"text": [spoken(1)]})
+        pytest.importorskip("pyarrow.parquet").write_table(table, folder / "A.PARQUET")
+    code, told = invoke(folder, "--tokenizer", tokenizer, "--human", "none")
+    assert code == 0
+    assert "skipped 2 that could not be read: b." in told
+    assert "a pipe, a socket or a device" in told
+    assert f"c.{suffix}: " in told
 
 
 def test_nothing_that_can_be_read_is_bad_input(tmp_path, tokenizer):

@@ -75,8 +75,8 @@ def _files(path: Path) -> list[Path]:
         return [path]
     inner = path / _OF_TRL
     path = inner if any(inner.glob("*.parquet")) else path
-    found = [item for item in _below(path) if item.suffix in _SUFFIXES]
-    here = [item for item in found if item.parent == path and item.suffix != ".txt"]
+    found = [item for item in _below(path) if item.suffix.lower() in _SUFFIXES]
+    here = [item for item in found if item.parent == path and item.suffix.lower() != ".txt"]
     return sorted(here or found, key=lambda item: natural(item.relative_to(path).as_posix()))
 
 

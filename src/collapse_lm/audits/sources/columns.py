@@ -14,6 +14,7 @@ _SPEAKERS = ("role", "from")
 _OF_THE_MODEL = ("assistant", "gpt", "model")
 _WORDS = ("content", "value", "text")
 _MOST_KEY = 100  # characters of the name of a group
+_MOST_NUMBER = 1e300  # what is not below it, or is not a number, can be no step
 
 
 class Columns:
@@ -65,8 +66,10 @@ class Columns:
         value = row.get(self.by)
         if isinstance(value, str):
             return value[:_MOST_KEY]
-        if isinstance(value, (int, float)) and value == value:
-            return int(value) if value in (0, 1) or float(value).is_integer() else value
+        if isinstance(value, (int, float)) and abs(value) < _MOST_NUMBER:
+            return int(value) if float(value).is_integer() else value
+        if isinstance(value, (int, float)):
+            raise ValueError(f"{self.by!r} is no number of a step")
         raise ValueError(f"{self.by!r} is {_kind(value)}, neither number nor text")
 
 

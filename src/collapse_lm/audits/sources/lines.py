@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from collapse_lm._util.files import require_regular
 from collapse_lm.audits.sources.base import Broken, Entry
 from collapse_lm.audits.sources.columns import Columns
 from collapse_lm.errors import UserError
@@ -32,7 +33,6 @@ class Lines:
 
     Raises:
         UserError: for a column that there is not, and where none is known.
-        OSError: for a file that cannot be read.
     """
 
     def __init__(self, files: Sequence[Path], text: str | None, by: str | None) -> None:
@@ -63,7 +63,7 @@ class Lines:
 
     def _part(self) -> int:
         """Lines of a group where no column tells groups; 0 for so few that they are one."""
-        count = sum(map(_count, self._files))
+        count = sum(1 for file in self._files for _ in self._lines(file))
         groups = min(_MOST_GROUPS, count // _LINES)
         return -(-count // groups) if groups > 1 else 0
 
@@ -88,20 +88,23 @@ class Lines:
     def _rows(self) -> Iterator[tuple[str, Any]]:
         """(place, value) of every line that is JSON; the others are noted."""
         for file in self._files:
+            for number, line in enumerate(self._lines(file), 1):
+                if not line.strip():
+                    continue
+                place = f"{file.name}, line {number}"
+                try:
+                    yield place, json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    self.broken.add(place, _why(error))
+
+    def _lines(self, file: Path) -> Iterator[bytes]:
+        """The lines of a file; one that cannot be read is noted."""
+        try:
+            require_regular(file)
             with file.open("rb") as lines:
-                for number, line in enumerate(lines, 1):
-                    if not line.strip():
-                        continue
-                    place = f"{file.name}, line {number}"
-                    try:
-                        yield place, json.loads(line)
-                    except (ValueError, RecursionError) as error:
-                        self.broken.add(place, _why(error))
-
-
-def _count(file: Path) -> int:
-    with file.open("rb") as lines:
-        return sum(1 for _ in lines)
+                yield from lines
+        except OSError as error:
+            self.broken.add(file.name, error.strerror or error)
 
 
 def _why(error: Exception) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from collapse_lm._util.extras import install
+from collapse_lm._util.files import require_regular
 from collapse_lm.audits.sources.base import Broken, Entry
 from collapse_lm.audits.sources.columns import Columns
 from collapse_lm.audits.sources.lines import BY_FILE
@@ -57,6 +58,7 @@ class Tables:
 
         for path in self._files:
             try:
+                require_regular(path)
                 with ParquetFile(path) as table:
                     yield path, table
             except (ArrowException, OSError, ValueError) as error:
