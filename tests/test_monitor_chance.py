@@ -117,6 +117,6 @@ def test_prompts_that_ask_for_little_are_no_shrinking(tmp_path):
 
 def test_prompts_that_differ_in_variety_are_no_mode(tmp_path):
     chance, monitor = random.Random(3), Monitor(out=tmp_path / "m")
-    words = [4, 400, 4, 4, 400, 4, *[4, 4, 400, 4, 4] * 6]
+    words = [4, 400, 4, 400, 400, 4, *[4, 4, 4, 4, 4, 4, 400] * 4]
     told = shown_by(monitor, [lines(chance, 4, 12, number) for number in words])
     assert not any(one.entered for one in told)
