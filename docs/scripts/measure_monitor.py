@@ -305,7 +305,7 @@ def rules(arms: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
             enough = name == "real" or len(arms[name]["probes"]) >= 20
             found = f"{', '.join(shown) or 'nothing'} in {len(arms[name]['probes'])} probes"
             yield what, found, enough and set(shown) <= allowed
-    for name in ({"budget05", "real05"} & arms.keys()):
+    for name in sorted({"budget05", "real05"} & arms.keys()):
         share = arms[name]["seconds_share"]
         yield "budget 0.05: at most 6 % of the time", f"{share:.1%}", share <= 0.06
     if "still" in arms and len(arms["still"]["memory_mb"]) >= 50:

@@ -85,14 +85,29 @@ def _look_at_some(pack: Pack, period: int, largest: Ints, found: _Longest) -> No
         if period <= largest[text] and not found.needs_no_look(
             int(text), period, int(pack.lengths[text])
         ):
-            starts, lengths = _runs(pack.text(text), period)
+            is_equal = pack.text(text)[period:] == pack.text(text)[:-period]
+            if not _may_hold(is_equal, max(period, int(found.length[text]) + 1 - period)):
+                continue
+            starts, lengths = _runs(is_equal, period)
             found.take(np.full(len(starts), text), period, starts, lengths)
 
 
-def _runs(ids: NDArray[np.uint32], period: int) -> tuple[Ints, Ints]:
-    """Where each run of a period begins in a text, and its tokens."""
-    breaks = np.flatnonzero(ids[period:] != ids[:-period])
-    edges = np.concatenate(([-1], breaks, [len(ids) - period]))
+def _may_hold(is_equal: NDArray[np.bool_], least: int) -> bool:
+    """False where no run has so many: it would cover one of the parts half as long, whole."""
+    part = max(1, least // 2)
+    whole = len(is_equal) // part
+    return bool(is_equal[: whole * part].reshape(whole, part).all(1).any())
+
+
+def _runs(is_equal: NDArray[np.bool_], period: int) -> tuple[Ints, Ints]:
+    """Where each run of a period begins in a text, and its tokens.
+
+    Args:
+        is_equal: of each token, whether it is that of a period later.
+        period: in tokens.
+    """
+    breaks = np.flatnonzero(~is_equal)
+    edges = np.concatenate(([-1], breaks, [len(is_equal)]))
     counts = np.diff(edges) - 1
     is_run = counts > 0
     return edges[:-1][is_run] + 1, counts[is_run] + period

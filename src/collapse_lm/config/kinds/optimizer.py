@@ -126,7 +126,7 @@ class Krause(OptimizerConfig):
     """Added to the RMS. Published are 1e-5 to 1e-4; rows of rare tokens need more."""
     corpus: str = "sotu-train"
     """Text of the statistics: a name, or text:PATH."""
-    batches: int = Field(default=100, ge=1)
+    batches: int = Field(default=50, ge=1)
     """At most as many are read."""
     batch_size: int = Field(default=1, ge=1)
     """Segments of a batch, each as long as a text of an update."""
