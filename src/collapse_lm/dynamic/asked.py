@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collapse_lm.config import Config, Overrides, resolve
-from collapse_lm.corpora.corpus import Corpus, load_corpus
+from collapse_lm.corpora.corpus import load_corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.dynamic.rules import Rule
 from collapse_lm.errors import Problem, UserError
@@ -104,14 +104,11 @@ def prepared(asked: Asked, rules: Sequence[Rule]) -> Prepared:
     config = resolve(settings(asked, rules[0], 1), asked.overrides)
     ready = ready_model(config)
     check_positions(ready.model, {"--segment": asked.segment})
-    data = windows_of(loaded, ready, asked.segment)
+    data = EvaluationSet.build(
+        loaded, ready.model.tokenizer, ready.model.start_token, asked.segment
+    )
     batch = config.sampling.batch_size
     return Prepared(ready, data, asked.updates(data, batch), batch)
-
-
-def windows_of(corpus: Corpus, ready: ReadyModel, segment: int) -> EvaluationSet:
-    """A text in windows of a segment."""
-    return EvaluationSet.build(corpus, ready.model.tokenizer, ready.model.start_token, segment)
 
 
 def settings(asked: Asked, rule: Rule, updates: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from collapse_lm._util.files import write_atomically, writing
 from collapse_lm.config import Config
 from collapse_lm.config.load import words_of
 from collapse_lm.corpora.corpus import Corpus, load_corpus
@@ -20,18 +21,17 @@ from collapse_lm.dynamic.asked import (
     dynamic_losses,
     prepared,
     run_or_go_on,
-    windows_of,
 )
 from collapse_lm.dynamic.gain import Losses, difference, outcome, write_gain
 from collapse_lm.dynamic.rules import Rule, tuned
 from collapse_lm.dynamic.static import Static, static_losses
 from collapse_lm.errors import Problem, UserError
 from collapse_lm.ngrams.record import EvaluationDirectory, EvaluationResult
-from collapse_lm.ngrams.scored import require_apart
+from collapse_lm.ngrams.scored import beginning, require_apart
 from collapse_lm.rundir.process import RunResult
 
 _LOG = logging.getLogger(__name__)
-_TUNING = "tuning"
+_TUNING, _TEXT = "tuning", "text.txt"
 
 
 class _Interrupted(Exception):  # noqa: N818  # no error: it ends a search in the middle
@@ -40,9 +40,16 @@ class _Interrupted(Exception):  # noqa: N818  # no error: it ends a search in th
 
 @dataclass(frozen=True)
 class Tuning:
-    """The text that rules are tuned on, as it is asked."""
+    """The text that rules are tuned on.
 
-    asked: Asked
+    Attributes:
+        name: of its corpus.
+        text: its beginning, so that no run reads more of it.
+        updates: of a run on it.
+    """
+
+    name: str
+    text: str
     updates: int
 
 
@@ -68,15 +75,14 @@ def compare(
         UserError: for bad input, before anything was created.
     """
     _require_free_values(asked)
-    other = None if tune is None else replace(asked, corpus=tune, tokens=tune_tokens)
-    corpora = [load_corpus(one.corpus) for one in (asked, other) if one]
-    if other is not None:
+    corpora = [load_corpus(name) for name in (asked.corpus, tune) if name is not None]
+    if tune is not None:
         require_apart(corpora[0], corpora[1], "--tune")
-    text = prepared(asked, rules)
-    tuning = None
-    if other is not None:
-        windows = windows_of(corpora[1], text.ready, asked.segment)
-        tuning = Tuning(other, other.updates(windows, text.batch))
+    text, tuning = prepared(asked, rules), None
+    if tune is not None:
+        data = beginning(corpora[1], text.ready, tune_tokens)
+        updates = replace(asked, tokens=tune_tokens).updates(data, text.batch)
+        tuning = Tuning(tune, data.corpus.text, updates)
     config = asked.config(rules[0], text.updates)
     settings = _settings(asked, rules, config, text, corpora, tune_tokens)
     record = EvaluationDirectory.opened(out, "dynamic-eval", config.seed, settings)
@@ -130,7 +136,7 @@ class Comparison:
 
     def _runs(self, folder: Path) -> Iterator[tuple[Rule, RunResult]]:
         for rule in self.rules:
-            settled = self._tuned(rule, folder) if self.tuning else rule
+            settled = self._tuned(rule, folder / _TUNING) if self.tuning else rule
             _LOG.info("%s with %s", rule.name, ", ".join(_words(settled)))
             config = self.asked.config(settled, self.updates)
             yield settled, self._run(config, folder / rule.name)
@@ -143,15 +149,18 @@ class Comparison:
 
     def _tuned(self, rule: Rule, folder: Path) -> Rule:
         """A rule with the best values on the text of the tuning."""
+        assert self.tuning is not None
+        text, updates = folder / _TEXT, self.tuning.updates
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+        write_atomically(text, self.tuning.text)
+        asked = replace(self.asked, corpus=f"text:{text}")
         tried: list[dict[str, float]] = []
         self.tried[rule.name] = tried
 
         def loss(one: Rule) -> float:
-            assert self.tuning is not None
-            asked, updates = self.tuning.asked, self.tuning.updates
             config = _bare(asked.config(one, updates), asked.segment)
-            place = folder / _TUNING / "-".join([rule.name, *_words(one)])
-            run = self._run(config, place)
+            run = self._run(config, folder / "-".join([rule.name, *_words(one)]))
             found = float(dynamic_losses(run, updates).mean())
             told = ", ".join(_words(one))
             _LOG.info("tuning: %s with %s: %.4f nats/token", rule.name, told, found)
@@ -170,7 +179,7 @@ class Comparison:
                 f"{one} - {other}": difference(losses[one], losses[other], seed)
                 for one, other in combinations(losses, 2)
             },
-            "tuned_on": tuning.asked.corpus if tuning else None,
+            "tuned_on": tuning.name if tuning else None,
             "tuned_tokens": tuning.updates * static.tokens // self.updates if tuning else 0,
             "tuning": self.tried,
         }
