@@ -30,7 +30,7 @@ NAMES = ("krause", "adamw", "sgd")
 @pytest.fixture(scope="module")
 def other_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("other") / "other.txt"
-    path.write_text(PROSE[::-1] * 3, encoding="utf-8")
+    path.write_text(PROSE[::-1] * 9, encoding="utf-8")
     return path
 
 
@@ -97,8 +97,14 @@ def test_values_are_the_best_that_were_tried_on_the_other_text(done, other_file)
         assert config.training.learning_rate == told["learning_rate"]
         folders = [p for p in (done.directory / "tuning").iterdir() if p.name.startswith(name)]
         assert len(folders) == len(tried)
-        text = f"text:{done.directory / 'tuning' / 'text.txt'}"  # its beginning
-        assert {load_config(p / "config.yaml").source.corpus for p in folders} == {text}
+        configs = [load_config(p / "config.yaml") for p in folders]
+        assert {c.source.corpus for c in configs} == {f"text:{done.directory}/tuning/text.txt"}
+
+
+def test_no_run_of_the_tuning_reads_more_than_the_beginning_of_the_text(done, other_file):
+    read, whole = (done.directory / "tuning" / "text.txt").read_text(), other_file.read_text()
+    assert whole.startswith(read)
+    assert 4 * SEGMENT < len(read) < len(whole)
 
 
 def test_the_gain_along_the_text_is_a_table(done):

@@ -204,6 +204,7 @@ GROUPS = (
         "against. Drawing them costs as much as that many samples, once.",
         {
             "base_samples.count": "neither",
+            "base_samples.clipped": "neither",
             **{f"base_samples.{name}": "neither" for name in _BASE_SAMPLES},
         },
         {},

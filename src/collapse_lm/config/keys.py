@@ -64,13 +64,18 @@ def did_you_mean(word: str, choices: list[str]) -> str | None:
     """
     if len(word) > _LONGEST_WORD:
         return None
-    parent, _, last = word.rpartition(".")
     # Neither itself, nor the section that it is in.
     choices = [one for one in choices if one != word and not word.startswith(f"{one}.")]
+    plain = [one for one in choices if one.count(".") < 2]  # those of a kind of part come last
+    found = _suggested(word, plain) or _suggested(word, choices)
+    return f"did you mean {found}?" if found else None
+
+
+def _suggested(word: str, choices: list[str]) -> str | None:
+    parent, _, last = word.rpartition(".")
     beside = [one for one in choices if one.rpartition(".")[0] == parent]
     whole = {one: one for one in choices if one not in beside}
-    found = _by_tail(last, beside, 0.6) or _close(word, whole) or _by_tail(last, choices)
-    return f"did you mean {found}?" if found else None
+    return _by_tail(last, beside, 0.6) or _close(word, whole) or _by_tail(last, choices)
 
 
 def _by_tail(last: str, choices: list[str], cutoff: float = 0.75) -> str | None:

@@ -75,7 +75,7 @@ def read_run(path: Path, overrides: Iterable[str] = ()) -> Resumable:
         raise UserError.single(
             str(path),
             f"a record of the {manifest['made_by']}, which no training is kept in",
-            "a run of `collapse-lm run`",
+            "a run of this package's own",
             "go on with the training itself; a new monitor makes a new record",
         )
     before = load_recorded(path)
