@@ -208,7 +208,7 @@ PARTS = {  # each kind of each place, and what is no part: schedules, average, a
     "generations": (
         {"kind": "generations", "real": {"corpus": "TEXT"}, "texts": 4},
         {"kind": "nll"},
-        {"kind": "adamw"},
+        {"kind": "krause", "corpus": "TEXT", "batches": 2},
         {},
     ),
 }
@@ -222,12 +222,13 @@ def kinds_in(tree):
 
 def run_of_parts(name, tiny_overrides, prose_file):
     source, objective, optimizer, training = PARTS[name]
-    text = json.dumps({"source": source, "objective": objective})
+    parts = {"source": source, "objective": objective, "training.optimizer": optimizer}
+    text = json.dumps(parts)
     places = json.loads(text.replace("TEXT", f"text:{prose_file}"))
     settings = {f"training.{key}": value for key, value in training.items()}
     config = load_config("quickstart", [*tiny_overrides, "run.max_updates=4", "run.report=false"])
     few = {"sampling.max_new_tokens": 16, "sampling.batch_size": 2, "observers": []}
-    return with_overrides(config, {**few, **places, "training.optimizer": optimizer, **settings})
+    return with_overrides(config, {**few, **places, **settings})
 
 
 def test_every_part_gives_the_same_rows_on_ray_and_locally(

@@ -272,14 +272,15 @@ def test_what_no_run_can_do_without_is_told_once_and_nothing_is_made(spec_file, 
     assert not (tmp_path / "out").exists()
 
 
-def test_the_text_of_a_measure_is_looked_for_too(tiny_overrides, tmp_path):
+def test_texts_of_measures_and_optimizers_are_looked_for_too(tiny_overrides, tmp_path):
     missing = [{"kind": kind, "corpus": f"text:no-{kind}.txt"} for kind in ("prefixes", "types")]
-    runs = [{"measures": [one]} for one in missing]
+    step = {"kind": "fresh", "of": {"kind": "krause", "corpus": "text:no-krause.txt"}}
+    runs = [{"measures": [one]} for one in missing] + [{"training.optimizer": step}]
     spec = write_spec(tiny_overrides, tmp_path / "spec.yaml", grid={}, runs=runs, seeds=1)
     done = call_here("sweep", spec, "--out", tmp_path / "out")
     assert done.code == 2
-    assert "no-prefixes.txt" in done.err
-    assert "no-types.txt" in done.err
+    for kind in ("prefixes", "types", "krause"):
+        assert f"no-{kind}.txt" in done.err
     assert not (tmp_path / "out").exists()
 
 

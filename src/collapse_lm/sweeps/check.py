@@ -61,7 +61,9 @@ def unmade_models(jobs: Iterable[SweepJob]) -> set[str]:
 
 def _needs(config: Config, made_later: Collection[str]) -> list[tuple[str, str]]:
     of_measures = (name for measure in config.measures for name in measure.corpora())
-    references = (*config.evaluation.corpora, *config.source.corpora(), *of_measures)
+    of_steps = config.training.optimizer.corpora()
+    of_run = (*config.evaluation.corpora, *config.source.corpora())
+    references = (*of_run, *of_measures, *of_steps)
     texts = [("text", reference) for reference in dict.fromkeys(references)]
     return texts if config.model in made_later else [*texts, ("model", config.model)]
 

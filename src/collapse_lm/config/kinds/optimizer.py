@@ -19,6 +19,10 @@ class OptimizerConfig(Part, ABC):
     def build(self, groups: Sequence[Mapping[str, Any]], learning_rate: float) -> Any:
         """Make a torch optimizer over parameter groups."""
 
+    def corpora(self) -> tuple[str, ...]:
+        """References of the corpora that it reads."""
+        return ()
+
 
 def _chosen(value: object) -> object:
     return chooser(OPTIMIZERS)(value)
@@ -73,6 +77,10 @@ class Fresh(OptimizerConfig):
 
         return FreshSteps(self.of.build(groups, learning_rate))
 
+    def corpora(self) -> tuple[str, ...]:
+        """Those of the optimizer within."""
+        return self.of.corpora()
+
 
 class RandomDirection(OptimizerConfig):
     """A control: steps as long as another optimizer's, per tensor, in a random direction.
@@ -89,6 +97,10 @@ class RandomDirection(OptimizerConfig):
         from collapse_lm.experiment.steps import RandomSteps
 
         return RandomSteps(self.of.build(groups, learning_rate))
+
+    def corpora(self) -> tuple[str, ...]:
+        """Those of the optimizer within."""
+        return self.of.corpora()
 
 
 class DecayToBase(OptimizerConfig):
@@ -109,6 +121,10 @@ class DecayToBase(OptimizerConfig):
         from collapse_lm.experiment.steps import StepsToBase
 
         return StepsToBase(self.of.build(groups, learning_rate), self.rate)
+
+    def corpora(self) -> tuple[str, ...]:
+        """Those of the optimizer within."""
+        return self.of.corpora()
 
 
 class Krause(OptimizerConfig):
@@ -136,6 +152,10 @@ class Krause(OptimizerConfig):
         from collapse_lm.experiment.krause import KrauseSteps
 
         return KrauseSteps(groups, learning_rate, self)
+
+    def corpora(self) -> tuple[str, ...]:
+        """The text of the statistics."""
+        return (self.corpus,)
 
 
 class GivenOptimizer(Given, OptimizerConfig):
