@@ -79,6 +79,27 @@ def texts_of_every_kind(count=600):
     return found
 
 
+def by_definition(ids):
+    """The longest run of one period: of several the smallest period, then the earliest run."""
+    found = None
+    for period in range(1, len(ids) // 4 + 1):
+        start = 0
+        for place in range(period, len(ids) + 1):
+            if place < len(ids) and ids[place] == ids[place - period]:
+                continue
+            run = (place - start, period, start)
+            if run[0] >= max(2 * period, 4) and (found is None or run[0] > found[0]):
+                found = run
+            start = place + 1 - period
+    return found
+
+
+def test_a_loop_is_the_longest_run_of_one_period():
+    for ids in texts_of_every_kind(150):
+        loop = text.find_loop(ids)
+        assert (loop and (loop.length, loop.period, loop.start)) == by_definition(ids)
+
+
 def test_measures_of_many_texts_are_those_of_each():
     texts = texts_of_every_kind()
     for start in range(0, len(texts), 200):
