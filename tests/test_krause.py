@@ -14,7 +14,7 @@ from collapse_lm.config import load_config
 from collapse_lm.config.kinds.optimizer import Krause, Sgd
 from collapse_lm.corpora.windows import plan_windows
 from collapse_lm.errors import UserError
-from collapse_lm.experiment.krause import KrauseSteps
+from collapse_lm.experiment.krause import KrauseSteps, shared_statistics
 from collapse_lm.rundir import RunReader
 
 from conftest import tiny_gpt2
@@ -182,6 +182,27 @@ def test_a_resume_does_not_collect_again(words, tmp_path, monkeypatch):
     half = collapse_lm.run(config, tmp_path / "half", overrides=["run.max_updates=3"]).directory
     collapse_lm.resume(half, overrides=["run.max_updates=6"])
     assert len(collected) == 1
+
+
+def test_statistics_that_are_shared_are_collected_once_and_change_nothing(
+    words, tmp_path, monkeypatch
+):
+    collected, scale = [], KrauseSteps.scale
+    monkeypatch.setattr(
+        KrauseSteps, "scale", lambda self, *given: collected.append(1) or scale(self, *given)
+    )
+    config, short = load_config("quickstart", words), ["run.max_updates=2"]
+    alone = collapse_lm.run(config, tmp_path / "alone", overrides=short).directory
+    del collected[:]
+    with shared_statistics():
+        for name in "ab":
+            collapse_lm.run(config, tmp_path / name, overrides=short)
+        other = [*short, "training.optimizer.batches=3"]
+        collapse_lm.run(config, tmp_path / "other", overrides=other)
+    assert len(collected) == 2
+    assert numbers(tmp_path / "a") == numbers(tmp_path / "b") == numbers(alone)
+    collapse_lm.run(config, tmp_path / "c", overrides=short)
+    assert len(collected) == 3  # no longer shared
 
 
 def test_the_manifest_names_the_text_of_the_statistics(words, tmp_path, prose_file):

@@ -26,6 +26,7 @@ from collapse_lm.dynamic.gain import Losses, difference, outcome, write_gain
 from collapse_lm.dynamic.rules import Rule, tuned
 from collapse_lm.dynamic.static import Static, static_losses
 from collapse_lm.errors import Problem, UserError
+from collapse_lm.experiment.krause import shared_statistics
 from collapse_lm.ngrams.record import EvaluationDirectory, EvaluationResult
 from collapse_lm.ngrams.scored import beginning, require_apart
 from collapse_lm.rundir.process import RunResult
@@ -123,7 +124,8 @@ class Comparison:
     def run(self, record: EvaluationDirectory) -> EvaluationResult:
         """Do its runs, and write what came out."""
         try:
-            done = {rule.name: (rule, run) for rule, run in self._runs(record.path)}
+            with shared_statistics():
+                done = {rule.name: (rule, run) for rule, run in self._runs(record.path)}
         except _Interrupted:
             return EvaluationResult(record.path, {"status": "interrupted"})
         losses = {name: dynamic_losses(run, self.updates) for name, (_, run) in done.items()}

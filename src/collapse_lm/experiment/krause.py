@@ -7,7 +7,9 @@ its RMS is. Knows nothing of losses.
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +56,10 @@ class KrauseSteps(torch.optim.Optimizer):
         """True once the statistics are known."""
         return all("rms" in self.state[p] for p in self._trained())
 
-    def scale(self, gradients: Callable[[Sequence[Segment]], object], batches: "Batches") -> None:
-        """Collect the statistics.
+    def scale(
+        self, gradients: Callable[[Sequence[Segment]], object], batches: "Batches"
+    ) -> "Scale":
+        """Collect the statistics, and take them.
 
         Args:
             gradients: adds those of the mean loss of a batch to the parameters.
@@ -77,10 +81,16 @@ class KrauseSteps(torch.optim.Optimizer):
         if not math.isfinite(mean_rms):
             told = "a gradient that is not finite on the text of the statistics"
             raise UserError.single(_WHERE, told, "finite gradients", "another corpus")
-        for p, rms in squares.items():
+        scale = Scale(tuple(squares.values()), mean_rms)
+        self.take(scale)
+        return scale
+
+    def take(self, scale: "Scale") -> None:
+        """Take over statistics that were collected on the same model."""
+        for p, rms in zip(self._trained(), scale.rms, strict=True):
             self.state[p]["rms"] = rms
         for group in self.param_groups:
-            group["mean_rms"] = mean_rms
+            group["mean_rms"] = scale.mean_rms
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
@@ -105,28 +115,64 @@ Batches = Sequence[Sequence[Segment]]
 
 
 @dataclass(frozen=True)
+class Scale:
+    """The statistics of all parameters, in order; no step changes them.
+
+    Attributes:
+        rms: of each weight.
+        mean_rms: the mean over the tensors of their means.
+    """
+
+    rms: tuple[Tensor, ...]
+    mean_rms: float
+
+
+_shared: ContextVar[dict[Any, Scale] | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def shared_statistics() -> Iterator[None]:
+    """Collect statistics once for all runs within that begin with the same model and text.
+
+    Not for runs whose optimizer forgets them (`fresh`, generations): these want new ones.
+    """
+    before = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(before)
+
+
+@dataclass(frozen=True)
 class GradientStatistics:
     """Brings the statistics to an optimizer that has none yet.
 
     Attributes:
         steps: the optimizer.
-        batches: of the text that they are from.
+        batches: of the text that they are from; none where they are shared.
+        key: what they depend on.
+        shared: statistics by key; None where none are shared.
     """
 
     steps: KrauseSteps
     batches: Batches
+    key: Any = None
+    shared: dict[Any, Scale] | None = None
 
     def __call__(self, gradients: Callable[[Sequence[Segment]], object]) -> None:
         """Collect them, where they are not there; `gradients` is as for `KrauseSteps.scale`."""
-        if not self.steps.is_scaled:
-            self.steps.scale(gradients, self.batches)
+        if self.steps.is_scaled:
+            return
+        if self.shared is not None and self.key in self.shared:
+            self.steps.take(self.shared[self.key])
+            return
+        scale = self.steps.scale(gradients, self.batches)
+        if self.shared is not None:
+            self.shared[self.key] = scale
 
 
 def gradient_statistics(context: "Context", optimizer: Any) -> GradientStatistics | None:
     """Read the text that an optimizer's statistics are from; None where it wants none.
-
-    Segments are as long as the texts of an update, spread evenly over the corpus, and batches
-    take them in turn.
 
     Raises:
         UserError: for a corpus that cannot be had, does not fit the model or is too short, and
@@ -139,7 +185,19 @@ def gradient_statistics(context: "Context", optimizer: Any) -> GradientStatistic
     if context.config.training.lora is not None:
         told = "training.lora: the gradient of half of its weights is 0 before the first step"
         raise UserError.single(_WHERE, told, "no adapters under krause", "another optimizer")
-    rule, length = optimizer.rule, context.config.sampling.max_new_tokens
+    rule, length, shared = optimizer.rule, context.config.sampling.max_new_tokens, _shared.get()
+    text, phases = context.corpus(rule.corpus), context.phases
+    key = (
+        *(repr(context.model.provenance), context.model.start_token, str(phases.device)),
+        *(phases.training, text.sha256, rule.batches, rule.batch_size, length),
+    )
+    is_known = shared is not None and key in shared
+    batches = () if is_known else _batches(context, rule, length)
+    return GradientStatistics(optimizer, batches, key, shared)
+
+
+def _batches(context: "Context", rule: "Krause", length: int) -> Batches:
+    """Segments that are spread evenly over the text; batches take them in turn."""
     tokens = length * rule.batch_size * rule.batches
     data = context.evaluation_set(
         rule.corpus, context=length, stride=None, tokens=tokens, start_token="first"
@@ -150,7 +208,7 @@ def gradient_statistics(context: "Context", optimizer: Any) -> GradientStatistic
         least = f"at least {length * rule.batch_size}, those of one batch"
         raise UserError.single(f"{_WHERE}.corpus", got, least, "a longer text, or shorter texts")
     segments = _segments(data)[: count * rule.batch_size]
-    return GradientStatistics(optimizer, tuple(segments[n::count] for n in range(count)))
+    return tuple(segments[n::count] for n in range(count))
 
 
 def _segments(data: EvaluationSet) -> tuple[Segment, ...]:
