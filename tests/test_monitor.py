@@ -3,6 +3,7 @@
 import copy
 import gc
 import logging
+import math
 import random
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from collapse_lm.monitor.tokens import token_ids
 from conftest import PROSE, byte_tokenizer, tiny_gpt2, tiny_llama
 from monitored import BASE, EOS, SHORT, STATES, becomes, uniform, unigram
 
+NEVER = CollapseRule(loop_share=1, seq_rep_4=1, train_loss=0, patience=9, distinct=1e-6)
 QUICK = {"held_out_tokens": 128, "samples": 2, "max_new_tokens": 12}
 
 
@@ -231,16 +233,16 @@ def test_rollouts_show_states_by_their_texts_alone(name, form, tmp_path):
         tokenizer if form == "tokens" else None, out=tmp_path / "m", on_collapse="stop"
     )
     found = []
-    for step in range(1, 15):
+    for step in range(1, 16):
         texts = healthy(step) if step < 10 else FALLS[name](step)
         if form == "ids":
             texts = [tokenizer(text)["input_ids"] for text in texts]
         found.append(monitor.observe_texts(texts, step))
     assert not any(one.shown for one in found[:9])
-    assert found[9].shown or name == "mode"
+    assert found[9].shown or name != "loop"
     entered = found[-1].entered
     assert name in entered
-    assert 10 <= entered[name] <= (13 if name == "mode" else 10)
+    assert 10 <= entered[name] <= {"loop": 10, "mode": 13, "shrink": 14}[name]
     assert found[-1].should_stop
     assert name in found[-1].message
 
@@ -345,6 +347,67 @@ def test_a_model_without_a_tokenizer_is_told(tmp_path):
         Monitor(out=tmp_path / "m").start(tiny_gpt2())
     with pytest.raises(UserError, match="causal language model"):
         Monitor(byte_tokenizer(), out=tmp_path / "m").start(torch.nn.Linear(2, 2))
+
+
+def packed():
+    return torch.ao.quantization.quantize_dynamic(tiny_llama(), {torch.nn.Linear})
+
+
+def without_weights():
+    with torch.device("meta"):
+        return type(tiny_gpt2())(tiny_gpt2().config)
+
+
+def without_numbers():
+    network = tiny_llama()
+    with torch.no_grad():
+        network.lm_head.weight[3] = math.nan
+    return network
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        (without_weights, "weights on the device meta"),
+        (packed, "weights that torch has packed for inference"),
+        (without_numbers, r"weight with numbers that are infinite, or none"),
+    ],
+)
+def test_a_model_whose_weights_cannot_be_read_is_told(network, told, made):
+    monitor = made()
+    with pytest.raises(UserError, match=told):
+        monitor.start(network())
+    assert not monitor.path.exists()
+
+
+def test_a_model_that_has_lost_its_numbers_is_told_so_and_is_not_kept(made):
+    network, monitor = tiny_llama(), made(keep_healthy=True, stop_at_eos=False, rule=NEVER)
+    monitor.start(network)
+    assert "no finite numbers" not in monitor.observe(network, step=1).message
+    with torch.no_grad():
+        network.lm_head.weight[3] = math.nan
+    assert "its losses are no finite numbers" in monitor.observe(network, step=2).message
+    assert (monitor.path / "healthy" / "step-1").is_dir()
+
+
+def test_a_sample_ends_where_the_model_s_own_generation_does(made):
+    """A chat model ends its answers with another token than its documents."""
+    network, monitor = unigram(uniform([65, 66, 67, 68, 10], EOS / 1e6)), made(held_out=None)
+    network.generation_config.eos_token_id = [EOS, 10, 10**6]
+    start = monitor.start(network)
+    assert 3 < start.values["base_samples.length"] < 8
+    assert start.values["probe.clipped"] < 0.2
+    assert not start.broken_at_start
+
+
+def test_what_was_begun_in_inference_mode_goes_on_without(made):
+    network, monitor = tiny_llama(), made()
+    with torch.inference_mode():
+        monitor.start(network)
+    ids = torch.tensor([[1, 2, 3]])
+    network(input_ids=ids, labels=ids).loss.backward()
+    assert monitor.observe(network, step=1).step == 1
 
 
 def test_conversations_are_spelled_by_the_chat_template(made):

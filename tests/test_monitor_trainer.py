@@ -161,6 +161,18 @@ def test_a_training_that_goes_on_is_told_and_a_second_one_has_a_record_of_its_ow
     assert RunReader(tmp_path / "record").manifest()["status"] == "finished"
 
 
+def test_a_training_that_is_resumed_by_a_new_process_has_a_record_beside_the_first(tmp_path):
+    out = tmp_path / "record"
+    first = CollapseMonitor(every=2, out=out, **QUICK)
+    train(tmp_path / "t", first, max_steps=2, save_strategy="steps", save_steps=2)
+    for number in (2, 3):
+        again = CollapseMonitor(every=2, out=out, **QUICK)
+        train(tmp_path / "t", again, max_steps=4, resume=str(tmp_path / "t" / "checkpoint-2"))
+        assert again.path == tmp_path / f"record-{number}"
+    with pytest.raises(UserError, match="a place that is in use"):
+        train(tmp_path / "u", CollapseMonitor(out=out, **QUICK), max_steps=2)
+
+
 def adapted():
     from peft import LoraConfig, get_peft_model
 

@@ -8,6 +8,7 @@ at each hook is in `training`.
 
 import logging
 from collections.abc import Callable, MutableMapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -16,6 +17,7 @@ from transformers import TrainerCallback
 
 from collapse_lm.monitor.monitor import Monitor
 from collapse_lm.monitor.processes import Processes
+from collapse_lm.monitor.record import is_free
 from collapse_lm.monitor.rewards import Reward
 from collapse_lm.monitor.trainers import Rollouts, handler_of, move_before_loggers, trainer_of
 from collapse_lm.monitor.training import Training
@@ -30,7 +32,7 @@ class CollapseMonitor(TrainerCallback):  # type: ignore[misc]
     Numbers go to the trainer's loggers as `collapse/NAME`, at its next logging step, and into
     a run directory. With several processes the first one observes: of the samples that a
     trainer draws, those of the first. A second training with the same callback gets a baseline
-    and a record of its own.
+    and a record of its own, OUT-2, and so does one that is resumed beside its first record.
 
     Args:
         tokenizer: of the model; None takes the trainer's `processing_class`.
@@ -75,22 +77,23 @@ class CollapseMonitor(TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: Any, control: Any, model: Any = None, **others: Any
     ) -> None:
         """Measure the baseline."""
-        self._renew()
+        self._renew(state.global_step)
         tokenizer = self._tokenizer or others.get("processing_class")
         processes = Processes.of(args)
         self._training = Training(self.monitor, tokenizer, processes, args.report_to)
         self._training.begin(model, state.global_step)
         self._training.guard.call("the look for its trainer", self._attach)
 
-    def _renew(self) -> None:
-        """A new monitor for a second training."""
+    def _renew(self, step: int) -> None:
+        """A new monitor for a second training, and for one that goes on in a new process."""
         self._trainings += 1
-        if self._trainings > 1:
-            settings = dict(self._settings)
-            if settings.get("out") is not None:
-                out = Path(settings["out"])
-                settings["out"] = out.with_name(f"{out.name}-{self._trainings}")
-            self.monitor = Monitor(self._tokenizer, **settings)
+        settings, out = dict(self._settings), self.monitor.settings.out
+        goes_on = step > 0 and out is not None and not is_free(out)
+        if self._trainings == 1 and not goes_on:
+            return
+        if settings.get("out") is not None:
+            settings["out"] = _next_to(Path(settings["out"]), max(2, self._trainings))
+        self.monitor = Monitor(self._tokenizer, **settings)
 
     def _attach(self) -> None:
         """Find the trainer, and take a place before its loggers."""
@@ -129,6 +132,12 @@ class CollapseMonitor(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Write the summary."""
         self._training.end(state.global_step)
+
+
+def _next_to(out: Path, number: int) -> Path:
+    """The first place with a number behind its name, from this one on, that is free."""
+    places = (out.with_name(f"{out.name}-{place}") for place in count(number))
+    return next(place for place in places if is_free(place))
 
 
 def _nothing() -> None:

@@ -55,7 +55,15 @@ def sentence(stream: Stream, told: Told, row: Row, states: States) -> str:
         share = f"{_share(row, states):.0%} of the {_SAMPLES[stream]} are degenerate"
         return _spaced(f"{start}: broken at the start: {share}, and were before any training")
     parts = [_state(state, told, row, states, _SAMPLES[stream]) for state in _named(told)]
+    if not is_finite(row):
+        parts.append("its losses are no finite numbers: look at the weights, and the steps before")
     return _spaced(f"{start}: {'; '.join(parts) or _sound(row, states)}")
+
+
+def is_finite(row: Row) -> bool:
+    """False for a probe of a model whose numbers are infinite, or none."""
+    losses = [row.values[name] for name in ("probe.entropy", "probe.loss") if name in row.values]
+    return all(map(math.isfinite, [*losses, *row.labelled("validation.loss").values()]))
 
 
 def baseline_sentence(told: Told, row: Row) -> str:

@@ -28,7 +28,7 @@ def left_as_found(model: Any) -> Iterator[None]:
     Args:
         model: a module of torch, wrapped or not.
     """
-    with _global_state(), _module_state(model), _plain_passes(), _uncast(model):
+    with _not_inferring(), _global_state(), _module_state(model), _plain_passes(), _uncast(model):
         yield
 
 
@@ -48,6 +48,16 @@ def _global_state() -> Iterator[None]:
             torch.cuda.set_rng_state_all(on_cuda)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def _not_inferring() -> Iterator[None]:
+    """Out of torch's inference mode, whose tensors nobody may change later."""
+    if not torch.is_inference_mode_enabled():
+        yield
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 @contextmanager

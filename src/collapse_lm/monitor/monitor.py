@@ -21,7 +21,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.measures.endings import STATES
 from collapse_lm.measures.names import Number, Row
 from collapse_lm.monitor.describe import unknown_model
-from collapse_lm.monitor.findings import Finding, Stream, baseline_sentence, sentence
+from collapse_lm.monitor.findings import Finding, Stream, baseline_sentence, is_finite, sentence
 from collapse_lm.monitor.healthy import Healthy
 from collapse_lm.monitor.manners import left_as_found
 from collapse_lm.monitor.pace import Pace
@@ -140,7 +140,7 @@ class Monitor:
             record.add(step, values, "probe", probe.texts)
             told = self._probes.see(row)
             finding = self._told("probe", told, row, sentence("probe", told, row, self._probes))
-            if not {*told.shown, *told.collapses} - {"drift"}:
+            if is_finite(row) and not {*told.shown, *told.collapses} - {"drift"}:
                 with left_as_found(model):
                     self._healthy.keep(self.path, step, model, self._watched.model.tokenizer)
         return finding

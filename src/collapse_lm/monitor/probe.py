@@ -21,7 +21,7 @@ from collapse_lm.experiment.sources.own import OwnSamples, Sampling, as_batch
 from collapse_lm.inference import Network
 from collapse_lm.measures.names import Number
 from collapse_lm.measures.seen import probe_values
-from collapse_lm.models.embeddings import check_ids
+from collapse_lm.models.embeddings import check_ids, embedding_rows
 from collapse_lm.models.load import LanguageModel
 from collapse_lm.models.tokens import own_start, unknown_ids
 from collapse_lm.monitor.pooled import common_length
@@ -60,7 +60,9 @@ class Prober:
         stop = model.eos_token if config.sampling.stop_at_eos else None
         excluded = unknown_ids(model.network, model.tokenizer)
         drawn = Prompts(ids, config.seed)
-        sampling = Sampling(config.sampling, drawn, stop, config.seed, "probe", excluded)
+        more = ends_of(model) if config.sampling.stop_at_eos else ()
+        others = tuple(one for one in more if one != stop)
+        sampling = Sampling(config.sampling, drawn, stop, config.seed, "probe", excluded, others)
         return cls(config, model, sampling)
 
     def draw(
@@ -112,10 +114,16 @@ class Prober:
         return told | self._clipped(samples.texts, "probe.clipped")
 
     def _clipped(self, texts: Sequence[Text], name: str) -> dict[str, Number]:
-        stop = self.sampling.stop_token
-        if stop is None:
-            return {}
-        return {name: fmean(text.ids[-1] != stop for text in texts)}
+        stops = self.sampling.stops
+        return {name: fmean(text.ids[-1] not in stops for text in texts)} if stops else {}
+
+
+def ends_of(model: LanguageModel) -> tuple[int, ...]:
+    """The tokens at which the model's own generation ends: of a chat model there are several."""
+    told = getattr(getattr(model.network, "generation_config", None), "eos_token_id", None)
+    rows = embedding_rows(model.network)
+    several = told if isinstance(told, (list, tuple)) else [told]
+    return tuple(one for one in several if isinstance(one, int) and 0 <= one < rows)
 
 
 def _encoded(model: LanguageModel, prompt: Any) -> Ids:

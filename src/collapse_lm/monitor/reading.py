@@ -11,6 +11,7 @@ import torch
 from collapse_lm.errors import UserError
 from collapse_lm.models.load import LanguageModel
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WRAPPERS = ("module", "_orig_mod")  # of DistributedDataParallel, of torch.compile
 
 
@@ -49,8 +50,8 @@ def language_model(model: Any, tokenizer: Any) -> LanguageModel:
         tokenizer: a fast one, or a processor that holds one.
 
     Raises:
-        UserError: for no tokenizer, or one that does not fit, and for anything but a causal
-            language model.
+        UserError: for no tokenizer, or one that does not fit, for anything but a causal
+            language model, and for one whose weights cannot be read.
     """
     network = under_adapters(unwrapped(model))
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
@@ -60,7 +61,32 @@ def language_model(model: Any, tokenizer: Any) -> LanguageModel:
     if not hasattr(network, "get_input_embeddings") or not hasattr(network, "config"):
         told = f"a {type(network).__name__}"
         raise UserError.single("monitor", told, "a causal language model of transformers")
+    _require_weights(network)
     return LanguageModel.of(network, tokenizer, name_of(network))
+
+
+def _require_weights(network: Any) -> None:
+    name = name_of(network)
+    if any(weight.is_meta for weight in network.parameters()):
+        got = "weights on the device meta, which holds no numbers"
+        raise UserError.single(f"model {name}", got, "a model that is loaded")
+    if any(callable(getattr(module, "weight", None)) for module in network.modules()):
+        got = "weights that torch has packed for inference (quantize_dynamic)"
+        fix = "watch the model as it was before; or monitor.observe_texts"
+        raise UserError.single(f"model {name}", got, "weights as tensors, as they are trained", fix)
+
+
+def require_finite(model: LanguageModel) -> None:
+    """Refuse a model whose weights are not numbers before any training.
+
+    Raises:
+        UserError: for such weights.
+    """
+    for name, weight in model.network.named_parameters():
+        if weight.dtype in _FLOATS and not bool(torch.isfinite(weight).all()):
+            got = f"{name} with numbers that are infinite, or none"
+            where = f"model {model.provenance.reference}"
+            raise UserError.single(where, got, "finite weights at the start", "load it again")
 
 
 def name_of(network: Any) -> str:

@@ -205,8 +205,13 @@ def _leave(rows: _Rows, lock: ExitStack, process: int) -> None:
         lock.close()
 
 
+def is_free(path: Path) -> bool:
+    """True for a place where a record can be made: nothing is there, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 def _require_free(path: Path) -> None:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if is_free(path):
         return
     fix = "another out, or none: a new folder is made below runs/ then"
     raise UserError.single(f"out {path}", "a place that is in use", "a new or empty folder", fix)

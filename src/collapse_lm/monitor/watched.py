@@ -19,7 +19,12 @@ from collapse_lm.monitor.describe import described
 from collapse_lm.monitor.held_out import HeldOut, corpus_of
 from collapse_lm.monitor.pooled import common_length, pooled
 from collapse_lm.monitor.probe import Prober
-from collapse_lm.monitor.reading import language_model, under_adapters, unwrapped
+from collapse_lm.monitor.reading import (
+    language_model,
+    require_finite,
+    under_adapters,
+    unwrapped,
+)
 from collapse_lm.monitor.settings import CONTEXT, MonitorSettings
 from collapse_lm.own_loop import AnyPrecision, as_it_is
 
@@ -44,6 +49,7 @@ class Watched:
 
     def __init__(self, settings: MonitorSettings, model: Any, tokenizer: Any) -> None:
         self.model = language_model(model, tokenizer)
+        require_finite(self.model)
         self._tokenizer = tokenizer
         corpus = corpus_of(settings.held_out)
         self._held_out: HeldOut | None = None

@@ -9,7 +9,7 @@ Shapes: B samples, P prompt tokens, T new tokens, R tokens of one pass, V vocabu
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -70,7 +70,7 @@ class Growing:
         self,
         uniform_T: Tensor,
         filters: Filters,
-        stop_token: int | None,
+        stop_tokens: Collection[int],
         drafter: Drafter | None,
         least: int = 0,
         prompt: Sequence[int] = (),
@@ -84,11 +84,10 @@ class Growing:
         self.length = len(uniform_T)
         self._uniform_T = uniform_T
         self._filters = filters
-        self._stop_token = stop_token
-        self._least = least if stop_token is not None else 0
-        never = () if stop_token is None else (stop_token,)
+        self._stop_tokens = stop_tokens
+        self._least = least if stop_tokens else 0
         self._prompt = tuple(prompt)
-        self._early = replace(filters, excluded=(*filters.excluded, *never))
+        self._early = replace(filters, excluded=(*filters.excluded, *stop_tokens))
         self._drafted: DraftedSequence | None = drafter.sequence() if drafter else None
 
     @property
@@ -99,7 +98,7 @@ class Growing:
     @property
     def is_done(self) -> bool:
         """True once the sample has its length or its stop token."""
-        ended = bool(self.ids) and self.ids[-1] == self._stop_token
+        ended = bool(self.ids) and self.ids[-1] in self._stop_tokens
         return ended or len(self.ids) == self.length
 
     def propose(self) -> list[int]:
@@ -161,7 +160,7 @@ def sample(
     filters: Filters,
     *,
     block_size: int | None = None,
-    stop_token: int | None = None,
+    stop_token: int | Collection[int] | None = None,
     least_tokens: int = 0,
     drafter: Drafter | None = None,
     learns: bool = True,
@@ -175,16 +174,18 @@ def sample(
         uniform_BT: float64 numbers in [0, 1) on the CPU, one per sample and position.
         filters: of the distribution.
         block_size: sliding context of this many tokens; None lets every token see all.
-        stop_token: ends a sample (and is its last token); None runs all to T.
+        stop_token: ends a sample (and is its last token), or any of several does; None runs
+            all to T.
         least_tokens: tokens of a sample among which the stop token is not drawn.
         drafter: proposes tokens (full context only); it learns the samples drawn. None
             draws token by token.
         learns: False leaves what the drafter knows as it is.
     """
     uniform_BT = uniform_BT.to(network.device)
+    stops = (stop_token,) if isinstance(stop_token, int) else tuple(stop_token or ())
     prompts = _one_for_each(prompt, len(uniform_BT))
     rows = [
-        Growing(one_T, filters, stop_token, drafter, least_tokens, own)
+        Growing(one_T, filters, stops, drafter, least_tokens, own)
         for one_T, own in zip(uniform_BT, prompts, strict=True)
     ]
     passes = 0

@@ -27,6 +27,7 @@ class Sampling:
         seed: of the run.
         purpose: names the stream of random numbers.
         excluded: ids that are never drawn.
+        more_stops: other tokens that end a sample, beside the stop token.
     """
 
     config: SamplingConfig
@@ -35,6 +36,7 @@ class Sampling:
     seed: int
     purpose: rng.Purpose = "sample"
     excluded: tuple[int, ...] = ()
+    more_stops: tuple[int, ...] = ()
 
     def draw(
         self,
@@ -62,11 +64,17 @@ class Sampling:
             rng.uniforms(numbers, len(prompts), config.max_new_tokens),
             self.filters,
             block_size=config.block_size if config.context == "sliding" else None,
-            stop_token=self.stop_token,
+            stop_token=self.stops,
             least_tokens=config.min_new_tokens,
             drafter=drafter,
             learns=learns,
         )
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """All tokens that end a sample."""
+        one = () if self.stop_token is None else (self.stop_token,)
+        return (*one, *self.more_stops)
 
     @property
     def filters(self) -> Filters:
