@@ -1,4 +1,4 @@
-"""What two processes of `accelerate launch` do under a monitor: each prints what became of it.
+"""What two processes of `accelerate launch` do under a monitor: each writes what became of it.
 
 accelerate launch --multi_gpu --num_processes 2 tests/two_processes.py FOLDER
 """
@@ -60,8 +60,16 @@ def main(folder):
             "told": [message for message in told.messages if "switched off" in message],
             "loss": trainer.state.log_history[-2]["loss"],
         }
-        print(f"\n#{json.dumps(heard)}", flush=True)
+        tell(folder, heard)
     refused(folder)
+    torch.distributed.barrier()  # one that ends while the other still speaks to it ends it too
+    torch.distributed.destroy_process_group()
+
+
+def tell(folder, heard):
+    """Each process has a file of its own: lines of two on one stream run into each other."""
+    with (folder / f"told-{heard['rank']}.jsonl").open("a", encoding="utf-8") as file:
+        print(json.dumps(heard), file=file)
 
 
 def refused(folder):
@@ -72,7 +80,7 @@ def refused(folder):
     except UserError as error:
         rank = torch.distributed.get_rank()
         heard = {"name": "refused", "rank": rank, "told": str(error)}
-        print(f"\n#{json.dumps(heard)}", flush=True)
+        tell(folder, heard)
 
 
 if __name__ == "__main__":
