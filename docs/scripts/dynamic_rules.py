@@ -1,7 +1,7 @@
 """Keep what rules of dynamic evaluation gain on a text: docs/results/dynamic-rules/TEXT.
 
     .venv/bin/collapse-lm dynamic-eval smollm2-135m --corpus wikitext2 --tokens 20000
-        --rule krause,adamw,sgd --tune sotu-train --out DIR
+        --rule krause,adamw,sgd --tune ptb --out DIR
     .venv/bin/python docs/scripts/dynamic_rules.py DIR wikitext2
     .venv/bin/python docs/scripts/render_findings.py
 
