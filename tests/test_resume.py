@@ -129,13 +129,14 @@ def test_without_a_checkpoint_the_run_begins_again(whole, tiny_overrides, tmp_pa
 
 def test_a_run_that_is_over_is_left_alone(whole, tmp_path, caplog):
     path = shutil.copytree(whole, tmp_path / "run")
-    (path / "samples.md").unlink()
+    (path / "samples.md").rename(path / ".samples.md-0123456789ab")  # killed while writing it
     before = (path / "manifest.json").read_bytes()
     caplog.set_level("INFO")
     assert collapse_lm.resume(path).summary["reason"] == "censored: reached run.max_updates"
     assert "nothing to do" in caplog.text
     assert (path / "manifest.json").read_bytes() == before
     assert (path / "samples.md").read_bytes() == (whole / "samples.md").read_bytes()
+    assert not list(path.glob(".samples.md-*"))
 
 
 def test_pictures_of_an_earlier_end_do_not_outlive_it(whole, tiny_overrides, tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ from collapse_lm.observers.base import Observer
 from collapse_lm.observers.guard import built
 from collapse_lm.rundir import checkpoints
 from collapse_lm.rundir.checkpoints import Checkpoint
-from collapse_lm.rundir.ended import ended, export_of, lacks_model
+from collapse_lm.rundir.ended import draw_pages, ended, export_of, lacks_model, lacks_pages
 from collapse_lm.rundir.layout import CONFIG, MANIFEST, PAGE, REPORT, RunDirectory, make_directory
 from collapse_lm.rundir.lock import only_writer
 from collapse_lm.rundir.manifest import check_same_inputs, describe, phases_of
@@ -196,13 +196,14 @@ def resume(
     """
     overrides = words_of(overrides)
     found = read_run(Path(path), overrides)
-    if found.is_over and not lacks_model(found):
+    if found.is_over and not lacks_model(found) and not lacks_pages(found):
         return ended(found)
     with damage(found.path / MANIFEST):
         phases = phases_of(found.manifest, found.config.device)
     with as_begun_in(found.manifest.get("folder")), _threads_of(found), only_writer(found.path):
         found = _again_if_changed(found, overrides)
         if found.is_over and not lacks_model(found):
+            draw_pages(found)
             return ended(found)
         handed = Handed(source, objective, optimizer, measures)
         found = replace(found, config=hand_again(found.config, handed))
