@@ -13,6 +13,7 @@ from collapse_lm.errors import UserError
 from collapse_lm.measures.endings import profile_of
 from collapse_lm.measures.names import described
 from collapse_lm.monitor import MONITOR_RULE, Monitor
+from collapse_lm.monitor.record import reason_of
 from collapse_lm.report.page.feed import read_feed
 from collapse_lm.rundir import RecordError, RunReader, has_writer
 from collapse_lm.rundir.session import resume
@@ -90,10 +91,24 @@ def test_the_summary_is_what_the_rows_say(record):
     assert summary["endings"]["shrink"]["entered"] == 20
     assert summary["rollout_endings"]["shrink"]["entered"] is None
     assert not summary["collapsed"]
-    assert summary["reason"] == "no collapse: the training ended"
+    assert summary["reason"] == "collapse: mode since step 20, shrink since step 20"
     assert summary["train_loss"] == {"first": 2.9, "last": 2.7}
     assert 0 < summary["seconds_share"] <= 1
     reader.check_end()
+
+
+def test_the_reason_names_states_in_the_order_in_which_they_came():
+    def stay(entered=None, left=None):
+        return {"entered": entered, "left": left, "updates": 0, "entries": 0}
+
+    endings = {"drift": stay(2), "mode": stay(9), "loop": stay(), "noise": stay(4, 7)}
+    rollouts = {"drift": stay(), "loop": stay(8)}
+    summary = {"status": "interrupted", "endings": endings, "rollout_endings": rollouts}
+    told = "noise from 4 to 7, loop of the rollouts since step 8, mode since step 9"
+    assert reason_of(summary) == f"collapse: {told}"
+    assert reason_of({"status": "finished", "endings": {"drift": stay(2)}}) == (
+        "no collapse: the training ended"
+    )
 
 
 def test_manifest_and_configuration_tell_what_was_done(record):
@@ -232,7 +247,8 @@ def test_a_training_that_goes_on_has_its_baseline_where_it_does(tmp_path):
     reader = RunReader(tmp_path / "m")
     assert [row.update for row in reader.updates()][:3] == [0, 502, 504]
     assert reader.manifest()["baseline_step"] == 500
-    assert reader.summary()["status"] == reader.summary()["reason"] == "interrupted"
+    assert reader.summary()["status"] == "interrupted"
+    assert reader.summary()["reason"] == "collapse: mode since step 520, shrink since step 520"
     assert read_feed(tmp_path / "m").faults == []
 
 

@@ -21,6 +21,7 @@ from collapse_lm._util.paths import current_folder
 from collapse_lm.config import IDENTITY_VERSION, Config, identity, to_yaml
 from collapse_lm.errors import UserError
 from collapse_lm.experiment.batch import Batch, Record, Text
+from collapse_lm.measures.endings import Stay
 from collapse_lm.measures.names import Number, Row
 from collapse_lm.rundir.layout import CONFIG, MANIFEST, SUMMARY, RunDirectory
 from collapse_lm.rundir.lock import only_writer
@@ -29,7 +30,11 @@ from collapse_lm.rundir.rows import FORMAT_VERSION
 from collapse_lm.rundir.summary import Summing
 
 MADE_BY = "monitor"
-_SOUND = "no collapse: the training ended"
+_SOUND = {
+    "finished": "no collapse: the training ended",
+    "interrupted": "no collapse: the training was stopped",
+    "failed": "no collapse: the training failed",
+}
 STREAMS = ("probe", "rollouts")
 
 
@@ -144,14 +149,41 @@ class MonitorRecord:
     def close(self, status: str, more: Mapping[str, Any]) -> dict[str, Any]:
         """Write what is held, the summary, and last the manifest; let go of the folder."""
         self._rows.flush()
-        summary = self._rows.summing.result(status, None)
-        if not summary["collapsed"]:
-            summary["reason"] = _SOUND if status == "finished" else status
-        summary = self._directory.write_json(SUMMARY, {**summary, **more})
+        summary = {**self._rows.summing.result(status, None), **more}
+        summary["reason"] = reason_of(summary)
+        summary = self._directory.write_json(SUMMARY, summary)
         seconds = round(time.perf_counter() - self._begin, 3)
-        self._directory.write_json(MANIFEST, {**self._told(status), "seconds": seconds})
+        ending = {"seconds": seconds, "verdict": _sentence(summary["reason"])}
+        self._directory.write_json(MANIFEST, {**self._told(status), **ending})
         self._at_exit()
         return summary
+
+
+def reason_of(summary: Mapping[str, Any]) -> str:
+    """How a training that was observed ended, by the states of its probes and rollouts.
+
+    Args:
+        summary: with `status`, `endings` and, where there are rollouts, `rollout_endings`.
+    """
+    found = [
+        (stay["entered"], f"{state}{whose} {_when(stay)}")
+        for name, whose in (("endings", ""), ("rollout_endings", " of the rollouts"))
+        for state, stay in summary.get(name, {}).items()
+        if stay["entered"] is not None and state != "drift"
+    ]
+    told = ", ".join(words for _, words in sorted(found))
+    if summary.get("degenerate_before_training"):
+        told += "; degenerate before any training"
+    return f"collapse: {told}" if told else _SOUND.get(summary["status"], summary["status"])
+
+
+def _when(stay: Stay) -> str:
+    left = stay["left"]
+    return f"since step {stay['entered']}" if left is None else f"from {stay['entered']} to {left}"
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 class _Rows:
