@@ -132,7 +132,7 @@ def test_the_same_call_finds_what_is_there(gpt2_dir, texts, tmp_path, monkeypatc
     ("changes", "told"),
     [
         ({"tokens": 10}, "10 tokens to score"),
-        ({"segment": 400}, "--segment"),
+        ({"segment": 400}, "fix       --segment 128, or"),
         ({"cache": 0}, "--cache"),
         ({"weights": (0.7, 0.7)}, "--weights"),
         ({"weights": (0.1,)}, "--weights"),

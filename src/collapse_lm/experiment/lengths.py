@@ -73,5 +73,7 @@ def _try(model: LanguageModel, lengths: Mapping[str, int]) -> None:
 
 def _smaller(key: str, limit: int) -> str:
     """The value that fits; before that of a sample stands its prompt."""
+    if key.startswith("--"):  # an option of a command, no key
+        return f"{key} {limit}"
     is_whole = key != "sampling.max_new_tokens"
     return f"--set {key}={limit}" if is_whole else f"a smaller {key}"
