@@ -35,7 +35,8 @@ def beginning(corpus: Corpus, ready: ReadyModel, tokens: int | None) -> Evaluati
     length = len(corpus.text) if tokens is None else _CHARACTERS * (tokens + _MARGIN)
     while True:
         part = replace(corpus, text=corpus.text[:length])
-        data = EvaluationSet.build(part, model.tokenizer, model.start_token, 1)
+        # Windows of a token each would cost more memory than the ids; nobody reads these.
+        data = EvaluationSet.build(part, model.tokenizer, model.start_token, 4 * length)
         if length >= len(corpus.text) or data.split_tokens >= (tokens or 0) + _MARGIN:
             break
         length *= 2
