@@ -123,11 +123,14 @@ def test_it_goes_on_with_the_samples_that_it_has(gpt2_dir, texts, tmp_path):
         ({"corpus": "text:nowhere.txt"}, "nowhere.txt"),
         ({"overrides": ["sampling.max_new_tokens=7"]}, "sampling.max_new_tokens"),
         ({"overrides": ["training.learning_rate=1"]}, "training.learning_rate"),
-        ({"real": "same"}, "--real"),
+        ({"real": "corpus"}, "--real"),
+        ({"real": "short"}, "1 pieces"),
     ],
 )
 def test_bad_input_is_refused(changes, told, gpt2_dir, texts, tmp_path):
-    changes = {**changes, **({"real": texts["corpus"]} if "real" in changes else {})}
+    (tmp_path / "short.txt").write_text("Nothing to hold out.")
+    given = {**texts, "short": f"text:{tmp_path}/short.txt"}
+    changes = {**changes, **({"real": given[changes["real"]]} if "real" in changes else {})}
     with pytest.raises(UserError, match=told):
         evaluated(gpt2_dir, texts, tmp_path / "r", **changes)
     assert not (tmp_path / "r").exists()

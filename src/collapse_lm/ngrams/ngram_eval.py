@@ -1,6 +1,6 @@
 """A model approximated by n-grams of its samples.
 
-Deoras, Mikolov, Kombrink, Karafiat and Church 2011. Documents are drawn from the model, n-grams
+Deoras, Mikolov, Kombrink, Karafiat and Khudanpur 2011. Documents are drawn from the model, n-grams
 are trained on the first N tokens of them, and score a real text; so does their interpolation
 with n-grams of real text, whose weight is tuned on real text that neither was trained on.
 """
@@ -75,13 +75,13 @@ def ngram_eval(
     _require_numbers(tokens, orders, length, scored)
     config = _config(str(model), corpus, length, overrides)
     task = _Task.of(config, length, scored, tokens, orders, real)
-    source = own_samples(task.config, task.ready)
+    source, text = own_samples(task.config, task.ready), task.real_text()
     record = EvaluationDirectory.opened(out, "ngram-eval", config.seed, task.settings())
     samples, most = record.path / FOLDER, max(tokens)
     drawn = documents(source, task.ready.sampler, most, samples, should_stop)
     if drawn is None:
         return EvaluationResult(record.path, {"status": "interrupted"})
-    return record.finish(task.summary(drawn))
+    return record.finish(task.summary(drawn, text))
 
 
 def _config(model: str, corpus: str, length: int | None, overrides: Overrides) -> Config:
@@ -162,12 +162,16 @@ class _Task:
             "real": real,
         }
 
-    def summary(self, drawn: Sequence[Ids]) -> dict[str, Any]:
-        """What came out."""
+    def summary(self, drawn: Sequence[Ids], real: RealText | None) -> dict[str, Any]:
+        """What came out.
+
+        Args:
+            drawn: the samples.
+            real: what `real_text` gave.
+        """
         context = default_context(self.ready.model)
         _LOG.info("scoring %d tokens with the model and with n-grams", self.scored)
         static = Units.of(log_probs(self.ready, self.data, self.scored, context), self.data)
-        real = self._real()
         told = Approximation(
             scored=self.data.ids[1 : self.scored + 1].numpy(),
             units=partial(Units.of, data=self.data),
@@ -188,7 +192,8 @@ class _Task:
             "tokens": self.scored,
         }
 
-    def _real(self) -> RealText | None:
+    def real_text(self) -> RealText | None:
+        """Documents of the real text; None where there is none."""
         if self.real is None:
             return None
         length, seed = self.config.sampling.max_new_tokens, self.config.seed
