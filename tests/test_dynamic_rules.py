@@ -172,7 +172,7 @@ def test_one_rule_alone_is_an_ordinary_run(done, asked, tmp_path):
         ({"statistics": "SCORED"}, "--statistics"),
         ({"rule": "krause", "tune": None, "statistics": "SCORED"}, "--statistics"),
         ({"tune": "text:nowhere.txt"}, "nowhere.txt"),
-        ({"tune_tokens": 3}, "3 tokens to score"),
+        ({"tune_tokens": 3}, r"other\.txt\n  got +3 tokens to score"),
         ({"tune_tokens": 0}, "--tune-tokens"),
         ({"overrides": [*QUICK, "training.learning_rate=1"]}, "training.learning_rate"),
         ({"overrides": [*QUICK, "training.window=8"]}, "training.window"),

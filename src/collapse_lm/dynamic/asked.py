@@ -75,7 +75,8 @@ class Asked:
         updates = there // (self.segment * batch)
         if not updates:
             got, least = f"{there} tokens to score", f"{self.segment * batch} at least"
-            raise UserError.single("dynamic-eval", got, least, "--segment")
+            fix = "more of it, or a smaller --segment"
+            raise UserError.single(f"dynamic-eval of {data.corpus.name}", got, least, fix)
         return updates
 
 
