@@ -75,6 +75,22 @@ def test_shumailov_s_numbers():
     assert config.sampling.min_new_tokens == config.sampling.max_new_tokens == 64
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("shumailov-2024", []),
+        ("shumailov-2024", ["source.epochs=10", "source.real.share=0.1"]),
+        *(("gerstgrasser-2024", [f"source.keep={k}"]) for k in ("replace", "accumulate")),
+        ("gerstgrasser-2024", ["source.keep=subsample"]),
+    ],
+)
+def test_the_end_of_each_generation_is_measured(name, words):
+    config = load_config(name, words)
+    for number in range(config.source.generations + 1):
+        updates = config.source.updates(number, config.sampling.batch_size)
+        assert updates % config.evaluation.every == 0
+
+
 def test_the_sweep_of_generations_compares_what_is_kept():
     configs = [run.config for run in plan_sweep(load_sweep("generations")).runs]
     assert (len(configs), len({config.seed for config in configs})) == (18, 3)
