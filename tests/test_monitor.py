@@ -7,6 +7,7 @@ import math
 import random
 import subprocess
 import sys
+from types import MethodType
 
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ import torch
 
 from collapse_lm.config import CollapseRule
 from collapse_lm.errors import UserError
-from collapse_lm.monitor import Monitor
+from collapse_lm.inference.as_configured import is_as_configured
+from collapse_lm.monitor import Monitor, voice
+from collapse_lm.monitor.manners import left_as_found
 from collapse_lm.monitor.pace import Pace
 from collapse_lm.monitor.reading import unwrapped
 from collapse_lm.monitor.tokens import token_ids
 
 from conftest import PROSE, byte_tokenizer, tiny_gpt2, tiny_llama
-from monitored import BASE, EOS, SHORT, STATES, becomes, uniform, unigram
+from monitored import BASE, EOS, SHORT, STATES, TOKENS, becomes, uniform, unigram
 
 NEVER = CollapseRule(loop_share=1, seq_rep_4=1, train_loss=0, patience=9, distinct=1e-6)
 QUICK = {"held_out_tokens": 128, "samples": 2, "max_new_tokens": 12}
@@ -135,7 +138,7 @@ def test_a_model_that_is_broken_is_told_so_at_once(made, caplog):
     assert found.broken_at_start
     assert found.shown == ("loop",)
     assert "broken at the start: 98 % of the samples" in found.message
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
     for step in (1, 2, 3):  # training brought none of this about
         found = monitor.observe(broken, step=step)
         assert found.broken_at_start
@@ -178,8 +181,9 @@ def test_a_warning_is_logged_once_for_a_sign_and_once_for_a_verdict(made, caplog
         for step in range(1, 6):
             monitor.observe(network, step=step)
     levels = [record.levelname for record in caplog.records]
-    assert levels == ["INFO", "WARNING", "WARNING", "INFO", "INFO", "INFO"]
-    assert "a first sign of shrink" in caplog.records[1].message
+    assert levels == ["INFO", "INFO", "WARNING", "WARNING", "INFO", "INFO", "INFO"]
+    assert "measuring the baseline (48 samples of up to" in caplog.records[0].message
+    assert "a first sign of shrink" in caplog.records[2].message
 
 
 def test_the_rule_is_a_setting(made):
@@ -574,6 +578,43 @@ def test_training_goes_on_as_if_nobody_watched(name, made):
             found.append(loss.item())
         losses[one is model] = found
     assert losses[True] == losses[False]
+
+
+def test_what_a_trainer_puts_on_a_model_is_off_while_it_is_read():
+    pytest.importorskip("trl")
+    from accelerate.utils import convert_outputs_to_fp32
+    from trl.trainer.utils import add_fused_lm_head
+
+    network = tiny_gpt2(TOKENS)
+    add_fused_lm_head(network)
+    network.enable_input_require_grads()
+    network._original_forward = network.forward
+    network.forward = MethodType(convert_outputs_to_fp32(type(network).forward), network)
+    before = network.forward, [*network.get_input_embeddings()._forward_hooks.values()]
+    assert not is_as_configured(network)
+    with left_as_found(network):
+        assert is_as_configured(network)
+    assert (network.forward, [*network.get_input_embeddings()._forward_hooks.values()]) == before
+
+
+def test_a_forward_that_somebody_else_put_there_stays():
+    network = tiny_gpt2(TOKENS)
+    network.forward = lambda *_, **__: None
+    with left_as_found(network):
+        assert not is_as_configured(network)
+
+
+def test_a_script_without_logging_hears_a_monitor_and_one_with_it_has_its_own(monkeypatch, capsys):
+    logger = logging.Logger("alone")
+    monkeypatch.setattr(voice, "_LOG", logger)
+    monkeypatch.setattr(voice, "_is_alone", lambda record: True)
+    for _ in range(2):
+        voice.be_heard()
+    logger.info("baseline")
+    logger.debug("rollouts")
+    assert capsys.readouterr().err == "collapse monitor: baseline\n"
+    monkeypatch.undo()
+    assert not voice._is_alone(None)  # pytest has set up logging
 
 
 def test_within_autocast_gradients_still_flow(made):

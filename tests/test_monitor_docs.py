@@ -6,7 +6,9 @@ Given are what the page says is the reader's own: a script with a model, and an 
 """
 
 import json
+import logging
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,8 +72,8 @@ def ran(folder):
         "sampling": None,
         "QUICK": QUICK,
     }
-    printed = []
-    with pytest.MonkeyPatch.context() as patch:
+    printed, said = [], []
+    with pytest.MonkeyPatch.context() as patch, listening(said):
         patch.chdir(folder)
         known["print"] = lambda *words: printed.append(" ".join(map(str, words)))
         for language, block in BLOCKS:
@@ -80,7 +82,22 @@ def ran(folder):
                 last = known["trainer"]
                 if last.state.global_step == 0:  # the first block leaves the training to a script
                     last.train()
-    return SimpleNamespace(known=known, printed=printed)
+    return SimpleNamespace(known=known, printed=printed, said=said)
+
+
+@contextmanager
+def listening(said):
+    """What monitors say meanwhile, on the logger that the page names."""
+    logger, handler = logging.getLogger("collapse_lm.monitor"), logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _with_small_probes(found):
@@ -105,8 +122,9 @@ def test_every_python_block_runs_and_says_what_it_sees(ran, folder):
     assert len(made) == sum("Monitor(" in block for kind, block in BLOCKS if kind == "python")
     assert all(reader.summary()["status"] == "finished" for reader in made)
     assert Path(ran.printed[0]).parent.name == "runs"
-    assert any("probe:" in line for line in ran.printed)
-    assert "loop since step 12" in ran.printed[-1]
+    for told in ("measuring the baseline", "baseline at step 0: ", "step 2, probe: "):
+        assert any(line.startswith(told) for line in ran.said)
+    assert "loop since step 12" in ran.said[-1]
 
 
 def test_the_commands_of_the_page_run(ran, folder):

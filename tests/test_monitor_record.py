@@ -111,6 +111,14 @@ def test_the_reason_names_states_in_the_order_in_which_they_came():
     )
 
 
+def test_a_training_that_was_never_looked_at_says_so(tmp_path, caplog):
+    monitor = Monitor(byte_tokenizer(), out=tmp_path / "m", **SHORT)
+    monitor.start(unigram(BASE))
+    monitor.close()
+    assert RunReader(tmp_path / "m").summary()["reason"] == "not looked at after the baseline"
+    assert "no probe after the baseline" in caplog.text
+
+
 def test_manifest_and_configuration_tell_what_was_done(record):
     path, _ = record
     manifest, config = RunReader(path).manifest(), load_config(path)

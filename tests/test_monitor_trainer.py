@@ -11,6 +11,8 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from collapse_lm.analysis import run_table
+from collapse_lm.cli.tables import runs_table
 from collapse_lm.errors import UserError
 from collapse_lm.monitor import CollapseMonitor, Finding
 from collapse_lm.monitor.alerts import Alerts
@@ -108,7 +110,7 @@ def test_the_record_has_the_baseline_the_probes_and_what_the_trainer_logged(both
     assert RunReader(both.record).manifest()["status"] == "finished"
 
 
-def test_a_model_that_collapses_ends_the_training(tmp_path):
+def test_a_model_that_collapses_ends_the_training(tmp_path, caplog):
     same = windows("a" * 60)
     monitor = CollapseMonitor(every=2, on_collapse="stop", out=tmp_path / "record", **QUICK)
     trainer = train(tmp_path / "t", monitor, Heard(), data=same, learning_rate=1e-2, max_steps=60)
@@ -117,8 +119,15 @@ def test_a_model_that_collapses_ends_the_training(tmp_path):
     last = trainer.state.log_history[-1]
     assert own([last])[0]["step"] == step
     assert ours(trainer.state.log_history)[step]["collapse/state/mode"] == 1
-    summary = RunReader(tmp_path / "record").summary()
-    assert summary["endings"]["mode"]["entered"] == 2  # the first probe of the streak
+    told = "the training ends here, at step 4: there is no healthy model"
+    assert [r.message for r in caplog.records if r.message.startswith("the training")] == [told]
+    assert monitor.monitor.healthy_path is None
+    reader = RunReader(tmp_path / "record")
+    assert reader.summary()["endings"]["mode"]["entered"] == 2  # the first probe of the streak
+    assert reader.summary()["probes"] == 2
+    assert reader.manifest()["states"]["mode"] == 2
+    listed = runs_table(run_table(tmp_path))
+    assert "mode 2" in str(listed)
 
 
 def test_what_fails_in_the_monitor_is_told_once_and_the_training_goes_on(tmp_path, caplog):
@@ -145,9 +154,19 @@ def test_a_model_that_the_monitor_cannot_read_is_refused_before_the_first_step(t
     assert not (tmp_path / "r").exists()
 
 
-def test_a_setting_that_does_not_fit_is_refused_at_once():
-    with pytest.raises((UserError, ValueError), match="budget"):
-        CollapseMonitor(budget=2)
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"budget": 2}, "budget"),
+        ({"on_collapse": lambda: None}, "a function of one argument, the finding"),
+        ({"rule": {"patiense": 3}}, r"one of .*loop_share[\s\S]*did you mean patience\?"),
+        ({"tokenizer": "gpt2"}, r"a str, 'gpt2'[\s\S]*AutoTokenizer.from_pretrained\('gpt2'\)"),
+        ({"tokenizer": torch.nn.Linear(1, 1)}, r"a Linear[\s\S]*a tokenizer of transformers"),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_once(settings, told):
+    with pytest.raises(UserError, match=told):
+        CollapseMonitor(**settings)
 
 
 def test_a_training_that_goes_on_is_told_and_a_second_one_has_a_record_of_its_own(tmp_path, caplog):

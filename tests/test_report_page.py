@@ -814,10 +814,10 @@ def test_the_command_writes_where_it_is_told_and_names_what_it_left_out(tmp_path
     for name in ("a", "b", "c"):
         write_run(tmp_path / name, collapse=8, seed=ord(name))
     (tmp_path / "c" / "manifest.json").write_text("{}")
-    shown = call_here("report", "a", "b", "c", "-o", "all.html")
+    shown = call_here("report", "a", "b", "c", "-o", "pages/all.html")
     assert "left out: 1 run, which the page names with the reason" in shown.out
-    assert "report all.html  2 runs" in shown.out
-    assert (tmp_path / "all.html").is_file()
+    assert "report pages/all.html  2 runs" in shown.out
+    assert (tmp_path / "pages" / "all.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,7 @@ _AGAIN = "then `collapse-lm resume` the run; what was recorded stays"
 _FIXES = {
     (errno.ENOSPC, errno.EDQUOT): f"make room, {_AGAIN}",
     (errno.EACCES, errno.EPERM): "get the permission to write there, or choose another place",
+    (errno.ENOENT,): "make the folder that it lies in, or choose another place",
     (errno.EROFS,): "choose a place that is not mounted read-only",
     (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP): (
         "choose another place"

@@ -33,6 +33,7 @@ def _describe_or_tell(folder: Path, reader: RunReader) -> dict[str, Any]:
             "run": str(reader.path.relative_to(folder)),
             **dict.fromkeys(unknown),
             "swept": {},
+            "states": {},
             "status": _told(error),
             "validation": {},
         }
@@ -76,6 +77,7 @@ def _describe(folder: Path, reader: RunReader) -> dict[str, Any]:
         "status": _status(reader, str(manifest["status"])),
         "updates": rows[-1].update if rows else None,
         "collapse_update": summary["collapse_update"] if summary else None,
+        "states": manifest.get("states", {}),
         "validation": validation,
     }
 

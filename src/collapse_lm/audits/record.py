@@ -22,7 +22,7 @@ from collapse_lm.rundir.lock import only_writer
 from collapse_lm.rundir.manifest import environment, git_commit
 from collapse_lm.rundir.recorder import Recorder, empty
 from collapse_lm.rundir.rows import FORMAT_VERSION
-from collapse_lm.rundir.summary import Summing
+from collapse_lm.rundir.summary import Summing, entered_states
 
 MADE_BY = "audit"
 ORIGIN = "audited"
@@ -69,7 +69,8 @@ def write_record(
             summing.take(row)
         told = {"endings": endings, "reason": found["verdict"]}
         directory.write_json(SUMMARY, {**summing.result("finished", None), **told})
-        directory.write_json(MANIFEST, {**manifest, "status": "finished"})
+        ending = {"status": "finished", "states": entered_states(told)}
+        directory.write_json(MANIFEST, {**manifest, **ending})
 
 
 def _manifest(

@@ -259,10 +259,15 @@ def _swept(values: Mapping[str, object]) -> str:
 
 
 def _collapse(row: dict[str, Any]) -> str:
-    """The collapse update; one that training cannot have brought about is told apart."""
+    """The collapse update; one that training cannot have brought about is told apart.
+
+    Of texts and trainings of others the states, each with the update of its first entry.
+    """
     update = row["collapse_update"]
     if update == 1:
         return "1 (before any training)"
+    if row["states"]:
+        return ", ".join(f"{state} {at}" for state, at in row["states"].items())
     return str(update or ("censored" if row["status"] == "finished" else ""))
 
 

@@ -1,6 +1,7 @@
 """Types of fields, and the base class, of every section of the configuration."""
 
 import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -34,12 +35,22 @@ def _problem(section: Any, details: ErrorDetails) -> Problem:
     name = ".".join(map(str, details["loc"]))
     where = f"{section.__name__}.{name}" if name else section.__name__
     if details["type"] == "extra_forbidden":
-        known = list(section.model_fields)
-        close = difflib.get_close_matches(name, known, n=1)
+        known = list(_section_at(section, details["loc"][:-1]).model_fields)
+        close = difflib.get_close_matches(str(details["loc"][-1]), known, n=1)
         fix = f"did you mean {close[0]}?" if close else None
         return Problem(where, "an unknown argument", f"one of {', '.join(known)}", fix)
     expected = details["msg"].removeprefix("Input should be ")
     return Problem(where, f"{details['input']!r}"[:80], expected)
+
+
+def _section_at(section: Any, path: Sequence[int | str]) -> Any:
+    """The section that lies at a path within another, as far as each step is one section."""
+    for name in path:
+        within = getattr(section.model_fields.get(name), "annotation", None)
+        if not (isinstance(within, type) and issubclass(within, BaseModel)):
+            return section
+        section = within
+    return section
 
 
 class Section(BaseModel, metaclass=_Told):

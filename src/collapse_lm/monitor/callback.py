@@ -59,6 +59,11 @@ class CollapseMonitor(TrainerCallback):  # type: ignore[misc]
         """The run directory of the newest training."""
         return self.monitor.path
 
+    @property
+    def healthy_path(self) -> Path | None:
+        """The folder of its last healthy model, for `from_pretrained`; None without one."""
+        return self.monitor.healthy_path
+
     def as_reward(self) -> Reward:
         """A reward function that is zero, by which trainers that take some show what they sample.
 

@@ -27,11 +27,13 @@ class Healthy:
 
     Attributes:
         step: of the checkpoint that stands; None without one.
+        path: its folder, likewise.
     """
 
     def __init__(self, *, is_wanted: bool) -> None:
         self._is_wanted = is_wanted
         self.step: int | None = None
+        self.path: Path | None = None
 
     def keep(self, run: Path, step: int, model: Any, tokenizer: Any) -> None:
         """Save a model to RUN/healthy/step-N, and only then remove the one before.
@@ -55,7 +57,7 @@ class Healthy:
             return
         if self.step is not None and self.step != step:
             shutil.rmtree(run / FOLDER / f"step-{self.step}", ignore_errors=True)
-        self.step = step
+        self.step, self.path = step, run / FOLDER / f"step-{step}"
 
 
 def _save(folder: Path, name: str, model: Any, tokenizer: Any) -> None:

@@ -7,12 +7,17 @@ put back whatever happens.
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from inspect import getclosurevars
 from random import getstate, setstate
 from types import MethodType
 from typing import Any
 
 import numpy as np
 import torch
+
+_GRADIENT_HOOK = "make_inputs_require_grads"  # transformers, PreTrainedModel
+_FUSED_HEAD = "fused_lm_head"  # TRL, add_fused_lm_head: an argument of the forward that it puts
+_FUSED = "original_forward"  # around this one
 
 
 @contextmanager
@@ -28,7 +33,13 @@ def left_as_found(model: Any) -> Iterator[None]:
     Args:
         model: a module of torch, wrapped or not.
     """
-    with _not_inferring(), _global_state(), _module_state(model), _plain_passes(), _uncast(model):
+    with (
+        _not_inferring(),
+        _global_state(),
+        _module_state(model),
+        _plain_passes(),
+        _as_written(model),
+    ):
         yield
 
 
@@ -101,24 +112,39 @@ def _plain_passes() -> Iterator[None]:
 
 
 @contextmanager
-def _uncast(model: Any) -> Iterator[None]:
-    """With the forwards that stood there before accelerate put autocast around them.
+def _as_written(model: Any) -> Iterator[None]:
+    """Without what trainers put on a model: with it, nothing tells that the rest is untouched.
 
-    Its rounding makes a model look as if it saw what follows, and hides that nothing else of
-    it was touched.
+    accelerate puts autocast around a forward, whose rounding makes a model look as if it saw
+    what follows. TRL puts a head around it that only its own losses ask for. And with gradient
+    checkpointing transformers has a hook by which embeddings want gradients.
     """
-    cast = [(m, vars(m)["forward"]) for m in model.modules() if _is_cast(m)]
-    for module, _ in cast:
-        if module._original_forward == MethodType(type(module).forward, module):
+    forwards = [(m, vars(m)["forward"]) for m in model.modules() if "forward" in vars(m)]
+    hooks = [(m._forward_hooks, dict(m._forward_hooks)) for m in model.modules()]
+    for module, forward in forwards:
+        module.forward = _within(module, forward)
+        if module.forward == MethodType(type(module).forward, module):
             del module.forward
-        else:
-            module.forward = module._original_forward
+    for present, known in hooks:
+        for number, hook in known.items():
+            if getattr(hook, "__name__", None) == _GRADIENT_HOOK:
+                del present[number]
     try:
         yield
     finally:
-        for module, forward in cast:
+        for module, forward in forwards:
             module.forward = forward
+        for present, known in hooks:
+            if present.keys() != known.keys():
+                present.clear()
+                present.update(known)
 
 
-def _is_cast(module: Any) -> bool:
-    return {"forward", "_original_forward"} <= {*vars(module)}
+def _within(module: Any, forward: Any) -> Any:
+    """The forward around which accelerate and TRL put theirs."""
+    forward = vars(module).get("_original_forward", forward)
+    function: Any = getattr(forward, "__func__", None)
+    code = getattr(function, "__code__", None)
+    if code is not None and _FUSED_HEAD in code.co_varnames:
+        return getclosurevars(function).nonlocals.get(_FUSED, forward)
+    return forward

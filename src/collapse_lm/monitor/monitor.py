@@ -4,7 +4,7 @@
     for step, batch in enumerate(batches, 1):
         ...                                             # your step
         if monitor.is_due(step):
-            print(monitor.observe(model, step=step).message)
+            monitor.observe(model, step=step)           # says what it sees
     monitor.close()
 
 Two streams are told apart: probes, which the monitor draws itself on fixed prompts, and
@@ -25,15 +25,21 @@ from collapse_lm.monitor.findings import Finding, Stream, baseline_sentence, is_
 from collapse_lm.monitor.healthy import Healthy
 from collapse_lm.monitor.manners import left_as_found
 from collapse_lm.monitor.pace import Pace
-from collapse_lm.monitor.record import MonitorRecord, new_place
+from collapse_lm.monitor.reading import require_tokenizer
+from collapse_lm.monitor.record import UNSEEN, MonitorRecord, new_place
 from collapse_lm.monitor.rollouts import RolloutStates, rollouts_of
 from collapse_lm.monitor.settings import MonitorSettings
 from collapse_lm.monitor.states import OF_TEXTS, States, Told
+from collapse_lm.monitor.voice import be_heard
 from collapse_lm.monitor.watched import Watched
 
 _LOG = logging.getLogger("collapse_lm.monitor")
 _LEFT_OUT = ("base_samples.", "rollouts.start_", "seconds.", "validation.tokens")
 _NEVER = "a monitor that has not observed anything"
+_NO_LOOK = (
+    "there was no probe after the baseline: the budget allowed none in so short a training "
+    "(every=N, a larger budget, or fewer and shorter samples)"
+)
 
 
 class Monitor:
@@ -47,12 +53,15 @@ class Monitor:
             seed, on_collapse.
 
     Raises:
-        UserError: for a setting that does not fit.
+        UserError: for a setting, or a tokenizer, that does not fit.
     """
 
     def __init__(self, tokenizer: Any = None, **settings: Any) -> None:
         self.settings = MonitorSettings(**settings)
         self.settings.config()  # what does not fit is told now
+        if tokenizer is not None:
+            require_tokenizer(tokenizer)
+        be_heard()
         self._tokenizer = tokenizer
         self._pace = Pace(self.settings.every, self.settings.budget)
         self._record: MonitorRecord | None = None
@@ -72,8 +81,17 @@ class Monitor:
         """
         path = self._record.path if self._record else self.settings.out
         if path is None:
-            raise UserError.single("path", _NEVER, "an observation, or out=PATH", "monitor.start")
+            fix = "read it once the training has begun; or give out=PATH"
+            raise UserError.single("path", _NEVER, "an observation before", fix)
         return path
+
+    @property
+    def healthy_path(self) -> Path | None:
+        """The folder of the last healthy model, for `from_pretrained`; None without one.
+
+        It is that of the newest probe that showed nothing, or drift alone.
+        """
+        return self._healthy.path
 
     @property
     def latest(self) -> dict[str, float]:
@@ -102,14 +120,15 @@ class Monitor:
             raise UserError.single("start", "a second baseline", "one of each monitor")
         with self._pace.counting(), left_as_found(model):
             watched = Watched(self.settings, model, self._tokenizer)
+            record = self._opened(watched.model.provenance.reference)
+            _LOG.info("measuring the baseline (%s); the record: %s", watched.plan, record.path)
             values, texts, seconds = watched.baseline(model)
             self._pace.expect(seconds)
-            record = self._opened(watched.model.provenance.reference)
             record.describe(watched.config, watched.manifest(step))
             row = Row(step, values)
             first = step if record.step is not None else 0
             record.require_later(first, "probe")
-            record.add(first, values, "probe", texts)
+            record.add(first, values, "probe", texts, is_base=True)
             self._watched = watched
         self._probes.take_levels(row, watched.config.collapse)
         told = self._probes.begin(step, row.get("base_samples.degenerate_share"))
@@ -193,6 +212,8 @@ class Monitor:
                 "seconds_share": self._pace.share,
             }
             self._summary = self._record.close(status, more)
+            if self._summary["reason"] == UNSEEN:
+                _LOG.warning(_NO_LOOK)
         return self._summary or {}
 
     def _opened(self, name: str) -> MonitorRecord:
@@ -218,7 +239,8 @@ class Monitor:
             message=message,
         )
         self._note(finding)
-        _LOG.log(logging.WARNING if told.is_news else logging.INFO, "%s", message)
+        routine = logging.INFO if stream == "probe" else logging.DEBUG  # rollouts come every step
+        _LOG.log(logging.WARNING if told.is_news else routine, "%s", message)
         if callable(asked) and set(told.new) & set(told.collapses):
             asked(finding)
         return finding

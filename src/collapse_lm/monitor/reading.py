@@ -56,13 +56,35 @@ def language_model(model: Any, tokenizer: Any) -> LanguageModel:
     network = under_adapters(unwrapped(model))
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     if tokenizer is None:
-        fix = "Monitor(tokenizer), or monitor.observe(model, tokenizer, step=step)"
+        fix = (
+            "CollapseMonitor(tokenizer), Monitor(tokenizer), or monitor.observe(model, tokenizer, \
+step=step)"
+        )
         raise UserError.single("monitor", "no tokenizer", "the model's tokenizer", fix)
     if not hasattr(network, "get_input_embeddings") or not hasattr(network, "config"):
         told = f"a {type(network).__name__}"
         raise UserError.single("monitor", told, "a causal language model of transformers")
     _require_weights(network)
     return LanguageModel.of(network, tokenizer, name_of(network))
+
+
+def require_tokenizer(tokenizer: Any) -> None:
+    """Refuse what is given in a tokenizer's place: its name, a model.
+
+    Raises:
+        UserError: for anything but a tokenizer of transformers, or a processor that holds one.
+    """
+    from transformers import PreTrainedTokenizerBase
+
+    if isinstance(getattr(tokenizer, "tokenizer", tokenizer), PreTrainedTokenizerBase):
+        return
+    got = f"a {type(tokenizer).__name__}" + (f", {tokenizer!r}"[:60] if _is_name(tokenizer) else "")
+    fix = f"AutoTokenizer.from_pretrained({tokenizer!r})"[:90] if _is_name(tokenizer) else None
+    raise UserError.single("tokenizer", got, "a tokenizer of transformers, the model's own", fix)
+
+
+def _is_name(tokenizer: Any) -> bool:
+    return isinstance(tokenizer, str)
 
 
 def _require_weights(network: Any) -> None:

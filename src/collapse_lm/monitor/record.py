@@ -27,7 +27,7 @@ from collapse_lm.rundir.layout import CONFIG, MANIFEST, SUMMARY, RunDirectory
 from collapse_lm.rundir.lock import only_writer
 from collapse_lm.rundir.recorder import Recorder, empty
 from collapse_lm.rundir.rows import FORMAT_VERSION
-from collapse_lm.rundir.summary import Summing
+from collapse_lm.rundir.summary import Summing, entered_states
 
 MADE_BY = "monitor"
 _SOUND = {
@@ -36,6 +36,8 @@ _SOUND = {
     "failed": "no collapse: the training failed",
 }
 STREAMS = ("probe", "rollouts")
+_LOOKS = {"probe": "probes", "rollouts": "rollout_steps"}  # how many there were, in the summary
+UNSEEN = "not looked at after the baseline"
 
 
 def new_place(name: str) -> Path:
@@ -77,6 +79,7 @@ class MonitorRecord:
         self.path = path
         self._config, self._manifest = config, dict(manifest)
         self._begin = time.perf_counter()
+        self._looks = dict.fromkeys(_LOOKS.values(), 0)
         _require_free(path)
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -131,6 +134,8 @@ class MonitorRecord:
         values: Mapping[str, Number],
         stream: str | None = None,
         texts: Sequence[Text] = (),
+        *,
+        is_base: bool = False,
     ) -> None:
         """Add numbers to the row of a step, the newest or a later one.
 
@@ -139,8 +144,11 @@ class MonitorRecord:
             values: by name.
             stream: probe or rollouts, where they are an observation.
             texts: of that stream.
+            is_base: it is the baseline, of the model before any training.
         """
         self._rows.add(step, values, stream, texts)
+        if stream is not None and not is_base:
+            self._looks[_LOOKS[stream]] += 1
 
     def flush(self, before: int | None = None) -> None:
         """Write the row that is held; where a step is given, only if it is of an earlier one."""
@@ -149,11 +157,12 @@ class MonitorRecord:
     def close(self, status: str, more: Mapping[str, Any]) -> dict[str, Any]:
         """Write what is held, the summary, and last the manifest; let go of the folder."""
         self._rows.flush()
-        summary = {**self._rows.summing.result(status, None), **more}
+        summary = {**self._rows.summing.result(status, None), **self._looks, **more}
         summary["reason"] = reason_of(summary)
         summary = self._directory.write_json(SUMMARY, summary)
         seconds = round(time.perf_counter() - self._begin, 3)
-        ending = {"seconds": seconds, "verdict": _sentence(summary["reason"])}
+        verdict, states = _sentence(summary["reason"]), entered_states(summary)
+        ending = {"seconds": seconds, "verdict": verdict, "states": states}
         self._directory.write_json(MANIFEST, {**self._told(status), **ending})
         self._at_exit()
         return summary
@@ -174,7 +183,11 @@ def reason_of(summary: Mapping[str, Any]) -> str:
     told = ", ".join(words for _, words in sorted(found))
     if summary.get("degenerate_before_training"):
         told += "; degenerate before any training"
-    return f"collapse: {told}" if told else _SOUND.get(summary["status"], summary["status"])
+    if told:
+        return f"collapse: {told}"
+    if not any(summary.get(name, 1) for name in _LOOKS.values()):
+        return UNSEEN
+    return _SOUND.get(summary["status"], str(summary["status"]))
 
 
 def _when(stay: Stay) -> str:

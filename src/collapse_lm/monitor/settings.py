@@ -4,10 +4,12 @@ Knows nothing of models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from collapse_lm.config import Config, resolve
 from collapse_lm.config.fields import Float, Int, Section
@@ -28,6 +30,20 @@ def _several(value: object) -> object:
     """One text stands for a list of one; None for none."""
     if value is None or isinstance(value, str):
         return () if not value else (value,)
+    return value
+
+
+def _takes_a_finding(value: Any) -> Any:
+    """Refuse a function that cannot be called with one argument."""
+    if callable(value):
+        try:
+            signature(value).bind(None)
+        except TypeError:
+            raise PydanticCustomError(
+                "arguments", "a function of one argument, the finding"
+            ) from None
+        except ValueError:  # of a built-in one nothing is known
+            pass
     return value
 
 
@@ -67,7 +83,9 @@ class MonitorSettings(Section):
     """Save the model at each probe that shows nothing but drift at most, in place of the last."""
     seed: Int = Field(default=0, ge=0, lt=2**63)
     """Of the random numbers of probes."""
-    on_collapse: Literal["warn", "stop"] | Callable[[Any], Any] = "warn"
+    on_collapse: Annotated[
+        Literal["warn", "stop"] | Callable[[Any], Any], AfterValidator(_takes_a_finding)
+    ] = "warn"
     """What follows when a state other than drift is entered. warn: a warning in the log; stop: its
     finding says so too; anything that can be called is called with the finding."""
 

@@ -177,6 +177,8 @@ class Training:
             Word(failed, is_refused, self._wants_stop),
             every=every if isinstance(every, int) else None,
         )
+        if agreed.stop and not self.stops and self._processes.observes:
+            _LOG.warning("the training ends here, at step %d: %s", step, _healthy(self._monitor))
         self.stops |= agreed.stop
         if agreed.failed:
             self._switch_off(is_first=self._processes.is_first_of(agreed.failed))
@@ -195,6 +197,11 @@ class Training:
             self._monitor.close(status)
         except Exception as error:  # a full disk, say: nothing that should end a training
             _LOG.warning("the record is not closed: %s: %s", type(error).__name__, error)
+
+
+def _healthy(monitor: Monitor) -> str:
+    path = monitor.healthy_path
+    return "there is no healthy model" if path is None else f"the last healthy model is in {path}"
 
 
 def _is_number(value: Any) -> bool:

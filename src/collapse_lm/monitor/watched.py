@@ -62,6 +62,14 @@ class Watched:
         self._pool = Pool()
         self._length: int | None = None  # to which samples are cut where probes are pooled
 
+    @property
+    def plan(self) -> str:
+        """What the baseline takes, in words."""
+        sampling = self.config.sampling
+        samples = self.config.collapse.base_samples
+        told = f"{samples} samples of up to {sampling.max_new_tokens} tokens"
+        return told if self._held_out is None else f"{told}, and held-out text"
+
     def baseline(self, model: Any) -> tuple[dict[str, Number], tuple[Text, ...], float]:
         """Measure the model as it is before any training.
 

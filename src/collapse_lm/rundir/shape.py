@@ -174,6 +174,7 @@ class ManifestShape(_Shape):
     human: dict[str, float] = {}
     human_windows: _Count = 0
     made_by: str = ""
+    states: dict[str, _Count] = {}
 
 
 def parse(name: str, text: str, shape: type[BaseModel]) -> dict[str, Any]:

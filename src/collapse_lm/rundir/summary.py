@@ -1,6 +1,6 @@
 """summary.json: how a run ended, summed up row by row in memory of a fixed size."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from collapse_lm.config.sections import CollapseConfig, CollapseRule
@@ -108,6 +108,27 @@ class Summing:
             "validation": {"start": self._start, "collapse": self._collapse, "end": self._end},
             "train_loss": dict(self._train),
         }
+
+
+def entered_states(summary: Mapping[str, Any]) -> dict[str, int]:
+    """The states of probes and of rollouts that were entered, drift aside, in that order.
+
+    Args:
+        summary: with `endings` and, where rollouts were observed, `rollout_endings`.
+
+    Returns:
+        The update of the first entry of each.
+    """
+    found = [
+        (int(stay["entered"]), state)
+        for name in ("endings", "rollout_endings")
+        for state, stay in summary.get(name, {}).items()
+        if stay["entered"] is not None and state != "drift"
+    ]
+    first: dict[str, int] = {}
+    for at, state in sorted(found):
+        first.setdefault(state, at)
+    return first
 
 
 def sum_up(rows: Iterable[Row], rule: CollapseRule, samples: Sequence[SampleRow] = ()) -> Summing:

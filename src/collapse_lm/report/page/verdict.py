@@ -151,6 +151,8 @@ def _collapse_number(feed: RunFeed) -> dict[str, str]:
     value = f"none in {_updates(feed.update)}" if collapse is None else f"update {collapse}"
     if feed.verdict.from_the_start:
         value = "before training"
+    elif states := feed.manifest.get("states"):  # of texts and trainings of others
+        value = ", ".join(f"{state} at {at}" for state, at in states.items())
     told = {True: "degenerate", False: "not degenerate", None: "not judged"}[base]
     return _number("Collapse", value, f"base model's own sample: {told}")
 

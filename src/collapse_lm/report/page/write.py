@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from collapse_lm._util.files import write_atomically
+from collapse_lm._util.files import write_atomically, writing
 from collapse_lm.report.page.build import make_page
 from collapse_lm.report.page.render import render_report
 
@@ -29,13 +29,15 @@ class WrittenReport:
 
 
 def write_report(paths: Sequence[Path], place: Path) -> WrittenReport:
-    """Write a page of all runs below some paths.
+    """Write a page of all runs below some paths; its folder is made where it is not there.
 
     Raises:
         UserError: for a path that is not there, or where none holds a run.
         MachineError: where the disk does not take the page.
     """
     page = make_page(paths)
+    with writing(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(place, render_report(page))
     content = page.content
     return WrittenReport(
