@@ -135,6 +135,7 @@ def test_the_same_call_finds_what_is_there(gpt2_dir, texts, tmp_path, monkeypatc
         ({"segment": 400}, "fix       --segment 128, or"),
         ({"cache": 0}, "--cache"),
         ({"weights": (0.7, 0.7)}, "--weights"),
+        ({"weights": (0.5, 0.5)}, "the model keeps the rest"),
         ({"weights": (0.1,)}, "--weights"),
         ({"weights": (math.nan, 0.1)}, "--weights"),
         ({"corpus": "text:nowhere.txt"}, "nowhere.txt"),

@@ -121,7 +121,7 @@ def test_it_goes_on_with_the_samples_that_it_has(gpt2_dir, texts, tmp_path):
         ({"length": 0}, "--length"),
         ({"scored": 0}, "--scored"),
         ({"corpus": "text:nowhere.txt"}, "nowhere.txt"),
-        ({"overrides": ["sampling.max_new_tokens=7"]}, "sampling.max_new_tokens"),
+        ({"overrides": ["sampling.max_new_tokens=7"]}, "fix       --length N"),
         ({"overrides": ["training.learning_rate=1"]}, "training.learning_rate"),
         ({"real": "corpus"}, "--real"),
         ({"real": "short"}, "1 pieces"),

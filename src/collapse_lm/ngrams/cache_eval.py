@@ -104,9 +104,9 @@ def _require_sizes(
             raise UserError.single(where, size, "1 token or more")
     if weights is None:
         return
-    if len(weights) != 2 or not min(weights) >= 0 or not sum(weights) <= 1:
+    if len(weights) != 2 or not min(weights) >= 0 or not sum(weights) < 1:
         got = ", ".join(map(str, weights))
-        expected = "two numbers from 0, of a sum of at most 1"
+        expected = "two numbers from 0, of a sum below 1: the model keeps the rest"
         raise UserError.single("--weights", got, expected, "e.g. --weights 0.05,0.1")
 
 

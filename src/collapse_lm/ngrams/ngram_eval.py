@@ -30,7 +30,11 @@ _LOG = logging.getLogger(__name__)
 TOKENS, ORDERS = (10_000, 100_000), (2, 3, 4, 5)
 _LONGEST_ORDER = 9
 _USED = ("seed", "device", "precision", "sampling.")
-_SETTLED = ("sampling.max_new_tokens", "sampling.context", "sampling.block_size")
+_SETTLED = {
+    "sampling.max_new_tokens": "--length N",
+    "sampling.context": "--length N: a token sees all of its document",
+    "sampling.block_size": "--length N: a token sees all of its document",
+}
 _SAMPLING = {"temperature": 1.0, "top_k": None, "batch_size": 64, "speculation": "off"}
 
 
@@ -154,7 +158,7 @@ class _Task:
         return {
             "evaluation": "ngram-eval",
             "model": asdict(self.ready.model.provenance),
-            "precision": self.config.precision.model_dump(mode="json"),
+            "precision": {n: getattr(self.ready.phases, n) for n in ("sampling", "evaluation")},
             "seed": self.config.seed,
             "sampling": self.config.sampling.model_dump(mode="json"),
             "corpus": {"name": self.data.corpus.name, "sha256": self.data.corpus.sha256},

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from collapse_lm._util.files import read_regular, writing
@@ -97,7 +98,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def require_only(
-    config: Config, base: Config, allowed: tuple[str, ...], but: tuple[str, ...] = ()
+    config: Config,
+    base: Config,
+    allowed: tuple[str, ...],
+    but: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Refuse overrides that an evaluation has no use for.
 
@@ -105,14 +109,14 @@ def require_only(
         config: with the overrides.
         base: without them.
         allowed: keys, and sections that end in a dot.
-        but: keys of these sections that are not.
+        but: keys of these sections that are not, each with what helps instead.
 
     Raises:
         UserError: naming every other key.
     """
     given, own = flat(config), flat(base)
     problems = [
-        Problem(key, repr(given.get(key)), f"{own.get(key)!r} in this evaluation")
+        Problem(key, repr(given.get(key)), f"{own.get(key)!r} in this evaluation", but.get(key))
         for key in sorted({*given, *own})
         if given.get(key) != own.get(key) and (key in but or not key.startswith(allowed))
     ]
