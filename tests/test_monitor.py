@@ -5,6 +5,7 @@ import gc
 import logging
 import math
 import random
+import re
 import subprocess
 import sys
 from types import MethodType
@@ -138,7 +139,7 @@ def test_a_model_that_is_broken_is_told_so_at_once(made, caplog):
     assert found.broken_at_start
     assert found.shown == ("loop",)
     assert "broken at the start: 98 % of the samples" in found.message
-    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
     for step in (1, 2, 3):  # training brought none of this about
         found = monitor.observe(broken, step=step)
         assert found.broken_at_start
@@ -173,6 +174,26 @@ def test_what_follows_is_what_was_asked_for(made):
     ]
 
 
+@pytest.mark.parametrize("stops", [True, False])
+def test_rollouts_stop_a_training_where_they_may(stops, made):
+    monitor = made(on_collapse="stop", stop_by_rollouts=stops)
+    for step in range(1, 7):
+        monitor.observe_texts([f"one {step} of {n} words that differ" for n in range(8)], step)
+    found = [monitor.observe_texts(["again and " * 30] * 8, step) for step in range(7, 12)]
+    assert found[-1].entered
+    assert any(one.should_stop for one in found) is stops
+
+
+def test_when_the_next_look_is_due_is_told_where_the_budget_decides(made, caplog):
+    with caplog.at_level(logging.INFO, "collapse_lm.monitor"):
+        made(held_out=None).start(unigram(BASE))
+        made(held_out=None, every=4).start(unigram(BASE))
+    told = [r.message for r in caplog.records if r.message.startswith("the next look is due in")]
+    (line,) = told
+    assert re.fullmatch(r"the next look is due in about \d+ (seconds|minutes), by the .*", line)
+    assert "budget of 5 %" in line
+
+
 def test_a_warning_is_logged_once_for_a_sign_and_once_for_a_verdict(made, caplog):
     network, monitor = unigram(BASE), made(held_out=None)
     with caplog.at_level(logging.INFO, "collapse_lm.monitor"):
@@ -181,9 +202,9 @@ def test_a_warning_is_logged_once_for_a_sign_and_once_for_a_verdict(made, caplog
         for step in range(1, 6):
             monitor.observe(network, step=step)
     levels = [record.levelname for record in caplog.records]
-    assert levels == ["INFO", "INFO", "WARNING", "WARNING", "INFO", "INFO", "INFO"]
+    assert levels == ["INFO", "INFO", "INFO", "WARNING", "WARNING", "INFO", "INFO", "INFO"]
     assert "measuring the baseline (48 samples of up to" in caplog.records[0].message
-    assert "a first sign of shrink" in caplog.records[2].message
+    assert "a first sign of shrink" in caplog.records[3].message
 
 
 def test_the_rule_is_a_setting(made):
@@ -323,6 +344,9 @@ def test_without_a_tokenizer_words_are_tokens():
         ({"budget": 2}, "budget"),
         ({"every": 0}, "every"),
         ({"on_collapse": "halt"}, "on_collapse"),
+        ({"held_out": "words.txt"}, "did you mean text:words.txt"),
+        ({"held_out": "nowhere"}, "nowhere"),
+        ({"held_out": [" "]}, "without a word"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_told_at_once(settings, told):
@@ -334,8 +358,6 @@ def test_a_setting_that_does_not_fit_is_told_at_once(settings, told):
     ("settings", "told"),
     [
         ({"max_new_tokens": 500}, "max_new_tokens=128"),
-        ({"held_out": "nowhere"}, "nowhere"),
-        ({"held_out": [" "]}, "without a word"),
         ({"prompts": [[{"role": "user", "content": "hi"}]]}, "chat template"),
     ],
 )

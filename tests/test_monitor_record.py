@@ -91,7 +91,7 @@ def test_the_summary_is_what_the_rows_say(record):
     assert summary["endings"]["shrink"]["entered"] == 20
     assert summary["rollout_endings"]["shrink"]["entered"] is None
     assert not summary["collapsed"]
-    assert summary["reason"] == "collapse: mode since step 20, shrink since step 20"
+    assert summary["reason"] == "mode since step 20, shrink since step 20"
     assert summary["train_loss"] == {"first": 2.9, "last": 2.7}
     assert 0 < summary["seconds_share"] <= 1
     reader.check_end()
@@ -105,7 +105,7 @@ def test_the_reason_names_states_in_the_order_in_which_they_came():
     rollouts = {"drift": stay(), "loop": stay(8)}
     summary = {"status": "interrupted", "endings": endings, "rollout_endings": rollouts}
     told = "noise from 4 to 7, loop of the rollouts since step 8, mode since step 9"
-    assert reason_of(summary) == f"collapse: {told}"
+    assert reason_of(summary) == told
     assert reason_of({"status": "finished", "endings": {"drift": stay(2)}}) == (
         "no collapse: the training ended"
     )
@@ -256,7 +256,7 @@ def test_a_training_that_goes_on_has_its_baseline_where_it_does(tmp_path):
     assert [row.update for row in reader.updates()][:3] == [0, 502, 504]
     assert reader.manifest()["baseline_step"] == 500
     assert reader.summary()["status"] == "interrupted"
-    assert reader.summary()["reason"] == "collapse: mode since step 520, shrink since step 520"
+    assert reader.summary()["reason"] == "mode since step 520, shrink since step 520"
     assert read_feed(tmp_path / "m").faults == []
 
 

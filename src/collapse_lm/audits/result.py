@@ -180,7 +180,7 @@ def _mode(row: Row, told: Told) -> Iterator[str]:
         start = told.start.values.get(f"base_samples.distinct_{n}", 1.0 if n == 4 else math.nan)
         level = told.human.get(name, math.nan) if told.is_one else float(start)
         if row.get(name) <= told.rule.distinct * level:
-            yield f"{row.get(name):.0%} of its {n}-grams differ{_beside(level, '.0%', whose)}"
+            yield f"{row.get(name):.0%} distinct {n}-grams{_beside(level, '.0%', whose)}"
 
 
 def _noise(row: Row, told: Told) -> Iterator[str]:

@@ -258,6 +258,9 @@ def _swept(values: Mapping[str, object]) -> str:
     return ", ".join(f"{key} {json.dumps(v, default=str)}" for key, v in others.items())
 
 
+_OF_OTHERS = ("monitor", "audit")
+
+
 def _collapse(row: dict[str, Any]) -> str:
     """The collapse update; one that training cannot have brought about is told apart.
 
@@ -268,7 +271,8 @@ def _collapse(row: dict[str, Any]) -> str:
         return "1 (before any training)"
     if row["states"]:
         return ", ".join(f"{state} {at}" for state, at in row["states"].items())
-    return str(update or ("censored" if row["status"] == "finished" else ""))
+    ended = "none" if row["source"] in _OF_OTHERS else "censored"
+    return str(update or (ended if row["status"] == "finished" else ""))
 
 
 def doctor_line(line: DoctorLine) -> Text:

@@ -96,11 +96,11 @@ def load_corpus(reference: str) -> Corpus:
         text, source = text_of(reference), "package collapse_lm.toys"
         return _corpus(reference, text, "raw", "public domain", source)
     if reference not in _NAMED:
+        fix = "`collapse-lm corpora` lists what is ready on this machine"
+        if "." in reference or os.sep in reference:
+            fix = f"did you mean text:{reference}?"
         raise UserError.single(
-            "corpus",
-            reference,
-            f"one of {', '.join(_NAMED)}, or text:PATH",
-            "`collapse-lm corpora` lists what is ready on this machine",
+            "corpus", reference, f"one of {', '.join(_NAMED)}, or text:PATH", fix
         )
     named = _NAMED[reference]
     text, source, revision = named.read()

@@ -118,7 +118,7 @@ def _mode(row: Row, states: States, samples: str) -> Iterator[str]:
     if falls:
         n = min(falls, key=lambda n: falls[n])
         now = row.get(f"pool.distinct_{n}")
-        yield f"{now:.0%} of the {n}-grams differ{_start(base.distinct[n], '.0%')}"
+        yield f"{now:.0%} distinct {n}-grams{_start(base.distinct[n], '.0%')}"
 
 
 def _noise(row: Row, states: States, samples: str) -> Iterator[str]:

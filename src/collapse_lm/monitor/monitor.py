@@ -23,6 +23,7 @@ from collapse_lm.measures.names import Number, Row
 from collapse_lm.monitor.describe import unknown_model
 from collapse_lm.monitor.findings import Finding, Stream, baseline_sentence, is_finite, sentence
 from collapse_lm.monitor.healthy import Healthy
+from collapse_lm.monitor.held_out import corpus_of
 from collapse_lm.monitor.manners import left_as_found
 from collapse_lm.monitor.pace import Pace
 from collapse_lm.monitor.reading import require_tokenizer
@@ -34,8 +35,17 @@ from collapse_lm.monitor.voice import be_heard
 from collapse_lm.monitor.watched import Watched
 
 _LOG = logging.getLogger("collapse_lm.monitor")
-_LEFT_OUT = ("base_samples.", "rollouts.start_", "seconds.", "validation.tokens")
+_IN_THE_RECORD_ALONE = (  # by their first letters: a log of every step has no room for all
+    *("base_samples.", "rollouts.start_", "seconds.", "validation.tokens"),
+    *("validation.perplexity", "validation.word_perplexity", "text.loop_period"),
+    *("probe.loss", "probe.sampling_entropy", "probe.top1", "probe.forward_passes"),
+    *("prefix.kl_reverse", "prefix.effective_vocabulary", "prefix.top1"),
+    *("text.distinct_1", "text.distinct_3", "text.compression", "pool.distinct_3"),
+    *("rollouts.distinct_1", "rollouts.distinct_3", "rollouts.compression", "rollouts.count"),
+    *("rollouts.pool_distinct_3", "rollouts.pool_length", "rollouts.loop_period"),
+)
 _NEVER = "a monitor that has not observed anything"
+_NEXT = "the next look is due in %s, by the budget of %.0f %% (every=N: at each Nth step)"
 _NO_LOOK = (
     "there was no probe after the baseline: the budget allowed none in so short a training "
     "(every=N, a larger budget, or fewer and shorter samples)"
@@ -50,7 +60,7 @@ class Monitor:
             None: `observe` is given it, and strings of rollouts are cut into words.
         settings: of `MonitorSettings`: out, prompts, samples, max_new_tokens, temperature,
             top_k, stop_at_eos, held_out, held_out_tokens, budget, every, rule, keep_healthy,
-            seed, on_collapse.
+            seed, on_collapse, stop_by_rollouts.
 
     Raises:
         UserError: for a setting, or a tokenizer, that does not fit.
@@ -59,6 +69,7 @@ class Monitor:
     def __init__(self, tokenizer: Any = None, **settings: Any) -> None:
         self.settings = MonitorSettings(**settings)
         self.settings.config()  # what does not fit is told now
+        corpus_of(self.settings.held_out)  # likewise
         if tokenizer is not None:
             require_tokenizer(tokenizer)
         be_heard()
@@ -95,7 +106,10 @@ class Monitor:
 
     @property
     def latest(self) -> dict[str, float]:
-        """The newest finite numbers and the states by `collapse/NAME`, for a logger."""
+        """The newest numbers that are finite, the main ones, and the states, for a logger.
+
+        By `collapse/NAME`; the record has all.
+        """
         share = {"collapse/seconds_share": self._pace.share} if self._latest else {}
         return {n: v for told in (*self._latest.values(), share) for n, v in told.items()}
 
@@ -132,7 +146,10 @@ class Monitor:
             self._watched = watched
         self._probes.take_levels(row, watched.config.collapse)
         told = self._probes.begin(step, row.get("base_samples.degenerate_share"))
-        return self._told("probe", told, row, baseline_sentence(told, row))
+        finding = self._told("probe", told, row, baseline_sentence(told, row))
+        if wait := self._pace.wait:
+            _LOG.info(_NEXT, _duration(wait), 100 * self.settings.budget)
+        return finding
 
     def observe(self, model: Any, tokenizer: Any = None, *, step: int) -> Finding:
         """Draw samples, score the held-out text, and say what they show.
@@ -234,7 +251,9 @@ class Monitor:
             entered=told.entered,
             is_new=bool(told.new),
             broken_at_start=told.broken_at_start,
-            should_stop=asked == "stop" and bool(told.collapses),
+            should_stop=asked == "stop"
+            and bool(told.collapses)
+            and (stream == "probe" or self.settings.stop_by_rollouts),
             values=row.values,
             message=message,
         )
@@ -250,7 +269,16 @@ class Monitor:
         is_probe = finding.stream == "probe"
         start = "collapse/" if is_probe else "collapse/rollouts/"
         known = STATES if is_probe else OF_TEXTS
-        numbers = {n: float(v) for n, v in finding.values.items() if not n.startswith(_LEFT_OUT)}
+        numbers = {
+            n: float(v) for n, v in finding.values.items() if not n.startswith(_IN_THE_RECORD_ALONE)
+        }
         states = {f"{start}state/{s}": float(s in finding.entered) for s in known}
         finite = {f"collapse/{n}": v for n, v in numbers.items() if math.isfinite(v)}
         self._latest[finding.stream] = finite | states
+
+
+def _duration(seconds: float) -> str:
+    """About how long, in words."""
+    if seconds < 90:
+        return f"about {seconds:.0f} seconds"
+    return f"about {seconds / 60:.0f} minutes"

@@ -68,6 +68,13 @@ class Pace:
         """Share of the time since the start that the monitor took."""
         return self.spent / self.elapsed if self.elapsed > 0 else 0.0
 
+    @property
+    def wait(self) -> float:
+        """Seconds until the budget allows the next probe; 0 where steps decide."""
+        if self._every != "auto":
+            return 0.0
+        return max(0.0, (self.spent + self._next) / self._budget - self.elapsed)
+
     def is_due(self, step: int) -> bool:
         """True where a probe is due at a step."""
         if self._every != "auto":

@@ -184,7 +184,7 @@ def reason_of(summary: Mapping[str, Any]) -> str:
     if summary.get("degenerate_before_training"):
         told += "; degenerate before any training"
     if told:
-        return f"collapse: {told}"
+        return told
     if not any(summary.get(name, 1) for name in _LOOKS.values()):
         return UNSEEN
     return _SOUND.get(summary["status"], str(summary["status"]))

@@ -88,6 +88,9 @@ class MonitorSettings(Section):
     ] = "warn"
     """What follows when a state other than drift is entered. warn: a warning in the log; stop: its
     finding says so too; anything that can be called is called with the finding."""
+    stop_by_rollouts: bool = True
+    """Under stop, a state of the rollouts ends the training too. False leaves that to probes: where
+    rollouts are few, short and of few prompts, their states are a hint."""
 
     def config(self, model: str = "model", corpus: str | None = None, context: int = 1) -> Config:
         """The configuration of the record.

@@ -63,8 +63,8 @@ def _own_command(feed: RunFeed) -> str:
 
 
 def _is_told(key: str) -> bool:
-    """True for a key that the record of somebody else's training knows."""
-    return not key.startswith(("training.", "source."))
+    """True for a key that the record of somebody else's training or texts knows."""
+    return key.startswith(("sampling.", "collapse.", "evaluation.corpora", "evaluation.tokens"))
 
 
 def model_name(feed: RunFeed) -> str:

@@ -32,6 +32,14 @@ _TITLES = {
     "rollouts.length": "length of the rollouts",
     "rollouts.clipped": "rollouts cut at the limit",
     "rollouts.degenerate_share": "degenerate rollouts",
+    "rollouts.loop_share": "share of rollouts in a loop",
+    "rollouts.seq_rep_4": "repeated 4-grams of rollouts",
+    "rollouts.distinct_2": "distinct 2-grams of rollouts",
+    "rollouts.distinct_4": "distinct 4-grams of rollouts",
+    "rollouts.overlap": "4-grams of the last five steps again",
+    "rollouts.pool_distinct_1": "distinct 1-grams of five steps",
+    "rollouts.pool_distinct_2": "distinct 2-grams of five steps",
+    "rollouts.pool_distinct_4": "distinct 4-grams of five steps",
     "pool.overlap": "4-grams of the last five probes again",
     "pool.distinct_1": "distinct 1-grams of five probes",
     "pool.distinct_2": "distinct 2-grams of five probes",
@@ -75,6 +83,8 @@ _PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         (
             *("text.loop_share", "text.seq_rep_4", "text.distinct_4", "text.distinct_3"),
             *("text.distinct_2", "text.distinct_1", "text.compression"),
+            *("rollouts.loop_share", "rollouts.seq_rep_4"),
+            *("rollouts.distinct_4", "rollouts.distinct_2"),
         ),
     ),
     (
@@ -90,11 +100,14 @@ _PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("base", "Against the base model", ("base.kl", "base.log_ratio", "base.loss", "base")),
     ("prefixes", "Against the base model, at fixed prefixes", ("prefix.kl", "prefix.kl_reverse")),
     ("vocabulary", "Effective vocabulary at prefixes", ("prefix.effective_vocabulary",)),
-    ("overlap", "Overlap with the last samples", ("pool.overlap", "overlap")),
+    ("overlap", "Overlap with the last samples", ("pool.overlap", "rollouts.overlap", "overlap")),
     (
         "pool",
         "Different n-grams of the last five probes",
-        ("pool.distinct_4", "pool.distinct_3", "pool.distinct_2", "pool.distinct_1"),
+        (
+            *("pool.distinct_4", "pool.distinct_3", "pool.distinct_2", "pool.distinct_1"),
+            *("rollouts.pool_distinct_4", "rollouts.pool_distinct_2", "rollouts.pool_distinct_1"),
+        ),
     ),
     (
         "degenerate",
