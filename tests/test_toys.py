@@ -22,7 +22,8 @@ from collapse_lm.measures import judge
 from collapse_lm.models.availability import require_model
 from collapse_lm.toys.generations import Accumulated, heterozygosity, moments
 from collapse_lm.toys.learners import GaussianLikelihood, MultinomialLikelihood
-from collapse_lm.toys.reference import Toy, parse, probabilities, text_of
+from collapse_lm.toys.names import Toy, parse
+from collapse_lm.toys.reference import probabilities, text_of
 from collapse_lm.toys.theory import adam_drift, drawn_from, mean_field_dose
 from collapse_lm.toys.trials import passage, settings, trial
 

@@ -25,7 +25,8 @@ from collapse_lm import rng
 from collapse_lm.analysis.stats.time_ratio import time_ratio
 from collapse_lm.measures import judge
 from collapse_lm.measures.names import Row
-from collapse_lm.toys.reference import entropy, parse, probabilities
+from collapse_lm.toys.names import parse
+from collapse_lm.toys.reference import entropy, probabilities
 from collapse_lm.toys.theory import adam_drift, drawn_from, mean_field_dose
 from collapse_lm.toys.trials import passage, trial
 

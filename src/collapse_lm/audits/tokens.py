@@ -97,7 +97,7 @@ def _of_model(reference: str) -> Any:
     from transformers import AutoTokenizer
 
     from collapse_lm.models import ladder, packaged
-    from collapse_lm.toys.reference import is_toy, parse
+    from collapse_lm.toys.names import is_toy, parse
 
     if is_toy(reference):
         from collapse_lm.toys.vocabulary import tokenizer_of

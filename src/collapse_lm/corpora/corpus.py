@@ -21,7 +21,7 @@ from collapse_lm._util.files import READ_FIX, is_inside, read_regular
 from collapse_lm._util.paths import located, looked_for
 from collapse_lm.corpora import hub
 from collapse_lm.errors import UserError
-from collapse_lm.toys.reference import is_toy, text_of
+from collapse_lm.toys.names import is_toy
 
 _LOG = logging.getLogger(__name__)
 DATA_VARIABLE = "COLLAPSE_LM_DATA"
@@ -93,6 +93,8 @@ def load_corpus(reference: str) -> Corpus:
         text, source = _read_path(reference.removeprefix("text:"))
         return _corpus(reference, text, "raw", "unknown (your text)", source)
     if is_toy(reference):
+        from collapse_lm.toys.reference import text_of
+
         text, source = text_of(reference), "package collapse_lm.toys"
         return _corpus(reference, text, "raw", "public domain", source)
     if reference not in _NAMED:

@@ -2,7 +2,7 @@
 
 from collapse_lm.models import ladder, packaged
 from collapse_lm.models.files import find_local_model, is_local, require_hub_model
-from collapse_lm.toys.reference import is_toy, parse
+from collapse_lm.toys.names import is_toy, parse
 
 
 def require_model(reference: str) -> None:

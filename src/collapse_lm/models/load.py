@@ -23,7 +23,7 @@ from collapse_lm.models.positions import max_positions
 from collapse_lm.models.provenance import hash_inputs
 from collapse_lm.models.tokens import auto_start
 from collapse_lm.models.trial import keep_weights_still, try_once
-from collapse_lm.toys.reference import is_toy, parse
+from collapse_lm.toys.names import is_toy, parse
 
 Kind = Literal["packaged", "local", "hub", "memory", "toy"]
 

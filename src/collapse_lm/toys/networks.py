@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from collapse_lm.toys.reference import REACH, Toy, probabilities
+from collapse_lm.toys.names import Toy
+from collapse_lm.toys.reference import REACH, probabilities
 
 _NEVER = -1e4  # logit of the start token, which no toy draws: e to it is 0 in any number format
 
