@@ -83,6 +83,12 @@ _PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         (
             *("text.loop_share", "text.seq_rep_4", "text.distinct_4", "text.distinct_3"),
             *("text.distinct_2", "text.distinct_1", "text.compression"),
+        ),
+    ),
+    (
+        "rollouts",
+        "Text measures of the rollouts",
+        (
             *("rollouts.loop_share", "rollouts.seq_rep_4"),
             *("rollouts.distinct_4", "rollouts.distinct_2"),
         ),
