@@ -9,7 +9,6 @@ import torch
 import transformers
 
 from collapse_lm.errors import UserError
-from collapse_lm.experiment import trial
 from collapse_lm.experiment.trial import compute_of_steps
 from collapse_lm.inference import inference_network
 from collapse_lm.machine.compute import Compute
@@ -64,17 +63,6 @@ def test_a_model_whose_code_cannot_be_trained_is_refused(tmp_path):
     model = load_model(str(save_family("reformer", tmp_path / "model")))
     with pytest.raises(UserError, match="fails at a training pass: AssertionError: "):
         compute_of_steps(model, HALF)
-
-
-def test_what_is_known_to_train_is_not_tried(gpt2_dir, monkeypatch):
-    model = load_model(str(gpt2_dir))
-    tried = []
-    monkeypatch.setattr(trial, "_training_pass", lambda *_: tried.append(1))
-    assert compute_of_steps(model, HALF) is HALF
-    assert not tried
-    model.network.transformer.h[0].register_forward_hook(lambda *_: None)
-    assert compute_of_steps(model, HALF) is HALF
-    assert tried
 
 
 def test_a_head_that_a_model_keeps_in_float32_is_multiplied_as_it_is(tmp_path):

@@ -9,11 +9,13 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal
 
 import torch
 
 from collapse_lm.experiment.build import Parts
+from collapse_lm.experiment.trial import training_pass
 
 _CACHED, _PASSES = 32, 4  # tokens in the cache, and passes of one row, of a trial
 _SECONDS = 0.5  # after which no further round of trials begins
@@ -61,7 +63,7 @@ def fewest_clearly_faster(times: Mapping[int, tuple[float, float]]) -> int:
     """The number of threads to take.
 
     Args:
-        times: of a decoding pass and of a step's pass forward, by number of threads.
+        times: of a decoding pass and of a training pass, by number of threads.
 
     Returns:
         All of them, unless fewer take clearly less: the mean of both, each as a share of
@@ -79,7 +81,7 @@ def _best(times: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _trial(parts: Parts) -> tuple[float, float]:
-    """Seconds of a decoding pass, and of a step's pass forward over a few tokens."""
+    """Seconds of a decoding pass, and of a training pass over a few tokens."""
     sampler = parts.state.models.sampler
     limit = parts.model.max_positions or _CACHED + _PASSES
     cached = max(1, min(_CACHED, limit - _PASSES))
@@ -91,6 +93,6 @@ def _trial(parts: Parts) -> tuple[float, float]:
         for _ in range(_PASSES):
             sampler.hidden(ids_1S[:, :1], cache)
         middle = time.perf_counter()
-    with torch.no_grad(), parts.experiment.learner.compute.autocast():
-        parts.state.models.trained(input_ids=ids_1S, use_cache=False, logits_to_keep=1)
+    trained = replace(parts.model, network=parts.state.models.trained)
+    training_pass(trained, parts.experiment.learner.compute)
     return (middle - begin) / _PASSES, time.perf_counter() - middle

@@ -9,7 +9,6 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
-from collapse_lm.inference.choose import is_plain
 from collapse_lm.machine.compute import Compute
 from collapse_lm.models.load import LanguageModel
 from collapse_lm.models.own_code import is_out_of_memory, own_code, told
@@ -21,29 +20,24 @@ _LOG = logging.getLogger(__name__)
 def compute_of_steps(model: LanguageModel, compute: Compute) -> Compute:
     """Device and precision of the training step: float32 where autocast to bfloat16 fails.
 
-    What transformers makes of GPT-2 and Llama is known to train and not tried: the first touch of
-    its gradients takes a second.
-
     Raises:
         UserError: for a model whose code cannot be trained as a run does it.
     """
-    if is_plain(model.network):
-        return compute
     try:
-        _training_pass(model, compute)
+        training_pass(model, compute)
     except Exception as error:  # whatever a model's own code raises
         if is_out_of_memory(error):
             raise
         exact = replace(compute, precision="float32")
         with own_code(model.provenance.reference, "a training pass"):
-            _training_pass(model, exact)
+            training_pass(model, exact)
         family, why = model.network.config.model_type, told(error)
         _LOG.warning("%s is trained in float32: autocast to bfloat16 fails (%s)", family, why)
         return exact
     return compute
 
 
-def _training_pass(model: LanguageModel, compute: Compute) -> None:
+def training_pass(model: LanguageModel, compute: Compute) -> None:
     """The gradient of the last token of a short text, which is dropped again."""
     ids_1S = probe_ids(model.network, 1)
     try:

@@ -30,11 +30,6 @@ def reads_compiled(master: Any) -> bool:
     return family is not None and requirements.could_run(family(master, own, Linear))
 
 
-def is_plain(network: Any) -> bool:
-    """True for what transformers makes of GPT-2 or Llama, with nothing put on it or into it."""
-    return _family(network) is not None
-
-
 def _family(master: Any) -> type[GPT2] | type[Llama] | None:
     """The family whose passes, written out, are those of a network; None where none is."""
     if not is_written_out(master.config) or not is_as_configured(master):
