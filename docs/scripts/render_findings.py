@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -153,6 +153,13 @@ def anchor(name: str) -> str:
     return "".join(kept_letters)
 
 
+def _formats(precision: str | Mapping[str, str]) -> str:
+    """A number format, or those of the phases of some runs."""
+    if isinstance(precision, str):
+        return precision
+    return "for some runs " + ", ".join(f"{phase} {word}" for phase, word in precision.items())
+
+
 def provenance(found: Kept) -> str:
     """When, where, with what, and which runs."""
     about = found.about
@@ -163,7 +170,7 @@ def provenance(found: Kept) -> str:
     lines = [
         f"{about['runs']} of {planned} runs, {seeds} seed{'s' * (seeds > 1)}, "
         f"{models}; {days or 'day unknown'}, {'; '.join(about['processor']) or 'class unknown'}, "
-        f"precision {'; '.join(about['precision'])}. Times of the runs add up to "
+        f"precision {'; '.join(map(_formats, about['precision']))}. Times of the runs add up to "
         f"{about['run_seconds'] / 60:.0f} minutes. Commit {commits or 'unknown'}. "
         f"[Runs](results/{found.name}/runs.csv), [updates](results/{found.name}/updates.csv), "
         f"[configuration](results/{found.name}/about.json)."
