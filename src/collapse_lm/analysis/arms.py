@@ -50,9 +50,9 @@ def varied_keys(keys: Sequence[str], runs: Sequence[Measured]) -> list[str]:
 
 
 def _usual(key: str, runs: Sequence[Measured]) -> tuple[Any, ...]:
-    """The value, as a tuple of one, of more than half of the runs; empty without such a value."""
+    """The value, as a tuple of one, of two thirds of the runs; empty without such a value."""
     ((value, count),) = Counter(settings(run.config, [key])[0] for run in runs).most_common(1)
-    return (value,) if key != SOURCE and 2 * count > len(runs) else ()
+    return (value,) if key != SOURCE and 3 * count >= 2 * len(runs) else ()
 
 
 def _name(keys: Sequence[str], level: SettingLevel, usual: dict[str, tuple[Any, ...]]) -> str:
@@ -77,6 +77,8 @@ def _words(key: str, value: Any) -> str:
         return f"{before[-1].replace('_', ' ')} {told(value)}" if value else ""
     if value is None:
         return "" if before[:1] in (["source"], ["objective"]) else f"no {short}"
+    if before[:1] == ["precision"]:
+        return f"{told(value)} {short}"
     if is_number(value) or isinstance(value, bool):
         return f"{short} {told(value)}"
     return told(value)
