@@ -106,6 +106,8 @@ def test_the_reason_names_states_in_the_order_in_which_they_came():
     summary = {"status": "interrupted", "endings": endings, "rollout_endings": rollouts}
     told = "noise from 4 to 7, loop of the rollouts since step 8, mode since step 9"
     assert reason_of(summary) == told
+    broken = {"status": "finished", "endings": {}, "degenerate_before_training": True}
+    assert reason_of(broken) == "degenerate before any training"
     assert reason_of({"status": "finished", "endings": {"drift": stay(2)}}) == (
         "no collapse: the training ended"
     )

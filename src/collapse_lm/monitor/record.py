@@ -180,11 +180,11 @@ def reason_of(summary: Mapping[str, Any]) -> str:
         for state, stay in summary.get(name, {}).items()
         if stay["entered"] is not None and state != "drift"
     ]
-    told = ", ".join(words for _, words in sorted(found))
+    told = [", ".join(words for _, words in sorted(found))]
     if summary.get("degenerate_before_training"):
-        told += "; degenerate before any training"
-    if told:
-        return told
+        told.append("degenerate before any training")
+    if any(told):
+        return "; ".join(filter(None, told))
     if not any(summary.get(name, 1) for name in _LOOKS.values()):
         return UNSEEN
     return _SOUND.get(summary["status"], str(summary["status"]))
