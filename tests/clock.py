@@ -1,25 +1,47 @@
-"""An observer that notes when each update of a run is over."""
+"""Observers that note what each update of a run costs: processor time, or Python's calls."""
 
 import statistics
+import sys
 import time
 
 
 class Clock:
+    """Notes the processor time, so that what else the machine does counts for little."""
+
+    def read(self):
+        return time.process_time()
+
     def start(self, run):
-        self._times = [time.process_time()]
+        self._read = [self.read()]
 
     def update(self, record):
-        self._times.append(time.process_time())
+        self._read.append(self.read())
 
     def end(self, summary):
         pass
 
     def medians(self, skip, count):
-        """Median seconds of an update, of `count` early ones (after `skip`) and of the last.
-
-        Of processor time, so that what else the machine does counts for nothing.
-        """
-        pairs = zip(self._times, self._times[1:], strict=False)
+        """Median cost of an update, of `count` early ones (after `skip`) and of the last."""
+        pairs = zip(self._read, self._read[1:], strict=False)
         taken = [after - before for before, after in pairs]
         early, late = taken[skip : skip + count], taken[-count:]
         return statistics.median(early), statistics.median(late)
+
+
+class CallCounter(Clock):
+    """Notes the calls that Python makes, of its own functions and of C's, on any machine alike."""
+
+    calls = 0
+
+    def read(self):
+        return self.calls
+
+    def start(self, run):
+        sys.setprofile(self._count)
+        super().start(run)
+
+    def end(self, summary):
+        sys.setprofile(None)
+
+    def _count(self, frame, event, argument):
+        self.calls += event in ("call", "c_call")
