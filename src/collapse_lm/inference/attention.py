@@ -4,8 +4,8 @@ torch's fused attention takes nearly three times as long in bfloat16 on a CPU (d
 Blocks of queries see the keys before them in plain batched products, and the query heads of
 a key head go along as rows of one product.
 
-Shapes: B sequences, H heads, G key-value heads, r = H / G, S tokens, d head width, Q queries
-of a block, K keys that they see.
+Shapes: B sequences, H heads, G key-value heads, r = H / G, S tokens, T of them asked for, d head
+width, Q queries of a block, K keys that they see.
 """
 
 import functools
@@ -17,20 +17,31 @@ from torch.nn import functional
 _BLOCK = 128  # queries of a block
 
 
-def causal_attention(q_BHSd: Tensor, k_BGSd: Tensor, v_BGSd: Tensor) -> Tensor:
-    """Return softmax(q k^T / sqrt(d)) v, (B, H, S, d), where no query sees a later key."""
-    if q_BHSd.dtype != torch.bfloat16 or q_BHSd.device.type != "cpu":
-        is_grouped = q_BHSd.shape[1] != k_BGSd.shape[1]
+def causal_attention(q_BHTd: Tensor, k_BGSd: Tensor, v_BGSd: Tensor) -> Tensor:
+    """Return softmax(q k^T / sqrt(d)) v, (B, H, T, d), where no query sees a later key.
+
+    The queries are those of the last T tokens.
+    """
+    asked, earlier = q_BHTd.shape[2], k_BGSd.shape[2] - q_BHTd.shape[2]
+    if q_BHTd.dtype != torch.bfloat16 or q_BHTd.device.type != "cpu":
+        seen_TS = None
+        if earlier:
+            seen_TS = torch.ones(asked, k_BGSd.shape[2], dtype=torch.bool, device=q_BHTd.device)
+            seen_TS = seen_TS.tril(earlier)
         return functional.scaled_dot_product_attention(
-            q_BHSd, k_BGSd, v_BGSd, is_causal=True, enable_gqa=is_grouped
+            q_BHTd,
+            k_BGSd,
+            v_BGSd,
+            attn_mask=seen_TS,
+            is_causal=seen_TS is None,
+            enable_gqa=q_BHTd.shape[1] != k_BGSd.shape[1],
         )
-    out_BHSd = torch.empty_like(q_BHSd)
-    tokens = q_BHSd.shape[2]
-    for start in range(0, tokens, _BLOCK):
-        end = min(start + _BLOCK, tokens)
-        keys, values = k_BGSd[:, :, :end], v_BGSd[:, :, :end]
-        out_BHSd[:, :, start:end] = _block(q_BHSd[:, :, start:end], keys, values)
-    return out_BHSd
+    out_BHTd = torch.empty_like(q_BHTd)
+    for start in range(0, asked, _BLOCK):
+        end = min(start + _BLOCK, asked)
+        keys, values = k_BGSd[:, :, : earlier + end], v_BGSd[:, :, : earlier + end]
+        out_BHTd[:, :, start:end] = _block(q_BHTd[:, :, start:end], keys, values)
+    return out_BHTd
 
 
 def _block(q_BHQd: Tensor, k_BGKd: Tensor, v_BGKd: Tensor) -> Tensor:

@@ -40,8 +40,14 @@ class Network(Protocol):
         """Return an empty cache for `batch` sequences of at most `capacity` tokens."""
         ...
 
-    def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
-        """Feed tokens; return the last hidden states (B, R, D), those that the head reads."""
+    def hidden(self, ids_BR: Tensor, cache: Cache | None = None, last: int = 0) -> Tensor:
+        """Feed tokens; return the last hidden states (B, R, D), those that the head reads.
+
+        Args:
+            ids_BR: the tokens that are new.
+            cache: of the tokens before them.
+            last: return the states of only so many tokens, the last of each sequence; 0 of all.
+        """
         ...
 
     def logits(self, hidden_ND: Tensor) -> Tensor:

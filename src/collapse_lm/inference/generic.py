@@ -75,10 +75,10 @@ class GenericNetwork:
         return self._reader.new_cache(capacity)
 
     @torch.inference_mode()
-    def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
+    def hidden(self, ids_BR: Tensor, cache: Cache | None = None, last: int = 0) -> Tensor:
         """Feed tokens; return the last hidden states (B, R, D), or the logits (B, R, V)."""
         assert cache is None or isinstance(cache, GenericCache)
-        return self._reader.read(ids_BR, cache)
+        return self._reader.read(ids_BR, cache)[:, -last:]
 
     @torch.inference_mode()
     def logits(self, hidden_ND: Tensor) -> Tensor:

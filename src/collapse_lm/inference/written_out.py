@@ -56,15 +56,21 @@ class FastNetwork:
         return spare
 
     @torch.inference_mode()
-    def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
-        """Feed tokens; return the last hidden states (B, R, D)."""
+    def hidden(self, ids_BR: Tensor, cache: Cache | None = None, last: int = 0) -> Tensor:
+        """Feed tokens; return the last hidden states (B, R, D), or of the `last` alone."""
         assert cache is None or isinstance(cache, SlotCache)
+        if cache is not None:
+            return self._pass(ids_BR, cache, 0)[:, -last:]
+        return self._pass(ids_BR, None, last)
+
+    def _pass(self, ids_BR: Tensor, cache: SlotCache | None, last: int) -> Tensor:
+        """One pass, whose last block asks for the states of the last tokens alone."""
         batch, new = ids_BR.shape
         positions = Positions(cache.lengths if cache else [0] * batch, new, ids_BR.device)
 
         def attend(layer: int, q_NHd: Tensor, k_NGd: Tensor, v_NGd: Tensor) -> Tensor:
             q_BHRd, k_BGRd, v_BGRd = (
-                part.view(batch, new, *part.shape[1:]).transpose(1, 2)
+                part.view(batch, -1, *part.shape[1:]).transpose(1, 2)
                 for part in (q_NHd, k_NGd, v_NGd)
             )
             if cache is None:
@@ -80,14 +86,17 @@ class FastNetwork:
                     is_causal=positions.is_causal,
                     enable_gqa=q_BHRd.shape[1] != k_BGRd.shape[1],
                 )
-            return out_BHRd.transpose(1, 2).reshape(batch * new, -1)
+            return out_BHRd.transpose(1, 2).flatten(0, 1).flatten(1)
 
         x_ND = self._arch.embed(ids_BR, positions, self._arch.example.dtype)
-        for layer, part in enumerate(self._arch.blocks):
+        *before, final = self._arch.blocks
+        for layer, part in enumerate(before):
             x_ND = self._arch.block(part, x_ND, positions, partial(attend, layer))
+        asked = partial(_last_rows, batch, last) if 0 < last < new else None
+        x_ND = self._arch.block(final, x_ND, positions, partial(attend, len(before)), asked)
         if cache is not None:
             cache.rewind([start + new for start in positions.starts])
-        return self._arch.norm_f(x_ND).view(batch, new, -1)
+        return self._arch.norm_f(x_ND).view(batch, -1, x_ND.shape[-1])
 
     @torch.inference_mode()
     def logits(self, hidden_ND: Tensor) -> Tensor:
@@ -120,3 +129,8 @@ class FastNetwork:
         for part in self._arch.blocks:
             for linear in part.linears:
                 linear.freeze()
+
+
+def _last_rows(batch: int, last: int, x_N: Tensor) -> Tensor:
+    """Of rows (B x R, ...) the last of each sequence, (B x last, ...)."""
+    return x_N.view(batch, -1, *x_N.shape[1:])[:, -last:].flatten(0, 1)

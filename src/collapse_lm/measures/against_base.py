@@ -95,7 +95,7 @@ def _together(
     if count <= 0:
         return [[] for _ in rows]
     ids_BR = torch.tensor(rows, device=network.device)[:, : seen + 1]
-    hidden_BRD = network.hidden(ids_BR[:, :-1])[:, -count:]
+    hidden_BRD = network.hidden(ids_BR[:, :-1], last=count)
     return _scored(network, hidden_BRD, ids_BR[:, -count:]).tolist()
 
 
@@ -105,7 +105,7 @@ def _sliding(network: Network, ids: tuple[int, ...], first: int, seen: int) -> l
     places = [ids[end - seen : end + 1] for end in range(first, len(ids))]
     for rows in _parts(places, seen):
         ids_BR = torch.tensor(rows, device=network.device)
-        last_B1D = network.hidden(ids_BR[:, :-1])[:, -1:]
+        last_B1D = network.hidden(ids_BR[:, :-1], last=1)
         found += _scored(network, last_B1D, ids_BR[:, -1:])[:, 0].tolist()
     return found
 

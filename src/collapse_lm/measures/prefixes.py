@@ -55,7 +55,7 @@ def next_log_probs(network: Network, data: EvaluationSet) -> Tensor:
     inputs_NC = torch.stack([data.inputs_of(window) for window in data.windows])
     found = []
     for inputs_BC in torch.split(inputs_NC, max(1, _BATCH_TOKENS // inputs_NC.shape[1])):
-        last_BD = network.hidden(inputs_BC.to(network.device))[:, -1]
+        last_BD = network.hidden(inputs_BC.to(network.device), last=1)[:, 0]
         found.append(network.logits(last_BD).float().log_softmax(-1).cpu())
     return torch.cat(found)
 

@@ -126,7 +126,7 @@ def _batch_nll(network: Network, data: EvaluationSet, batch: Sequence[Window]) -
     """-log p (N,), in float64, of the targets of windows of one shape."""
     inputs_BC = torch.stack([data.inputs_of(window) for window in batch]).to(network.device)
     targets_BC = torch.stack([data.targets_of(window) for window in batch])
-    hidden_BCD = network.hidden(inputs_BC)[:, -batch[0].targets :]
+    hidden_BCD = network.hidden(inputs_BC, last=batch[0].targets)
     hidden_ND = hidden_BCD.reshape(-1, hidden_BCD.shape[-1])
     return network.nll(hidden_ND, targets_BC.reshape(-1).to(network.device))
 

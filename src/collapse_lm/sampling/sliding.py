@@ -31,5 +31,5 @@ class SlidingDecoder:
         if seen_BR.shape[1] <= self._block_size:
             hidden_BRD = self._network.hidden(ids_BR, self._cache)
         else:
-            hidden_BRD = self._network.hidden(self._ids_BR)
+            hidden_BRD = self._network.hidden(self._ids_BR, last=1)
         return self._network.logits(hidden_BRD[:, -1])

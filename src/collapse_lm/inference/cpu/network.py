@@ -85,8 +85,8 @@ class CompiledNetwork:
         return PassCache(batch, capacity, len(arch.blocks), arch.kv_heads, arch.head_width)
 
     @torch.inference_mode()
-    def hidden(self, ids_BR: Tensor, cache: Cache | None = None) -> Tensor:
-        """Feed tokens; return the last hidden states (B, R, D).
+    def hidden(self, ids_BR: Tensor, cache: Cache | None = None, last: int = 0) -> Tensor:
+        """Feed tokens; return the last hidden states (B, R, D), or of the `last` alone.
 
         They are float32 with a cache; without one they may be bfloat16.
 
@@ -94,7 +94,7 @@ class CompiledNetwork:
             IndexError: where a token would stand past the capacity of the cache.
         """
         if cache is None and self._is_eager:
-            return self._eager.hidden(ids_BR)
+            return self._eager.hidden(ids_BR, last=last)
         cache = self._fresh_cache(*ids_BR.shape) if cache is None else cache
         assert isinstance(cache, PassCache)
         batch, new = ids_BR.shape
@@ -112,7 +112,7 @@ class CompiledNetwork:
         self._lend_scratch(a)
         run_pass(a)
         cache.rewind([length + new for length in cache.lengths])
-        return x_ND.view(*ids_BR.shape, -1)
+        return x_ND.view(*ids_BR.shape, -1)[:, -last:]
 
     def _arguments(self, x_ND: Tensor, positions: Positions, cache: PassCache) -> list[int]:
         """What a pass over rows x needs to know, but for the rows' places and its scratch."""
