@@ -136,6 +136,7 @@ def section(name: str, found: Kept | None, judged: Sequence[Judged], results: Pa
     arms = arms_of(keys, found.runs)
     if len(arms) <= _MOST_ARMS:
         parts.append(arms_table(found, keys))
+    parts += generations(found, keys)
     parts += law_table(keys, found.runs)
     parts += size_tables(keys, at_risk(found.runs)[0])
     parts += figures(results / name)
@@ -437,6 +438,14 @@ def dynamic(results: Path) -> str:
             rules_of_dynamic(results),
         ]
     )
+
+
+def generations(found: Kept, keys: Sequence[str]) -> Lines:
+    """The course over generations, where a sweep has them."""
+    if found.name != "generations":
+        return []
+    own = script("generations")
+    return [table(own.HEAD, own.rows(arms_of(keys, found.runs)))]
 
 
 def rules_of_dynamic(results: Path) -> str:
