@@ -25,6 +25,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"
 # Beside the sweeps of docs/findings.md:
 KNOWN = {"calibration", "toys", "dynamic-eval", "dynamic-rules", "monitor", "change-error"}
+KNOWN |= {"evaluations", "presets"}  # of docs/paper-index.md
 
 
 def script(name):
