@@ -99,7 +99,7 @@ def test_tables_of_presets_and_of_evaluations_are_told(index, docs, tmp_path):
     text = " ".join(index.render(docs).split())
     assert "`ssd-trl` at an embedded size (ladder:32x2, 6 updates): 12 s, finished" in text
     assert "5.000 to 6.000 nats per token on sotu" in text
-    keep = script("keep_evaluation")
+    keep = script("evaluations")
     for name, settings, summary in (("cache", CACHE, CACHED), ("ngrams", NGRAMS, DRAWN)):
         source = tmp_path / f"{name}-run"
         source.mkdir()

@@ -221,7 +221,7 @@ def test_a_sweep_is_kept_judged_and_shown(findings, tmp_path, capsys):
     assert "| 2 (2 to 2) |" in rows[0]
     assert "drift 3/3 at 11, loop 3/3 at 12" in rows[0]
     assert "by 2 (2 to 2) nats per token on its own text, and by -0.4" in findings.headline(results)
-    assert text.count(findings.NOT_YET) == len(findings.TITLES) - 1 + 3
+    assert text.count(findings.NOT_YET) == len(findings.TITLES) - 1 + 5
 
 
 def test_too_much_for_a_repository_is_refused(tmp_path, monkeypatch):

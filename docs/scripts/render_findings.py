@@ -93,7 +93,7 @@ def findings(results: Path) -> str:
     sections = [section(n, one, judged.get(n, []), results) for n, one in found.items()]
     parts = ["## Predictions, in short", in_short(judged), *sections]
     parts += [reached([one for one in found.values() if one is not None])]
-    parts += [dynamic(results), calibration(results), toys(results)]
+    parts += [dynamic(results), ancestors(results), calibration(results), toys(results)]
     return "\n\n".join(parts)
 
 
@@ -451,6 +451,11 @@ def generations(found: Kept, keys: Sequence[str]) -> Lines:
 def rules_of_dynamic(results: Path) -> str:
     """Rules of dynamic evaluation on the same tokens."""
     return str(script("dynamic_rules").render(results))
+
+
+def ancestors(results: Path) -> str:
+    """The cache model, and n-grams of samples."""
+    return str(script("evaluations").render(results))
 
 
 def calibration(results: Path) -> str:

@@ -29,7 +29,7 @@ DOCS = Path(__file__).parents[1]
 RESULTS, REPRODUCTION = DOCS / "results", DOCS / "reproduction"
 PAGE, FACTS = DOCS / "paper-index.md", Path(__file__).with_name("paper_index.yaml")
 BEGIN, END = "<!-- papers: begin -->", "<!-- papers: end -->"
-PRESETS, EVALUATIONS = "presets", "evaluations"
+PRESETS = "presets"
 
 Entry = Mapping[str, Any]
 Told = Iterator[str]
@@ -182,37 +182,34 @@ def rules(one: Entry, docs: Path) -> Told:
 
 def cache(one: Entry, docs: Path) -> Told:
     """With a cache against without."""
-    for name, kept in evaluations("cache-eval", docs):
+    own = script("evaluations")
+    for name, kept in own.kept("cache-eval", docs / "results"):
         found = kept["summary"]
         yield (
             f"{kept['model']} with a cache of {found['cache']} on {found['tokens']:,} tokens of "
             f"{kept['corpus']}, minus without it, in nats per token (95 %): "
-            f"{apart(found)} at context {found['static_context']}, {apart(found, '_longest')} at "
-            f"{found['longest_context']}. {found['cached_share']:.1%} of the tokens were in the "
-            f"cache. [Summary](results/{EVALUATIONS}/{name}.json)."
+            f"{own.apart(found)} at context {found['static_context']}, "
+            f"{own.apart(found, '_longest')} at {found['longest_context']}. "
+            f"{found['cached_share']:.1%} of the tokens were in the cache. "
+            f"[Summary](results/{own.NAME}/{name}.json)."
         )
 
 
 def ngrams(one: Entry, docs: Path) -> Told:
     """Perplexity of n-grams of samples, of most tokens."""
-    for name, kept in evaluations("ngram-eval", docs):
+    own = script("evaluations")
+    for name, kept in own.kept("ngram-eval", docs / "results"):
         found = kept["summary"]
         orders = "; ".join(
             f"order {order}: "
-            + ", ".join(f"{n:,} tokens {told['perplexity']:.4g}" for n, told in by)
-            for order, by in by_tokens(found)
+            + ", ".join(f"{int(n):,} tokens {told['perplexity']:.4g}" for n, told in by.items())
+            for order, by in found["ngrams"].items()
         )
         yield (
             f"{kept['model']} on {kept['corpus']}, perplexity of n-grams of its samples: {orders}; "
             f"of the model itself {found['static_perplexity']:.4g}. "
-            f"[Summary](results/{EVALUATIONS}/{name}.json)."
+            f"[Summary](results/{own.NAME}/{name}.json)."
         )
-
-
-def by_tokens(found: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[int, Any]]]]:
-    """For each order what n-grams of so many tokens say."""
-    for order, by in found["ngrams"].items():
-        yield order, [(int(count), told) for count, told in by.items()]
 
 
 def presets(one: Entry, docs: Path) -> Told:
@@ -234,22 +231,6 @@ MEASURED: dict[str, Callable[[Entry, Path], Told]] = {
     call.__name__: call
     for call in (adamw, claims, controls, law, generations, rules, cache, ngrams, presets)
 }
-
-
-def evaluations(kind: str, docs: Path) -> Iterator[tuple[str, Any]]:
-    """What keep_evaluation.py kept of a kind, by name."""
-    for path in sorted((docs / "results" / EVALUATIONS).glob("*.json")):
-        kept = json.loads(path.read_text("utf-8"))
-        if kept["evaluation"] == kind:
-            yield path.stem, kept
-
-
-def apart(found: Mapping[str, Any], suffix: str = "") -> str:
-    """A difference with its interval."""
-    value, low, high = (
-        found[f"{name}{suffix}"] for name in ("difference", "difference_lower", "difference_upper")
-    )
-    return f"{value:.4f} ({low:.4f} to {high:.4f})"
 
 
 # --- Markdown ----------------------------------------------------------------------------------
