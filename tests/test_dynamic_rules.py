@@ -15,7 +15,7 @@ import collapse_lm
 from collapse_lm.analysis.stats.blocks import block_bootstrap
 from collapse_lm.config import load_config
 from collapse_lm.dynamic.gain import gained
-from collapse_lm.dynamic.rules import DECAYS, RATES, RULES, Rule, climb, rules_of, tuned
+from collapse_lm.dynamic.rules import DECAYS, EPSILONS, RATES, RULES, Rule, climb, rules_of, tuned
 from collapse_lm.errors import UserError
 from collapse_lm.rundir import RunReader
 
@@ -24,6 +24,7 @@ from hostile import call
 
 QUICK = ["precision=float32", "run.threads=1", "observers=[]", "run.report=false"]
 SEGMENT = 16
+VALUES = ("learning_rate", "decay", "epsilon")
 NAMES = ("krause", "adamw", "sgd")
 
 
@@ -91,7 +92,7 @@ def test_values_are_the_best_that_were_tried_on_the_other_text(done, other_file)
     for name, told in found["rules"].items():
         tried = found["tuning"][name]
         best = min(tried, key=lambda one: one["loss"])
-        values = {key: told[key] for key in ("learning_rate", "decay") if key in told}
+        values = {key: told[key] for key in VALUES if key in told}
         assert values == {key: value for key, value in best.items() if key != "loss"}
         config = load_config(done.directory / name / "config.yaml")
         assert config.training.learning_rate == told["learning_rate"]
@@ -152,7 +153,7 @@ def test_one_rule_alone_is_an_ordinary_run(done, asked, tmp_path):
     told = done.summary["rules"]["krause"]
     words = [word for word in QUICK if word != "run.report=false"]
     words += [f"training.learning_rate={told['learning_rate']}"]
-    words += [f"training.optimizer.decay={told['decay']}"]
+    words += [f"training.optimizer.{name}={told[name]}" for name in ("decay", "epsilon")]
     alone = {**asked, "rule": "krause", "tune": None, "overrides": words}
     result = collapse_lm.dynamic_eval(**alone, out=tmp_path / "r")
     for name in ("dynamic_loss", "dynamic_bits_per_byte", "difference"):
@@ -217,7 +218,7 @@ def test_what_is_kept_gives_the_table_of_the_findings(done, tmp_path):
     lines = script.render(tmp_path).splitlines()
     krause, static = done.summary["rules"]["krause"], done.summary
     row = next(line for line in lines if line.startswith("| krause |")).split(" | ")
-    assert row[1] == f"{krause['learning_rate']:g}, {krause['decay']:g}"
+    assert row[1] == ", ".join(f"{krause[name]:g}" for name in VALUES)
     units = ("loss", "perplexity", "bits_per_byte")
     wanted = [krause[f"dynamic_{unit}"] for unit in units]
     assert [float(cell) for cell in row[2:5]] == pytest.approx(wanted, abs=2e-2)
@@ -253,17 +254,33 @@ def test_a_run_that_diverged_is_the_worst():
     assert climb(range(3), 1, lambda value: math.nan) == 1
 
 
-def test_the_rate_is_tuned_first_and_then_the_decay():
+def test_the_rate_is_tuned_first_and_the_decay_last():
     def loss(rule):
-        return abs(math.log(rule.learning_rate / 1e-4)) + (rule.decay or 0)
+        step = rule.learning_rate / (rule.epsilon or 1e-3)
+        far = abs(math.log(step / 0.3)) + abs(math.log((rule.epsilon or 1e-3) / 1e-1))
+        return far + (rule.decay or 0)
 
-    assert tuned(RULES["krause"], loss) == Rule("krause", 1e-4, 0.0)
-    assert tuned(RULES["sgd"], loss) == Rule("sgd", 1e-4)
+    assert tuned(RULES["krause"], loss) == Rule("krause", 3e-2, 0.0, 1e-1)
+    assert tuned(RULES["sgd"], loss) == Rule("sgd", 3e-4)
+
+
+def test_the_rate_goes_along_with_epsilon_and_is_searched_anew():
+    tried = []
+
+    def loss(rule):
+        tried.append((rule.learning_rate, rule.epsilon))
+        best = 1e-5 if rule.epsilon == 1e-3 else 3e-6  # where epsilon is another, another rate
+        scaled = rule.learning_rate * 1e-3 / rule.epsilon
+        return abs(math.log(scaled / best)) + abs(math.log(rule.epsilon / 1e-4)) * 2 + rule.decay
+
+    assert tuned(RULES["krause"], loss) == Rule("krause", 3e-7, 0.0, 1e-4)
+    assert (1e-6, 1e-4) in tried
 
 
 def test_rules_have_values_of_the_grid():
     assert {rule.learning_rate for rule in rules_of("adamw,sgd,krause")} <= {*RATES}
     assert RULES["krause"].decay in DECAYS
+    assert RULES["krause"].epsilon in EPSILONS
 
 
 def test_a_gain_is_the_mean_so_far():

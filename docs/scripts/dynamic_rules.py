@@ -77,7 +77,7 @@ def keep(source: Path, out: Path) -> None:
 
 
 def _values(told: Mapping[str, Any]) -> dict[str, float]:
-    return {name: told[name] for name in ("learning_rate", "decay") if name in told}
+    return {name: told[name] for name in ("learning_rate", "decay", "epsilon") if name in told}
 
 
 def _bytes(summary: Mapping[str, Any]) -> int:
@@ -166,7 +166,8 @@ def _text(told: Told) -> str:
     ]
     rows.append(["static", "", *told.units(about["static_loss_longest"]), _longest(about)])
     pairs = [[f"{a} - {b}", told.apart(a, b)] for a, b in combinations(about["rules"], 2)]
-    head = ["rule", "rate, decay", "nats/token", "perplexity", "bits/byte", "minus static (95 %)"]
+    units = ["nats/token", "perplexity", "bits/byte"]
+    head = ["rule", "rate, decay, epsilon", *units, "minus static (95 %)"]
     between = [_table(["between rules", "nats/token (95 %)"], pairs)] if pairs else []
     figure = f"![Gain along {about['corpus']}](results/{NAME}/{told.name}/{GAIN_FIGURE}.svg)"
     return "\n\n".join([_provenance(told), _table(head, rows), *between, figure])

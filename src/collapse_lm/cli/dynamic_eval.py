@@ -33,7 +33,7 @@ def dynamic_eval(
     ] = "adamw",
     tune: Annotated[
         str | None,
-        typer.Option(help="Text that rates and decay are tuned on; never the one scored."),
+        typer.Option(help="Text that rates, epsilon and decay are tuned on; never the one scored."),
     ] = None,
     tune_tokens: Annotated[
         int, typer.Option(min=1, help="As many from its beginning, at most.")
@@ -95,8 +95,8 @@ def _compared(found: dict[str, Any]) -> list[str]:
 
 
 def _values(told: dict[str, Any]) -> str:
-    decay = f", decay {told['decay']:g}" if "decay" in told else ""
-    return f"rate {told['learning_rate']:g}{decay}"
+    more = "".join(f", {name} {told[name]:g}" for name in ("decay", "epsilon") if name in told)
+    return f"rate {told['learning_rate']:g}{more}"
 
 
 def _units(told: dict[str, Any], name: str, suffix: str = "") -> str:

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from collapse_lm.errors import UserError
 
 RATES = tuple(float(f"{digit}e{power}") for power in range(-7, 1) for digit in (1, 3))
 DECAYS = (0.0, 0.002, 0.02, 0.2)
+EPSILONS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class Rule:
         name: adamw, sgd or krause.
         learning_rate: of every step.
         decay: λ of krause; None of any other.
+        epsilon: ε of krause, likewise.
     """
 
     name: str
     learning_rate: float
     decay: float | None = None
+    epsilon: float | None = None
 
     def training(self, statistics: str) -> dict[str, Any]:
         """The section `training` of its run.
@@ -38,18 +41,20 @@ class Rule:
             return {"learning_rate": self.learning_rate}
         optimizer: dict[str, Any] = {"kind": self.name}
         if self.decay is not None:
-            optimizer |= {"decay": self.decay, "corpus": statistics}
+            optimizer |= {"decay": self.decay, "epsilon": self.epsilon, "corpus": statistics}
         plain = {"weight_decay": 0.0, "grad_clip": None, "optimizer": optimizer}
         return {"learning_rate": self.learning_rate, **plain}
 
     def values(self) -> dict[str, float]:
         """What is tuned, by name."""
-        decay = {} if self.decay is None else {"decay": self.decay}
-        return {"learning_rate": self.learning_rate, **decay}
+        more = {"decay": self.decay, "epsilon": self.epsilon}
+        known = {name: value for name, value in more.items() if value is not None}
+        return {"learning_rate": self.learning_rate, **known}
 
 
 RULES = {
-    rule.name: rule for rule in (Rule("adamw", 1e-5), Rule("sgd", 1e-2), Rule("krause", 1e-5, 0.02))
+    rule.name: rule
+    for rule in (Rule("adamw", 1e-5), Rule("sgd", 1e-2), Rule("krause", 1e-5, 0.02, 1e-3))
 }
 
 
@@ -67,19 +72,37 @@ def rules_of(names: str | Sequence[str]) -> list[Rule]:
 
 
 def tuned(rule: Rule, loss: Callable[[Rule], float]) -> Rule:
-    """Return a rule with the values of least loss: the rate first, then the decay.
+    """Return a rule with the values of least loss: the rate, then epsilon, then the decay.
+
+    A larger epsilon makes shorter steps, so the rate goes along with it in proportion, and is
+    searched anew from there.
 
     Args:
         rule: with the values that the search begins with.
         loss: of a text, in nats per token; NaN where the run diverged.
     """
     once = cache(loss)
-    rate = climb(RATES, rule.learning_rate, lambda value: once(replace(rule, learning_rate=value)))
-    found = replace(rule, learning_rate=rate)
-    if rule.decay is None:
-        return found
-    decay = climb(DECAYS, rule.decay, lambda value: once(replace(found, decay=value)))
-    return replace(found, decay=decay)
+
+    def of_best_rate(one: Rule) -> Rule:
+        tried = (one.learning_rate, lambda value: once(replace(one, learning_rate=value)))
+        return replace(one, learning_rate=climb(RATES, *tried))
+
+    found = of_best_rate(rule)
+    if found.epsilon is not None:
+        of = partial(_with_epsilon, found)
+        found = of_best_rate(of(climb(EPSILONS, found.epsilon, lambda value: once(of(value)))))
+    if found.decay is not None:
+        decay = climb(DECAYS, found.decay, lambda value: once(replace(found, decay=value)))
+        found = replace(found, decay=decay)
+    return found
+
+
+def _with_epsilon(rule: Rule, epsilon: float) -> Rule:
+    """The rule with another epsilon, and the rate of the grid that is nearest in proportion."""
+    assert rule.epsilon is not None
+    wanted = rule.learning_rate * epsilon / rule.epsilon
+    rate = min(RATES, key=lambda value: abs(math.log(value / wanted)))
+    return replace(rule, epsilon=epsilon, learning_rate=rate)
 
 
 def climb(values: Sequence[float], start: float, loss: Callable[[float], float]) -> float:
