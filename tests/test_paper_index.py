@@ -104,6 +104,8 @@ def test_tables_of_presets_and_of_evaluations_are_told(index, docs, tmp_path):
         source = tmp_path / f"{name}-run"
         source.mkdir()
         (source / "settings.json").write_text(json.dumps(settings))
+        machine = dict.fromkeys(keep.MADE, "here")
+        (source / "machine.json").write_text(json.dumps(machine))
         (source / "summary.json").write_text(json.dumps(summary))
         keep.main([str(source), name, "--results", str(docs / "results")])
     text = " ".join(index.render(docs).split())

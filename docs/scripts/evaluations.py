@@ -16,6 +16,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
 NAME = "evaluations"
+MADE = ("started", "processor", "threads", "versions", "git_commit")
 
 Cells = list[str]
 
@@ -31,10 +32,12 @@ def main(words: Sequence[str] | None = None) -> None:
         json.loads((chosen.source / f"{name}.json").read_text("utf-8"))
         for name in ("settings", "summary")
     )
+    machine = json.loads((chosen.source / "machine.json").read_text("utf-8"))
     kept = {
         "evaluation": settings["evaluation"],
         "model": settings["model"]["reference"],
         "corpus": settings["corpus"]["name"],
+        "made": {name: machine[name] for name in MADE},
         "settings": settings,
         "summary": rounded(summary),
     }
@@ -72,10 +75,13 @@ def apart(found: Mapping[str, Any], suffix: str = "") -> str:
 def render(results: Path = RESULTS) -> str:
     """The sections of docs/findings.md."""
     cached, drawn = list(kept("cache-eval", results)), list(kept("ngram-eval", results))
-    parts = ["## Cache of the newest tokens", _CACHE_TOLD if cached else _not_yet("cache-eval")]
+    parts = ["## Cache of the newest tokens"]
     if cached:
         rows = [row for name, one in cached for row in cache_rows(name, one)]
-        parts.append(table(CACHE_HEAD, rows))
+        some = [one for _, one in cached]
+        parts += [_CACHE_TOLD + asked_of(some) + made(some), table(CACHE_HEAD, rows)]
+    else:
+        parts.append(_not_yet("cache-eval"))
     parts.append("## n-grams of a model's samples")
     if not drawn:
         parts.append(_not_yet("ngram-eval"))
@@ -85,10 +91,19 @@ def render(results: Path = RESULTS) -> str:
         parts += [
             f"{model} on {one['corpus']}, perplexities; the model's own is "
             f"{found['static_perplexity']:.4g}. *Both*: n-grams of samples interpolated with those "
-            f"of all {found['real_tokens']:,} real tokens.",
+            f"of all {found['real_tokens']:,} tokens of {one['settings']['real']['name']}; its "
+            f"weight is from pieces of that text that are held out, and a piece lies beside "
+            f"others of its text. {made([one])}",
             table(NGRAM_HEAD, list(ngram_rows(found))),
         ]
     return "\n\n".join(parts)
+
+
+def made(some: Sequence[Mapping[str, Any]]) -> str:
+    """When and where evaluations were made."""
+    days = sorted({one["made"]["started"][:10] for one in some})
+    places = sorted({one["made"]["processor"] for one in some})
+    return f"{', '.join(days)}; {', '.join(places)}."
 
 
 def _not_yet(command: str) -> str:
@@ -96,9 +111,24 @@ def _not_yet(command: str) -> str:
 
 
 _CACHE_TOLD = (
-    "Losses in nats per token. The difference is that with the cache less that without it, and is "
-    "told also of the tokens that were in the cache, and of the others."
+    "Losses in nats per token, in windows of a context each behind the token before it, so that a "
+    "token sees half of a window on average. The difference is that with the cache less that "
+    "without it; it is told also as the mean over tokens that were in the cache, and over the "
+    "others, each of which pays what the weights take from the model. Ladder "
+    "models were trained on sotu-train. "
 )
+
+
+def asked_of(some: Sequence[Mapping[str, Any]]) -> str:
+    """Size of the cache, and what its weights are from."""
+    summaries = [one["summary"] for one in some]
+    told = {
+        f"A cache of {s['cache']} tokens, weights from {s['tuned_tokens']:,} of {s['tuned_on']}"
+        for s in summaries
+    }
+    return f"{'; '.join(sorted(told))}. "
+
+
 CACHE_HEAD = (
     *("model", "text", "context", "static", "with the cache", "difference (95 %)"),
     *("where cached", "elsewhere", "tokens cached"),

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import collapse_lm
 from collapse_lm.analysis.kept import Kept, read_kept
@@ -79,13 +80,13 @@ def pooled(
 def rows(arms: dict[str, list[Measured]], folder: Path = FOLDER) -> list[list[str]]:
     """A row per arm, means over its runs at the end of generations 0 to 5; then human text."""
     found = []
-    for name, runs in arms.items():
+    for runs in arms.values():
         series: list[Callable[[Measured], dict[int, float]]] = [
             losses,
             lambda run: run.series(DISTINCT),
             lambda run: run.series(RARE),
         ]
-        found.append([name, *(_course(runs, one) for one in series)])
+        found.append([label(runs[0]), *(_course(runs, one) for one in series)])
     if (folder / HUMAN).is_file():
         told = json.loads((folder / HUMAN).read_text("utf-8"))
         words = f"human text ({told['corpus']}), {told['windows']} windows of {told['tokens']}"
@@ -93,11 +94,28 @@ def rows(arms: dict[str, list[Measured]], folder: Path = FOLDER) -> list[list[st
     return found
 
 
+def label(run: Measured) -> str:
+    """What is trained on what in each generation."""
+    source: Any = run.config.source
+    rate = run.config.training.learning_rate
+    keep = f"{source.keep} with a share of {share:g} human" if (share := source.real.share) else ""
+    start = "from scratch" if source.start == "scratch" else "from the pretrained model"
+    epochs = f"{source.epochs} epoch{'s' if source.epochs > 1 else ''}"
+    return f"{start}, {epochs} at {rate:g}: {keep or source.keep}"
+
+
 def _course(runs: Sequence[Measured], series: Callable[[Measured], dict[int, float]]) -> str:
     means = [fmean(at_end(run, series(run), g) for run in runs) for g in range(LAST + 1)]
     return ", ".join(f"{mean:.3f}" for mean in means)
 
 
+TOLD = (
+    "By generation, means over seeds. Generation 0 is trained on human text, and is what the later "
+    "ones are to be compared with: runs from scratch did not begin with the pretrained model, with "
+    "which changes and states of the table above compare all. *Distinct bigrams*: different as a "
+    "share of all, of the last five probes together. *Rare types*: of their different tokens, the "
+    "share that is not among the 1,000 most frequent of the human text."
+)
 HEAD = (
     "arm",
     "validation loss at the ends of generations 0 to 5, nats",

@@ -445,7 +445,7 @@ def generations(found: Kept, keys: Sequence[str]) -> Lines:
     if found.name != "generations":
         return []
     own = script("generations")
-    return [table(own.HEAD, own.rows(arms_of(keys, found.runs)))]
+    return [own.TOLD, table(own.HEAD, own.rows(arms_of(keys, found.runs)))]
 
 
 def rules_of_dynamic(results: Path) -> str:

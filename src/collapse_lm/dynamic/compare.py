@@ -86,7 +86,7 @@ def compare(
         tuning = Tuning(tune, data.corpus.text, updates)
     config = asked.config(rules[0], text.updates)
     settings = _settings(asked, rules, config, text, corpora, tune_tokens)
-    record = EvaluationDirectory.opened(out, "dynamic-eval", config.seed, settings)
+    record = EvaluationDirectory.opened(out, "dynamic-eval", config, text.ready, settings)
     if record.result:
         return record.result
     static = static_losses(text.ready, text.data, text.updates, text.batch)

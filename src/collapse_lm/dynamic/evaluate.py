@@ -46,8 +46,7 @@ def dynamic_eval(
         segment: tokens of a step.
         rule: adamw (the paper's, with a learning rate of 1e-5), sgd or krause; or several, which
             then score the same tokens.
-        tune: a text on which rate, epsilon and decay of each rule are tuned; None takes the
-            defaults.
+        tune: a text on which the values of each rule are tuned; None takes the defaults.
         tune_tokens: as many from its beginning, at most.
         statistics: text of the gradient statistics of krause.
         out: run directory, or of several rules or after tuning the folder of their runs; by

@@ -80,7 +80,8 @@ def ngram_eval(
     config = _config(str(model), corpus, length, overrides)
     task = _Task.of(config, length, scored, tokens, orders, real)
     source, text = own_samples(task.config, task.ready), task.real_text()
-    record = EvaluationDirectory.opened(out, "ngram-eval", config.seed, task.settings())
+    settings = task.settings()
+    record = EvaluationDirectory.opened(out, "ngram-eval", config, task.ready, settings)
     samples, most = record.path / FOLDER, max(tokens)
     drawn = documents(source, task.ready.sampler, most, samples, should_stop)
     if drawn is None:

@@ -1,5 +1,7 @@
 """The folder of an evaluation: what it was asked (settings.json), and what came out (summary.json).
 
+On which machine and with which code it began stands in machine.json.
+
 It is no run directory. The same call finds what is there and goes on with it.
 """
 
@@ -15,9 +17,12 @@ from collapse_lm._util.json_text import to_json
 from collapse_lm.config import Config
 from collapse_lm.config.identity import flat
 from collapse_lm.errors import Problem, UserError
+from collapse_lm.experiment.ready import ReadyModel
 from collapse_lm.rundir.layout import SUMMARY, RunDirectory, make_directory
+from collapse_lm.rundir.manifest import made_here
 
-SETTINGS = "settings.json"
+SETTINGS, MACHINE = "settings.json", "machine.json"
+Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,20 @@ class EvaluationDirectory:
 
     @classmethod
     def opened(
-        cls, out: Path | str | None, name: str, seed: int, settings: Mapping[str, Any]
+        cls,
+        out: Path | str | None,
+        name: str,
+        config: Config,
+        ready: ReadyModel,
+        settings: Settings,
     ) -> "EvaluationDirectory":
         """Make the folder of an evaluation, or find the one that it began.
 
         Args:
             out: the place; None makes a new one below runs/.
             name: in that of a new one.
-            seed: likewise.
+            config: its seed is likewise.
+            ready: the model, on its device.
             settings: all that decides a number.
 
         Raises:
@@ -55,10 +66,11 @@ class EvaluationDirectory:
             return cls(Path(out))
         if out is not None:
             RunDirectory.check_free(Path(out))
-        path = make_directory(name, seed) if out is None else Path(out)
+        path = make_directory(name, config.seed) if out is None else Path(out)
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
         RunDirectory(path).write_json(SETTINGS, settings)
+        RunDirectory(path).write_json(MACHINE, made_here(ready.phases.device))
         return cls(path)
 
     @property
