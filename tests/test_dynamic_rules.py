@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import collapse_lm
+from collapse_lm._util.json_text import to_json
 from collapse_lm.analysis.stats.blocks import block_bootstrap
 from collapse_lm.config import load_config
 from collapse_lm.dynamic.gain import gained
@@ -252,6 +253,13 @@ def test_a_search_walks_to_the_best_of_a_grid_and_tries_each_value_once():
 def test_a_run_that_diverged_is_the_worst():
     assert climb(range(5), 2, lambda value: math.nan if value > 2 else -value) == 2
     assert climb(range(3), 1, lambda value: math.nan) == 1
+
+
+def test_a_run_that_diverged_can_be_told():
+    tried = {"tuning": {"krause": [{"loss": 3.0}, {"loss": math.nan}]}, "limits": (1, math.inf)}
+    found = json.loads(to_json(tried))
+    assert found["tuning"]["krause"] == [{"loss": 3.0}, {"loss": None}]
+    assert found["nonfinite"] == ["tuning.krause.1.loss", "limits.1"]
 
 
 def test_the_rate_is_tuned_first_and_the_decay_last():

@@ -1,7 +1,7 @@
 """JSON on one line for values that JSON lacks.
 
-Not-a-number and infinity are written as null and their dotted path listed under
-`nonfinite`, so that they are neither lost nor taken for a zero.
+Not-a-number and infinity are written as null and their dotted path (places in lists, too) listed
+under `nonfinite`, so that they are neither lost nor taken for a zero.
 """
 
 import json
@@ -26,4 +26,6 @@ def _without_nonfinite(value: Any, path: str, lost: list[str]) -> Any:
     if isinstance(value, Mapping):
         inner = f"{path}." if path else ""
         return {key: _without_nonfinite(item, f"{inner}{key}", lost) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nonfinite(v, f"{path}.{place}", lost) for place, v in enumerate(value)]
     return value
