@@ -16,7 +16,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
 NAME = "evaluations"
-MADE = ("started", "processor", "threads", "versions", "git_commit")
+MADE = ("date", "processor", "threads", "versions", "git_commit")
 
 Cells = list[str]
 
@@ -101,7 +101,7 @@ def render(results: Path = RESULTS) -> str:
 
 def made(some: Sequence[Mapping[str, Any]]) -> str:
     """When and where evaluations were made."""
-    days = sorted({one["made"]["started"][:10] for one in some})
+    days = sorted({one["made"]["date"] for one in some})
     places = sorted({one["made"]["processor"] for one in some})
     return f"{', '.join(days)}; {', '.join(places)}."
 

@@ -11,6 +11,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from collapse_lm._util.files import write_atomically, writing
 from collapse_lm.config import Config
 from collapse_lm.config.load import words_of
@@ -86,12 +88,13 @@ def compare(
         tuning = Tuning(tune, data.corpus.text, updates)
     config = asked.config(rules[0], text.updates)
     settings = _settings(asked, rules, config, text, corpora, tune_tokens)
-    record = EvaluationDirectory.opened(out, "dynamic-eval", config, text.ready, settings)
+    record = EvaluationDirectory.opened(out, "dynamic-eval", config.seed, settings)
     if record.result:
         return record.result
     static = static_losses(text.ready, text.data, text.updates, text.batch)
+    device = text.ready.phases.device
     del text  # its weights; every run has its own
-    return Comparison(asked, rules, config, static, tuning, should_stop).run(record)
+    return Comparison(asked, rules, config, static, tuning, device, should_stop).run(record)
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Comparison:
         config: of the run of the first.
         static: the untrained model.
         tuning: None where nothing is tuned.
+        device: where the model computes.
         should_stop: asked after every step.
         tried: values and loss of every run of the tuning, by rule.
     """
@@ -113,6 +117,7 @@ class Comparison:
     config: Config
     static: Static
     tuning: Tuning | None
+    device: torch.device
     should_stop: Callable[[], bool]
     tried: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
@@ -134,7 +139,7 @@ class Comparison:
             name: {**rule.values(), **outcome(losses[name], self.static, self.config.seed)}
             for name, (rule, _) in done.items()
         }
-        return record.finish(self._summary(told, losses))
+        return record.finish(self._summary(told, losses), self.device)
 
     def _runs(self, folder: Path) -> Iterator[tuple[Rule, RunResult]]:
         for rule in self.rules:
@@ -233,7 +238,7 @@ def _settings(
         "corpus": named[0],
         "tokens": asked.tokens,
         "segment": asked.segment,
-        "rules": [asdict(rule) for rule in rules],
+        "rules": [{"name": rule.name, **rule.values()} for rule in rules],
         "statistics": asked.statistics,
         "tune": {**named[1], "tokens": tune_tokens} if len(named) > 1 else None,
         "overrides": sorted(words_of(asked.overrides)),

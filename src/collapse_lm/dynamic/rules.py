@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from collapse_lm.errors import UserError
@@ -74,8 +74,8 @@ def rules_of(names: str | Sequence[str]) -> list[Rule]:
 def tuned(rule: Rule, loss: Callable[[Rule], float]) -> Rule:
     """Return a rule with the values of least loss: the rate, then epsilon, then the decay.
 
-    A larger epsilon makes shorter steps, so the rate goes along with it in proportion, and is
-    searched anew from there.
+    Each epsilon has the rate that is best with it: the search for that begins in proportion, as a
+    larger epsilon makes shorter steps.
 
     Args:
         rule: with the values that the search begins with.
@@ -89,8 +89,14 @@ def tuned(rule: Rule, loss: Callable[[Rule], float]) -> Rule:
 
     found = of_best_rate(rule)
     if found.epsilon is not None:
-        of = partial(_with_epsilon, found)
-        found = of_best_rate(of(climb(EPSILONS, found.epsilon, lambda value: once(of(value)))))
+        best = {found.epsilon: found}
+
+        def of(epsilon: float) -> Rule:
+            if epsilon not in best:
+                best[epsilon] = of_best_rate(_with_epsilon(found, epsilon))
+            return best[epsilon]
+
+        found = of(climb(EPSILONS, found.epsilon, lambda value: once(of(value))))
     if found.decay is not None:
         decay = climb(DECAYS, found.decay, lambda value: once(replace(found, decay=value)))
         found = replace(found, decay=decay)

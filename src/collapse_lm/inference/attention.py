@@ -25,7 +25,7 @@ def causal_attention(q_BHTd: Tensor, k_BGSd: Tensor, v_BGSd: Tensor) -> Tensor:
     asked, earlier = q_BHTd.shape[2], k_BGSd.shape[2] - q_BHTd.shape[2]
     if q_BHTd.dtype != torch.bfloat16 or q_BHTd.device.type != "cpu":
         seen_TS = None
-        if earlier:
+        if earlier and asked > 1:
             seen_TS = torch.ones(asked, k_BGSd.shape[2], dtype=torch.bool, device=q_BHTd.device)
             seen_TS = seen_TS.tril(earlier)
         return functional.scaled_dot_product_attention(
@@ -33,7 +33,7 @@ def causal_attention(q_BHTd: Tensor, k_BGSd: Tensor, v_BGSd: Tensor) -> Tensor:
             k_BGSd,
             v_BGSd,
             attn_mask=seen_TS,
-            is_causal=seen_TS is None,
+            is_causal=not earlier,
             enable_gqa=q_BHTd.shape[1] != k_BGSd.shape[1],
         )
     out_BHTd = torch.empty_like(q_BHTd)

@@ -76,8 +76,8 @@ def cache_eval(
     scored = load_corpus(corpus)  # a missing file is told before a model is loaded
     tuning = _Tuning.of(scored, tune, tune_tokens, weights)
     task = _Task.of(config, scored, tokens, cache, segment, tuning)
-    record = EvaluationDirectory.opened(out, "cache-eval", config, task.ready, task.settings())
-    return record.result or record.finish(task.summary())
+    record = EvaluationDirectory.opened(out, "cache-eval", config.seed, task.settings())
+    return record.result or record.finish(task.summary(), task.ready.phases.device)
 
 
 def _config(model: str, corpus: str, overrides: Overrides) -> Config:

@@ -80,13 +80,12 @@ def ngram_eval(
     config = _config(str(model), corpus, length, overrides)
     task = _Task.of(config, length, scored, tokens, orders, real)
     source, text = own_samples(task.config, task.ready), task.real_text()
-    settings = task.settings()
-    record = EvaluationDirectory.opened(out, "ngram-eval", config, task.ready, settings)
+    record = EvaluationDirectory.opened(out, "ngram-eval", config.seed, task.settings())
     samples, most = record.path / FOLDER, max(tokens)
     drawn = documents(source, task.ready.sampler, most, samples, should_stop)
     if drawn is None:
         return EvaluationResult(record.path, {"status": "interrupted"})
-    return record.finish(task.summary(drawn, text))
+    return record.finish(task.summary(drawn, text), task.ready.phases.device)
 
 
 def _config(model: str, corpus: str, length: int | None, overrides: Overrides) -> Config:

@@ -1,6 +1,6 @@
 """The folder of an evaluation: what it was asked (settings.json), and what came out (summary.json).
 
-On which machine and with which code it began stands in machine.json.
+On which machine and with which code that was found stands in machine.json.
 
 It is no run directory. The same call finds what is there and goes on with it.
 """
@@ -12,17 +12,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
 from collapse_lm._util.files import read_regular, writing
 from collapse_lm._util.json_text import to_json
 from collapse_lm.config import Config
 from collapse_lm.config.identity import flat
 from collapse_lm.errors import Problem, UserError
-from collapse_lm.experiment.ready import ReadyModel
 from collapse_lm.rundir.layout import SUMMARY, RunDirectory, make_directory
 from collapse_lm.rundir.manifest import made_here
 
 SETTINGS, MACHINE = "settings.json", "machine.json"
-Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,14 @@ class EvaluationDirectory:
 
     @classmethod
     def opened(
-        cls,
-        out: Path | str | None,
-        name: str,
-        config: Config,
-        ready: ReadyModel,
-        settings: Settings,
+        cls, out: Path | str | None, name: str, seed: int, settings: Mapping[str, Any]
     ) -> "EvaluationDirectory":
         """Make the folder of an evaluation, or find the one that it began.
 
         Args:
             out: the place; None makes a new one below runs/.
             name: in that of a new one.
-            config: its seed is likewise.
-            ready: the model, on its device.
+            seed: likewise.
             settings: all that decides a number.
 
         Raises:
@@ -66,11 +60,10 @@ class EvaluationDirectory:
             return cls(Path(out))
         if out is not None:
             RunDirectory.check_free(Path(out))
-        path = make_directory(name, config.seed) if out is None else Path(out)
+        path = make_directory(name, seed) if out is None else Path(out)
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
         RunDirectory(path).write_json(SETTINGS, settings)
-        RunDirectory(path).write_json(MACHINE, made_here(ready.phases.device))
         return cls(path)
 
     @property
@@ -80,8 +73,9 @@ class EvaluationDirectory:
             return None
         return EvaluationResult(self.path, _read(self.path / SUMMARY))
 
-    def finish(self, summary: Mapping[str, Any]) -> EvaluationResult:
-        """Write what came out."""
+    def finish(self, summary: Mapping[str, Any], device: torch.device) -> EvaluationResult:
+        """Write what came out, and on which device."""
+        RunDirectory(self.path).write_json(MACHINE, made_here(device))
         return EvaluationResult(self.path, RunDirectory(self.path).write_json(SUMMARY, summary))
 
 

@@ -60,9 +60,12 @@ def describe(config: Config, parts: Parts) -> dict[str, Any]:
 
 
 def made_here(device: torch.device) -> dict[str, Any]:
-    """When, where and with which code something that is no run began."""
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"started": started, **environment(device), "git_commit": git_commit()}
+    """When, where and with which code something that is no run was done."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        **environment(device),
+        "git_commit": git_commit(),
+    }
 
 
 def environment(device: torch.device) -> dict[str, Any]:
