@@ -37,11 +37,12 @@ class CallCounter(Clock):
         return self.calls
 
     def start(self, run):
+        self._before = sys.getprofile()
         sys.setprofile(self._count)
         super().start(run)
 
     def end(self, summary):
-        sys.setprofile(None)
+        sys.setprofile(self._before)
 
     def _count(self, frame, event, argument):
         self.calls += event in ("call", "c_call")

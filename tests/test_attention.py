@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from collapse_lm import rng
 from collapse_lm.inference import inference_network
@@ -59,7 +60,7 @@ def test_fewer_queries_than_keys_are_those_of_the_last_tokens(asked, dtype, slac
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("last", [1, 5, 40, 41])
+@pytest.mark.parametrize("last", [1, 5, 40, 41, 60])
 @pytest.mark.parametrize("family", [tiny_gpt2, tiny_llama, lambda: tiny_model("gpt_neox")])
 def test_states_of_the_last_tokens_alone_are_those_of_a_whole_pass(family, last, precision):
     master = family() if precision == "bfloat16" else family().double()
@@ -70,3 +71,15 @@ def test_states_of_the_last_tokens_alone_are_those_of_a_whole_pass(family, last,
     torch.testing.assert_close(found, whole, rtol=slack, atol=slack)
     cached = network.hidden(ids, network.new_cache(3, 41), last=last)
     assert torch.equal(cached, network.hidden(ids, network.new_cache(3, 41))[:, -last:])
+
+
+def test_the_last_block_computes_no_more_rows_than_are_asked_for(monkeypatch):
+    rows, gelu = [], functional.gelu
+
+    def seen(x_ND, **how):
+        rows.append(len(x_ND))
+        return gelu(x_ND, **how)
+
+    monkeypatch.setattr(functional, "gelu", seen)
+    inference_network(tiny_gpt2(), "float32").hidden(torch.ones(3, 41, dtype=torch.long), last=2)
+    assert rows == [3 * 41, 3 * 2]

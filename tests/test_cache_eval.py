@@ -119,6 +119,9 @@ def test_weights_are_the_likeliest_of_the_other_text(gpt2_dir, texts, tmp_path):
 def test_the_same_call_finds_what_is_there(gpt2_dir, texts, tmp_path, monkeypatch):
     done = evaluated(gpt2_dir, texts, tmp_path / "r", tune_tokens=50)
     assert json.loads((tmp_path / "r" / "summary.json").read_text()) == done.summary
+    machine = json.loads((tmp_path / "r" / "machine.json").read_text())
+    assert machine["threads"] == torch.get_num_threads()
+    assert {"date", "processor", "versions", "git_commit"} <= machine.keys()
     with pytest.raises(UserError, match="cache 30, not 31"):
         evaluated(gpt2_dir, texts, tmp_path / "r", tune_tokens=50, cache=31)
     monkeypatch.setattr("collapse_lm.ngrams.cache_eval.log_probs", None)  # nothing is scored

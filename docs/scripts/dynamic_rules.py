@@ -70,6 +70,7 @@ def keep(source: Path, out: Path) -> None:
         **{name: summary[name] for name in _KEPT},
         "bytes": _bytes(summary),
         "rules": {name: _values(told) for name, told in summary["rules"].items()},
+        **{name: summary[name] for name in ("nonfinite",) if name in summary},
         **made(source),
     }
     (out / "about.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")

@@ -64,6 +64,11 @@ def kept(kind: str, results: Path = RESULTS) -> Iterator[tuple[str, Any]]:
             yield path.stem, one
 
 
+def _number(value: float | None) -> str:
+    """Of no token there is no mean."""
+    return "" if value is None else f"{value:.4f}"
+
+
 def apart(found: Mapping[str, Any], suffix: str = "") -> str:
     """A difference with its interval."""
     value, low, high = (
@@ -144,7 +149,7 @@ def cache_rows(name: str, one: Mapping[str, Any]) -> Iterator[Cells]:
             *(one["corpus"], str(found[context])),
             *(f"{found[f'{what}_loss{suffix}']:.4f}" for what in ("static", "cache")),
             apart(found, suffix),
-            *(f"{found[f'difference_{where}{suffix}']:.4f}" for where in ("cached", "not_cached")),
+            *(_number(found[f"difference_{w}{suffix}"]) for w in ("cached", "not_cached")),
             f"{found['cached_share']:.1%}",
         ]
 

@@ -22,13 +22,13 @@ from collapse_lm.analysis.kept import Kept, read_kept
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.predictions.generations import LAST, at_end
 from collapse_lm.analysis.predictions.select import losses
+from collapse_lm.config.kinds.measure import Types as TypesConfig
 from collapse_lm.measures.pool import PROBES, Pool
 from collapse_lm.measures.types import most_frequent, type_values
 
 FOLDER = Path(__file__).parents[1] / "results" / "generations"
 HUMAN = "human.json"
 DISTINCT, RARE = "pool.distinct_2", "types.rare_share"
-_FREQUENT = 1000  # types that are not rare, as the measure has it by default
 _SETS = 20  # of windows
 
 
@@ -43,10 +43,11 @@ def human(kept: Kept) -> dict[str, float | int | str]:
     """What windows of the text of generation 0 have."""
     config = kept.runs[0].config
     corpus = kept.about["config"]["source.real.corpus"]
+    (types,) = [one for one in config.measures if isinstance(one, TypesConfig)]
     model = collapse_lm.load_model(config.model)
     ids = collapse_lm.evaluation_set(model, corpus).ids[1:].tolist()
     length, samples = config.sampling.max_new_tokens, int(config.probe.samples or 1)
-    frequent = most_frequent(ids, _FREQUENT)
+    frequent = most_frequent(ids, types.frequent)
     told = [pooled(w, samples, frequent) for w in sets_of_windows(ids, length, samples * PROBES)]
     return {
         "corpus": corpus,
@@ -77,8 +78,8 @@ def pooled(
     return float(told[DISTINCT]), float(rare)
 
 
-def rows(arms: dict[str, list[Measured]], folder: Path = FOLDER) -> list[list[str]]:
-    """A row per arm, means over its runs at the end of generations 0 to 5; then human text."""
+def rows(arms: dict[str, list[Measured]], folder: Path) -> list[list[str]]:
+    """A row per arm, means over its runs at the end of each generation; then human text."""
     found = []
     for runs in arms.values():
         series: list[Callable[[Measured], dict[int, float]]] = [
@@ -113,12 +114,12 @@ TOLD = (
     "By generation, means over seeds. Generation 0 is trained on human text, and is what the later "
     "ones are to be compared with: runs from scratch did not begin with the pretrained model, with "
     "which changes and states of the table above compare all. *Distinct bigrams*: different as a "
-    "share of all, of the last five probes together. *Rare types*: of their different tokens, the "
-    "share that is not among the 1,000 most frequent of the human text."
+    f"share of all, of the last {PROBES} probes together. *Rare types*: of their different tokens, "
+    "the share that is not among the most frequent of the human text (measure `types`)."
 )
 HEAD = (
     "arm",
-    "validation loss at the ends of generations 0 to 5, nats",
+    f"validation loss at the ends of generations 0 to {LAST}, nats",
     "distinct bigrams",
     "rare types",
 )

@@ -136,7 +136,7 @@ def section(name: str, found: Kept | None, judged: Sequence[Judged], results: Pa
     arms = arms_of(keys, found.runs)
     if len(arms) <= _MOST_ARMS:
         parts.append(arms_table(found, keys))
-    parts += generations(found, keys)
+    parts += generations(found, keys, results / name)
     parts += law_table(keys, found.runs)
     parts += size_tables(keys, at_risk(found.runs)[0])
     parts += figures(results / name)
@@ -440,12 +440,12 @@ def dynamic(results: Path) -> str:
     )
 
 
-def generations(found: Kept, keys: Sequence[str]) -> Lines:
+def generations(found: Kept, keys: Sequence[str], folder: Path) -> Lines:
     """The course over generations, where a sweep has them."""
     if found.name != "generations":
         return []
     own = script("generations")
-    return [own.TOLD, table(own.HEAD, own.rows(arms_of(keys, found.runs)))]
+    return [own.TOLD, table(own.HEAD, own.rows(arms_of(keys, found.runs), folder))]
 
 
 def rules_of_dynamic(results: Path) -> str:
