@@ -18,7 +18,6 @@ from torch.nn import functional
 from collapse_lm.inference.cache import Positions
 from collapse_lm.inference.linear import Linear
 
-Rows = Callable[[Tensor], Tensor]  # (N, ...) -> those of the rows that are asked for
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q (N, H, d), k, v (N, G, d) -> (N, D)
 
 
@@ -77,15 +76,8 @@ class Architecture(Protocol):
         """Return the input of the first block, (N, D)."""
         ...
 
-    def block(
-        self,
-        part: Block,
-        x_ND: Tensor,
-        positions: Positions,
-        attend: Attend,
-        asked: Rows | None = None,
-    ) -> Tensor:
-        """Return the output of a block, (N, D), or of the rows that are asked for alone."""
+    def block(self, part: Block, x_ND: Tensor, positions: Positions, attend: Attend) -> Tensor:
+        """Return the output of a block, (N, D), for the rows that `positions` ask for."""
         ...
 
 
@@ -136,19 +128,11 @@ class GPT2:
         x_ND: Tensor = x_BRD.flatten(0, 1).to(dtype)
         return x_ND
 
-    def block(
-        self,
-        part: Block,
-        x_ND: Tensor,
-        positions: Positions,
-        attend: Attend,
-        asked: Rows | None = None,
-    ) -> Tensor:
+    def block(self, part: Block, x_ND: Tensor, positions: Positions, attend: Attend) -> Tensor:
         """Attention and MLP, each behind a LayerNorm and added to its input."""
         qkv_N3D = part.qkv(part.norm_1(x_ND))
         q_NHd, k_NHd, v_NHd = qkv_N3D.view(len(x_ND), 3, -1, self.head_width).unbind(1)
-        if asked is not None:
-            x_ND, q_NHd = asked(x_ND), asked(q_NHd)
+        x_ND, q_NHd = positions.asked(x_ND), positions.asked(q_NHd)
         x_ND = x_ND + part.out(attend(q_NHd, k_NHd, v_NHd))
         up_NF = functional.gelu(part.up(part.norm_2(x_ND)), approximate="tanh")
         return x_ND + part.down(up_NF)
@@ -203,14 +187,7 @@ class Llama:
         x_ND: Tensor = self._tokens[ids_BR].flatten(0, 1).to(dtype)
         return x_ND
 
-    def block(
-        self,
-        part: Block,
-        x_ND: Tensor,
-        positions: Positions,
-        attend: Attend,
-        asked: Rows | None = None,
-    ) -> Tensor:
+    def block(self, part: Block, x_ND: Tensor, positions: Positions, attend: Attend) -> Tensor:
         """Attention and MLP, each behind an RMSNorm and added to its input."""
         assert positions.rope is not None
         cos_N1d, sin_N1d = (part_Nr.repeat(1, 2)[:, None] for part_Nr in positions.rope)
@@ -220,8 +197,7 @@ class Llama:
         low_NXd, high_NXd = qk_NXd.chunk(2, dim=-1)
         qk_NXd = qk_NXd * cos_N1d + torch.cat([-high_NXd, low_NXd], dim=-1) * sin_N1d
         q_NHd, k_NGd = qk_NXd[:, : self._heads], qk_NXd[:, self._heads :]
-        if asked is not None:
-            x_ND, q_NHd = asked(x_ND), asked(q_NHd)
+        x_ND, q_NHd = positions.asked(x_ND), positions.asked(q_NHd)
         x_ND = x_ND + part.out(attend(q_NHd, k_NGd, qkv_NXd[:, rotated:]))
         gate_NF, up_NF = part.up(part.norm_2(x_ND)).chunk(2, dim=-1)
         return x_ND + part.down(functional.silu(gate_NF) * up_NF)

@@ -43,6 +43,7 @@ class Positions:
         self.index_BR = torch.tensor(self.starts, device=device)[:, None] + steps_R
         self.is_causal = self.end == new and new > 1
         self.rope: tuple[Tensor, Tensor] | None = None  # set by architectures that rotate
+        self.last = new  # how many of each sequence are asked for; set before the last block
 
     @cached_property
     def mask(self) -> Tensor | None:
@@ -51,6 +52,12 @@ class Positions:
             return None
         seen_S = torch.arange(self.end, device=self.index_BR.device)
         return (seen_S <= self.index_BR[..., None])[:, None]
+
+    def asked(self, rows_N: Tensor) -> Tensor:
+        """Of rows (B x R, ...) the last of each sequence, as many as are asked for."""
+        if self.last >= self.new:
+            return rows_N
+        return rows_N.view(-1, self.new, *rows_N.shape[1:])[:, -self.last :].flatten(0, 1)
 
     def store(self, slots_BGSd: Tensor, new_BGRd: Tensor) -> Tensor:
         """Write new keys or values to their slots; return all up to the longest sequence."""

@@ -89,11 +89,10 @@ class FastNetwork:
             return out_BHRd.transpose(1, 2).flatten(0, 1).flatten(1)
 
         x_ND = self._arch.embed(ids_BR, positions, self._arch.example.dtype)
-        *before, final = self._arch.blocks
-        for layer, part in enumerate(before):
+        for layer, part in enumerate(self._arch.blocks):
+            if layer == len(self._arch.blocks) - 1:
+                positions.last = last or new
             x_ND = self._arch.block(part, x_ND, positions, partial(attend, layer))
-        asked = partial(_last_rows, batch, last) if 0 < last < new else None
-        x_ND = self._arch.block(final, x_ND, positions, partial(attend, len(before)), asked)
         if cache is not None:
             cache.rewind([start + new for start in positions.starts])
         return self._arch.norm_f(x_ND).view(batch, -1, x_ND.shape[-1])
@@ -129,8 +128,3 @@ class FastNetwork:
         for part in self._arch.blocks:
             for linear in part.linears:
                 linear.freeze()
-
-
-def _last_rows(batch: int, last: int, x_N: Tensor) -> Tensor:
-    """Of rows (B x R, ...) the last of each sequence, (B x last, ...)."""
-    return x_N.view(batch, -1, *x_N.shape[1:])[:, -last:].flatten(0, 1)
