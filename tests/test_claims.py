@@ -399,7 +399,7 @@ def test_the_numbers_behind_a_separated_rate(tmp_path):
         "within": "seed",
     }
     assert (row["details"]["unit"], row["details"]["units"]) == ("run", 9)
-    assert "counts 216 all distinct" in row["limits"]
+    assert "counts all 216 distinct" in row["limits"]
     assert "below 0.00926." in row["limits"]
     assert "log_rank" not in row["details"]
     assert row["details"]["collapsed_and_repetitive_at_the_end"] == 9

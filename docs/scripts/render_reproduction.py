@@ -7,15 +7,12 @@ the tables but that of single updates, Table 1, the figures with their captions,
 calls, and what the runs' manifests say of machine and software. --phase does the same
 with the phase diagram of a sweep. Then renders
 docs/reproduction/ between the two marker comments of docs/reproduction.md; the text
-around them, which holds no measured number, is written by hand. Where the claims were
-judged by older statistics than today's, the page says what today's give for the times
-in runs.csv.
+around them, which holds no measured number, is written by hand.
 """
 
 import argparse
 import csv
 import json
-import math
 import re
 import shutil
 import sys
@@ -23,10 +20,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from collapse_lm.analysis.claims.verdicts import SEED, SURELY, fewest_above, share_of
-from collapse_lm.analysis.stats.ordered import trend_test
-from collapse_lm.analysis.stats.permutation import PermutationTest
-from collapse_lm.analysis.stats.time_ratio import time_ratio
 from collapse_lm.rundir import find_runs
 
 DOCS = Path(__file__).parents[1]
@@ -52,7 +45,6 @@ FILES = {  # what a figure of the paper shows, where it stands alone
     "figure3": "onset-by-size",
     "figure4": "losses-on-other-corpora",
 }
-RESTATED = "2026-11-25"  # when the statistics of the claims last changed
 
 Row = Mapping[str, Any]
 
@@ -124,7 +116,7 @@ def results(data: Path) -> str:
     claims = json.loads((data / "claims.json").read_text("utf-8"))
     parts = [
         *("## The run", provenance(data)),
-        *("## When runs collapse", onset(claims), reach(claims), *restated(claims, runs)),
+        *("## When runs collapse", onset(claims), reach(claims)),
         *figures(data),
         *phase(data),
         *("## Claims of the paper", claims_of(data)),
@@ -230,74 +222,6 @@ def on_onset(claims: Sequence[Row]) -> list[Row]:
 def reach(claims: Sequence[Row]) -> str:
     """What tests of this size can show, as the claims say it."""
     return "\n".join(f"- {claim['limits']}" for claim in on_onset(claims))
-
-
-def restated(claims: Sequence[Row], runs: Sequence[Row]) -> list[str]:
-    """What today's statistics say of the same runs; nothing where the claims used them."""
-    if all("permutation" in claim["details"] for claim in on_onset(claims)):
-        return []
-    rates = permuted(runs, "learning rate", "learning_rate", ("seed", "learning_rate"), "seed")
-    sizes = permuted(runs, "size", "parameters", ("model",), "")
-    models = len({run["model"] for run in runs if run["group"] == "size"})
-    count = sum(run["group"] == "learning rate" for run in runs)
-    return [
-        f"**The same runs by the statistics of {RESTATED}.** The claims and p-values above, and "
-        "those further down, are as the call printed them, an infinite hazard ratio told as the "
-        "bound that it is. From the times to collapse in "
-        "[runs.csv](reproduction/runs.csv) this page's script now computes: for the learning "
-        f"rates, dealt anew within each seed, p = {told(rates)}; for the sizes, dealt to whole "
-        f"models, p = {told(sizes)}. Both were estimates from 10,000 random draws, the first "
-        "without regard to seeds, the second below the floor told beside it. The log-rank tests "
-        "without order that stood here fed no verdict and are gone. Intervals over the runs of "
-        f"several sizes now take the model as their unit: {models} models are fewer than a "
-        "verdict asks for, so `validation-loss-rises-every-update` stays undecided; its interval "
-        "over models cannot be had from runs.csv. As time ratios, which stay finite where the runs "
-        "are separated: at the highest learning rate a collapse takes "
-        f"{ratio(runs, 'learning rate', 'learning_rate')} as long as at the lowest, in the "
-        f"largest model {ratio(runs, 'size', 'parameters')} as long as in the smallest (Gehan's "
-        "estimate, jackknife over seeds). `collapse-is-consistent` could not have been "
-        f"supported: the lower limit of {count} of {count} is {share_of(count, count).lower:.3f}, "
-        f"and at least {fewest_above(SURELY)} runs are needed to lie above {SURELY}. No verdict "
-        "changes."
-    ]
-
-
-def permuted(
-    runs: Sequence[Row], group: str, amount: str, unit: Sequence[str], block: str
-) -> PermutationTest:
-    """The permutation test of a claim on the onset, from runs.csv."""
-    chosen = [run for run in runs if run["group"] == group]
-    return trend_test(
-        [float(run["time"]) for run in chosen],
-        [run["observed"] == "True" for run in chosen],
-        [math.log10(float(run[amount])) for run in chosen],
-        [(run["temperature"], run["sample_length"]) for run in chosen],
-        seed=SEED,
-        units=[tuple(run[name] for name in unit) for run in chosen],
-        blocks=[run.get(block) for run in chosen],
-    )
-
-
-def ratio(runs: Sequence[Row], group: str, amount: str) -> str:
-    """The time ratio from the lowest amount to the highest, from runs.csv."""
-    chosen = [run for run in runs if run["group"] == group]
-    decades = [math.log10(float(run[amount])) for run in chosen]
-    low, high = min(decades), max(decades)
-    found = time_ratio(
-        [float(run["time"]) for run in chosen],
-        [run["observed"] == "True" for run in chosen],
-        [(x - low) / (high - low) for x in decades],
-        [(run["temperature"], run["sample_length"]) for run in chosen],
-        [run["seed"] for run in chosen],
-    )
-    return f"{number(found.value)} times ({number(found.lower)} to {number(found.upper)})"
-
-
-def told(test: PermutationTest) -> str:
-    """A p-value with what it was counted over."""
-    how = "all" if test.exact else "random"
-    least = ", the least that this design can show" if test.p_value == test.smallest else ""
-    return f"{number(test.p_value)} ({how} {test.assignments:,} assignments counted{least})"
 
 
 def figures(data: Path) -> list[str]:

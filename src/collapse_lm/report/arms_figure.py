@@ -29,7 +29,7 @@ from collapse_lm.report.style import (
 
 Axis = Literal["update", "dose"]
 _TITLE = 70  # characters of what the arms are values of
-_LABELS = {"update": "updates", "dose": "dose (sum of the learning rates)"}
+_LABELS = {"update": "updates", "dose": "dose"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _draw(axes: Any, panel: Panel, levels: Levels, axis: Axis) -> list[str]:
     if axis == "update":
         whole_numbers(axes.xaxis)
     else:
-        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
     return bands
 
 

@@ -297,10 +297,10 @@ def _reach(units: Units, runs: int, levels: int, test: PermutationTest) -> str:
         what = f"As evidence on models in general these are {units.told()}, not {runs} runs"
     else:
         what = f"With {runs} runs at {levels} levels, dealt within {units.seeds} seeds"
-    how = "all distinct" if test.exact else "random"
+    counted = f"all {test.assignments:,} distinct" if test.exact else f"{test.assignments:,} random"
     said = (
-        f"{what}: the permutation test counts {test.assignments:,} {how} assignments and cannot "
-        f"show a p-value below {test.smallest:.3g}"
+        f"{what}: the permutation test counts {counted} assignments and cannot show a p-value "
+        f"below {test.smallest:.3g}"
     )
     if test.smallest > SIGNIFICANT:
         said += f", so that a verdict, which asks for {SIGNIFICANT}, is out of reach"
