@@ -145,7 +145,7 @@ def _draw(axes: Any, panel: Panel, levels: Levels, axis: Axis) -> list[str]:
     if axis == "update":
         whole_numbers(axes.xaxis)
     else:
-        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
     return bands
 
 
