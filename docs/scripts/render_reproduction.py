@@ -7,13 +7,12 @@ the tables but that of single updates, Table 1, the figures with their captions,
 calls, and what the runs' manifests say of machine and software. --phase does the same
 with the phase diagram of a sweep. Then renders
 docs/reproduction/ between the two marker comments of docs/reproduction.md; the text
-around them, which holds no measured number, is written by hand.
+around them, which says how the runs were planned and done, is written by hand.
 """
 
 import argparse
 import csv
 import json
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -120,6 +119,7 @@ def results(data: Path) -> str:
         *figures(data),
         *phase(data),
         *("## Claims of the paper", claims_of(data)),
+        *("## How far the validation loss rises", rises(runs)),
         *("## Every run", every_run(runs)),
         table1(data),
     ]
@@ -259,26 +259,56 @@ def phase(data: Path) -> list[str]:
 
 
 def claims_of(data: Path) -> str:
-    """The page of the claims, its headings one level lower, separated runs in today's words."""
+    """The page of the claims, its headings one level lower."""
     text = (data / "claims.md").read_text("utf-8").partition("\n")[2].strip()
-    text = re.sub(r"∞ \((\S+) to ∞\)", r"above \1 (no estimate)", text)
-    former = r"hazard ratio infinite per tenfold increase \((\S+) to infinite\)"
-    text = re.sub(
-        former, r"hazard ratio above \1 (95 %; the runs are separated) per tenfold increase", text
-    )
     return text.replace("\n## ", "\n### ")
+
+
+def rises(runs: Sequence[Row]) -> str:
+    """Mean rise from start to end, and its range, by learning rate or model and corpus."""
+    corpora = corpora_of(runs)
+    levels: dict[str, list[Row]] = {}
+    for run in runs:
+        is_rate = run["group"] == "learning rate"
+        levels.setdefault(run["learning_rate"] if is_rate else run["label"], []).append(run)
+    rows = []
+    for level, members in levels.items():
+        cells = [_rise_cell(members, corpus) for corpus in corpora]
+        rows.append([level, str(len(members)), *cells])
+    told = (
+        "Nats per token from the start to the end of a run: mean over runs, and their range. A run "
+    )
+    told += "ends where its group does, so that levels of the two groups do not compare."
+    return f"{told}\n\n" + table(("learning rate, or model", "runs", *corpora), rows)
+
+
+def _rise_cell(runs: Sequence[Row], corpus: str) -> str:
+    found = [
+        float(run[f"validation_{corpus}_end"]) - float(run[f"validation_{corpus}_start"])
+        for run in runs
+        if run[f"validation_{corpus}_start"]
+    ]
+    if not found:
+        return ""
+    return f"{sum(found) / len(found):.3g} ({min(found):.3g} to {max(found):.3g})"
+
+
+def corpora_of(runs: Sequence[Row]) -> list[str]:
+    """The corpora that runs were evaluated on."""
+    parts = [name.removeprefix("validation_") for name in runs[0] if name.startswith("validation_")]
+    return [part.removesuffix("_start") for part in parts if part.endswith("_start")]
 
 
 def every_run(runs: Sequence[Row]) -> str:
     """A row per run."""
-    starts = [name for name in runs[0] if name.startswith("validation_") and name.endswith("start")]
+    corpora = corpora_of(runs)
     rows = []
     for run in runs:
         losses = [
-            f"{corpus} {float(run[start]):.2f} → {float(run[f'validation_{corpus}_end']):.2f}"
-            for start in starts
-            if run[start]
-            for corpus in [start.removeprefix("validation_").removesuffix("_start")]
+            f"{corpus} {float(run[f'validation_{corpus}_start']):.2f} → "
+            f"{float(run[f'validation_{corpus}_end']):.2f}"
+            for corpus in corpora
+            if run[f"validation_{corpus}_start"]
         ]
         ended = f"collapse at {run['time']}" if run["observed"] == "True" else run["status"]
         train = f"{float(run['train_first']):.2f} → {float(run['train_lowest']):.4f}"

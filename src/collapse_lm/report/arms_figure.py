@@ -167,5 +167,5 @@ def _caption(
     return (
         f"By {shown(title, _TITLE)}, against {against}: {told}.{place} Thin lines: "
         f"the {len(runs)} runs. Thick: mean over the runs of an arm while all of them are "
-        f"running{band_words(bands)}. A run that stopped when it looped ends there."
+        f"running{band_words(bands)}. A thin line ends where its run did."
     )

@@ -14,7 +14,10 @@ from collapse_lm.analysis.outcomes import LeftOut
 from collapse_lm.analysis.stats.time_ratio import TimeRatio
 from collapse_lm.report.samples import as_code
 
-_HEAD = "| claim | verdict | effect (95 % interval) | p | runs |\n| --- | --- | --- | --- | --- |"
+_HEAD = (
+    "| claim | verdict | effect (95 % interval) | p | runs (group) |\n"
+    "| --- | --- | --- | --- | --- |"
+)
 
 
 def write_claims(
@@ -57,7 +60,7 @@ def _row(claim: Claim) -> str:
         f"**{claim.verdict}**",
         _effect(found.effect),
         "" if math.isnan(found.p_value) else f"{found.p_value:.3g}",
-        str(found.runs),
+        f"{found.runs} ({found.group})" if found.group else str(found.runs),
     )
     return f"| {' | '.join(cells)} |"
 

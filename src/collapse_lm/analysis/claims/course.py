@@ -141,9 +141,12 @@ def _lasts(group: str, runs: Sequence[Measured]) -> Finding:
     if not ended:
         return Finding("not tested", "no run collapsed", group=group)
     units = units_of(group, watched)
-    stayed = sum(run.endings()["loop"]["left"] is None for run in watched)
+    stayed = sum(_stayed(run) for run in watched)
     share, few = units.share(stayed), units.too_few()
     reason = f"{stayed} of {len(watched)} collapsed and watched runs stayed in a loop"
+    if others := [run for run in ended if run not in watched]:
+        also = sum(_stayed(run) for run in others)
+        reason += f"; of {len(others)} that were not watched for long enough {also} did"
     return Finding(
         "undecided" if few else decide((share, HALF)),
         f"{few}; {reason}" if few else reason,
@@ -154,6 +157,10 @@ def _lasts(group: str, runs: Sequence[Measured]) -> Finding:
         details={**units.details(), "collapsed": len(ended), "watched": len(watched)},
         reachable=units.reachable(HALF),
     )
+
+
+def _stayed(run: Measured) -> bool:
+    return run.endings()["loop"]["left"] is None
 
 
 def _degrades(group: str, runs: Sequence[Measured]) -> Finding:
