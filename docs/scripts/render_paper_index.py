@@ -121,7 +121,7 @@ def claims(one: Entry, docs: Path) -> Told:
         facts = json.loads(path.with_name("facts.json").read_text("utf-8"))
         told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
         yield (
-            f"Of {len(found)} sentences that can be tested, over {facts['runs']} runs at the "
+            f"Of {len(found)} claims, over {facts['runs']} runs at the "
             f"embedded scale ({', '.join(facts['models'])}): {told}. "
             "[Reproduction](reproduction.md)."
         )

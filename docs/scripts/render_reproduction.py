@@ -268,7 +268,7 @@ def rises(runs: Sequence[Row]) -> str:
     """Mean rise from start to end, and its range, by learning rate or model and corpus."""
     corpora = corpora_of(runs)
     levels: dict[str, list[Row]] = {}
-    for run in runs:
+    for run in sorted(runs, key=_by_level):
         is_rate = run["group"] == "learning rate"
         levels.setdefault(run["learning_rate"] if is_rate else run["label"], []).append(run)
     rows = []
@@ -280,6 +280,10 @@ def rises(runs: Sequence[Row]) -> str:
     )
     told += "ends where its group does, so that levels of the two groups do not compare."
     return f"{told}\n\n" + table(("learning rate, or model", "runs", *corpora), rows)
+
+
+def _by_level(run: Row) -> tuple[str, float, float]:
+    return run["group"], float(run["learning_rate"]), float(run["parameters"])
 
 
 def _rise_cell(runs: Sequence[Row], corpus: str) -> str:
