@@ -110,6 +110,19 @@ def test_mode_by_low_entropy_is_relative_to_the_first_probes_or_to_base_samples(
     assert entered(series(falling, base=known)) == only()
 
 
+def test_few_different_4_grams_are_no_mode_of_long_samples_without_base_samples():
+    def poor(tokens):
+        return lambda u: {"pool.distinct_4": 0.5, "probe.length": tokens}
+
+    assert entered(series(poor(400))) == only(mode=1)
+    assert entered(series(poor(401))) == only()  # as many base models' own samples are
+    known = {"base_samples.count": 9, "base_samples.overlap": 0.1, "base_samples.length": 1024}
+    known |= {f"base_samples.distinct_{n}": 0.9 if n == 4 else 0.0 for n in range(1, 5)}
+    assert entered(series(poor(1024), base=known)) == only(mode=1)
+    known["base_samples.distinct_4"] = 0.7
+    assert entered(series(poor(1024), base=known)) == only()
+
+
 def test_noise_is_a_high_entropy_of_a_model_that_predicts_real_text_worse():
     def numbers(u, rise=0.2, entropy=5.0, kl=0.0):
         known = {"validation.loss[a]": 3 + rise * u, "probe.entropy": entropy if u > 4 else 4.0}

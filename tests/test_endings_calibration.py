@@ -82,3 +82,16 @@ def test_the_interval_is_that_of_clopper_and_pearson(script):
 def test_the_page_has_the_tables_of_the_committed_results(script):
     _, _, rest = script.PAGE.read_text(encoding="utf-8").partition(script.BEGIN)
     assert rest.partition(script.END)[0].strip() == script.render()
+
+
+def test_by_length_counts_what_repeats_and_reads_4_grams_of_any_length(script, healthy):
+    ids, entropies = healthy
+    told = script.by_length(draws(script, ids, entropies), 50)
+    assert (told["degenerate"], told["distinct_4"], told["entries"]) == ("0", "1", 0)
+    ids = np.repeat(ids, 20, axis=1)[:, :600]  # each token twenty times in a row
+    told = script.by_length(draws(script, ids, entropies), 600)
+    assert (told["degenerate"], told["entries"]) == ("1", 1)
+    assert float(told["distinct_4"]) < 0.3
+    unread = script.alarms(draws(script, ids, entropies), 600)
+    kept = [line for line in unread if line["state"] == "mode (distinct)"]
+    assert [line["entries"] for line in kept if line["reference"] == script.FIRST] == [0]

@@ -36,6 +36,7 @@ from collapse_lm.config import CollapseRule
 from collapse_lm.measures.endings import STATES, Endings
 from collapse_lm.measures.names import Number, Row
 from collapse_lm.measures.pool import PROBES, Pool
+from collapse_lm.measures.rule import observe, reasons
 from collapse_lm.measures.text import find_loop, seq_rep
 
 from marked import put_between
@@ -46,7 +47,8 @@ RESULTS = ROOT / "docs" / "results" / "calibration"
 CACHE = ROOT / "runs" / "calibration"
 BEGIN, END = "<!-- endings: begin -->", "<!-- endings: end -->"
 
-LENGTHS = (50, 100, 200, 1024)
+LENGTHS = (50, 100, 200, 400, 1024)
+ALONG = (200, 300, 400, 512, 700, 1024)  # where 4-grams of the base model come again
 UPDATES = 1000  # draws that stand for the probes of a run
 BASE_SAMPLES = 64  # further draws, for the levels of the base model
 PART = 16  # samples drawn together
@@ -66,6 +68,7 @@ COLUMNS = (
     *("text", "length", "reference", "state", "updates"),
     *("showing", "entries", "low", "high", "starts", "mean"),
 )
+OF_LENGTH = ("text", "length", "updates", "degenerate", "distinct_4", "entries", "low", "high")
 FIRST, SAMPLES = "first probes", "base samples"
 
 
@@ -212,13 +215,37 @@ def judge(cache: Path, out: Path) -> None:
             print(f"{draws.name}, {length} tokens", file=sys.stderr)
             found += alarms(draws, length)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "endings.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+    write(out / "endings.csv", COLUMNS, found)
+    write(out / "lengths.csv", OF_LENGTH, [by_length(m, n) for m in models for n in ALONG])
     about = {"date": date.today().isoformat(), "rule": RULE.model_dump()}
     about |= {"temperature": TEMPERATURE, "top_k": TOP_K, "base_samples": BASE_SAMPLES}
     (out / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a table."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def by_length(draws: Draws, length: int) -> dict[str, object]:
+    """How much a model repeats itself untrained, and what `mode` made of it at any length.
+
+    Rows that do not tell how long samples are have their 4-grams held against a level of 1.
+    """
+    values = values_of(draws, length)[:UPDATES]
+    unknown = [{n: v for n, v in row.items() if n != "probe.length"} for row in values]
+    is_loop = [bool(reasons(seen, RULE)) for row in values if (seen := observe(Row(1, row)))]
+    distinct = [float(row["pool.distinct_4"]) for row in values]
+    told = summed(judged(unknown, Row(0), RULE), "mode", len(values))
+    return {
+        **{"text": draws.name, "length": length, "updates": len(values)},
+        "degenerate": f"{np.mean(is_loop):.3g}",
+        "distinct_4": f"{np.mean(distinct):.3g}",
+        **{name: told[name] for name in ("entries", "low", "high")},
+    }
 
 
 def alarms(draws: Draws, length: int) -> Iterator[dict[str, object]]:
@@ -356,7 +383,30 @@ def render(results: Path = RESULTS) -> str:
         own = [line for line in lines if line["reference"] == reference]
         if own:
             parts += [f"### Levels of the base model by {reference}", _table(own), _verdict(own)]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, "### Long samples of a model that is not known", lengths(results)])
+
+
+def lengths(results: Path) -> str:
+    """How much models repeat themselves untrained, by length."""
+    with (results / "lengths.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = [
+        ["model", "tokens", "degenerate samples", "`pool.distinct_4`", "entries into `mode`"],
+        ["---", *["---:"] * 4],
+        *(
+            [
+                *(line[name] for name in ("text", "length", "degenerate", "distinct_4")),
+                "{entries} ({low} to {high})".format(**line),
+            ]
+            for line in lines
+        ),
+    ]
+    told = (
+        "The same draws without base samples, if 4-grams counted against a level of 1 in samples "
+        "of any length: share of samples that are degenerate and mean distinct 4-grams, before any "
+        "training; false entries into `mode`, with the interval of their rate per 1,000 updates."
+    )
+    return told + "\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _table(lines: Sequence[Mapping[str, str]]) -> str:

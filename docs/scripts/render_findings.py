@@ -464,8 +464,12 @@ def calibration(results: Path) -> str:
     if not (results / "calibration" / "endings.csv").is_file():
         return f"{title}\n\n{NOT_YET} `docs/scripts/calibrate_endings.py` does the draws."
     text = script("calibrate_endings").render(results / "calibration")
-    verdict = [line for line in text.splitlines() if "the aim of" in line]
-    lines = "\n".join(f"- {line}" for line in verdict)
+    found, head = [], ""
+    for line in text.splitlines():
+        head = line.removeprefix("### ") if line.startswith("### ") else head
+        if "the aim of" in line:
+            found.append(f"- {head}. {line}")
+    lines = "\n".join(found)
     return f"{title}\n\n{lines}\n\nThe tables are in [collapse-rule.md](collapse-rule.md)."
 
 

@@ -31,6 +31,9 @@ _DEFAULTS = CollapseRule()
 _ORDERS = (1, 2, 3, 4)  # of the n-grams of pool.distinct_N
 MOST_OVERLAP = 0.8  # of a base model: one that repeats more by itself leaves nothing to tell
 _UNKNOWN_DISTINCT = {4: 1.0}  # of a base model without samples: hardly a 4-gram comes twice
+_MOST_TOKENS = (
+    400  # of samples of which that holds: untrained models repeat themselves in longer ones
+)
 
 
 class Clock:
@@ -101,12 +104,13 @@ class Base:
 
     Attributes:
         overlap: its own pool.overlap; without samples of it 0.
-        distinct: its own pool.distinct_N by N; without samples of it 1 for 4-grams.
+        distinct: its own pool.distinct_N by N; without samples of it 1 for 4-grams, and empty
+            while the probes are too long for that.
     """
 
     def __init__(self, first: int) -> None:
         self.overlap, self.distinct = 0.0, dict(_UNKNOWN_DISTINCT)
-        self._first = first
+        self._first, self._has_samples = first, False
         self._entropies, self._lengths = list[float](), list[float]()
 
     @property
@@ -124,6 +128,9 @@ class Base:
         """Take note of what a row tells of the base model."""
         if "base_samples.count" in row.values:
             self._take_samples(row)
+        if "probe.length" in row.values and not self._has_samples:
+            is_short = row.get("probe.length") <= _MOST_TOKENS
+            self.distinct = dict(_UNKNOWN_DISTINCT) if is_short else {}
         for name, known in (("probe.entropy", self._entropies), ("probe.length", self._lengths)):
             if name in row.values and len(known) < self._first:
                 known.append(row.get(name))
@@ -134,6 +141,7 @@ class Base:
         if "base_samples.overlap" in row.values:
             self.overlap = row.get("base_samples.overlap")
             self.distinct = {n: row.get(f"base_samples.distinct_{n}") for n in _ORDERS}
+            self._has_samples = True
 
 
 class Endings:
