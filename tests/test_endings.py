@@ -116,6 +116,9 @@ def test_few_different_4_grams_are_no_mode_of_long_samples_without_base_samples(
 
     assert entered(series(poor(400))) == only(mode=1)
     assert entered(series(poor(401))) == only()  # as many base models' own samples are
+    # one that ends early, of five that are pooled with longer ones
+    mixed = series(lambda u: {"pool.distinct_4": 0.5, "probe.length": 900 if u % 5 == 1 else 90})
+    assert entered(mixed) == only()
     known = {"base_samples.count": 9, "base_samples.overlap": 0.1, "base_samples.length": 1024}
     known |= {f"base_samples.distinct_{n}": 0.9 if n == 4 else 0.0 for n in range(1, 5)}
     assert entered(series(poor(1024), base=known)) == only(mode=1)

@@ -217,7 +217,7 @@ def judge(cache: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write(out / "endings.csv", COLUMNS, found)
     write(out / "lengths.csv", OF_LENGTH, [by_length(m, n) for m in models for n in ALONG])
-    about = {"date": date.today().isoformat(), "rule": RULE.model_dump()}
+    about: dict[str, object] = {"date": date.today().isoformat(), "rule": RULE.model_dump()}
     about |= {"temperature": TEMPERATURE, "top_k": TOP_K, "base_samples": BASE_SAMPLES}
     (out / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
@@ -251,14 +251,22 @@ def by_length(draws: Draws, length: int) -> dict[str, object]:
 def alarms(draws: Draws, length: int) -> Iterator[dict[str, object]]:
     """One line per state and per way to know the base model."""
     values = values_of(draws, length)
-    base = base_row(draws, length, values[UPDATES:])
-    values = values[:UPDATES]
-    for reference, start in ((FIRST, Row(0)), (SAMPLES, base)):
-        if start is None:
+    ended = [
+        {**row, "probe.length": min(length, end)}
+        for row, end in zip(values, draws.ends or [length] * len(values), strict=True)
+    ]
+    base, base_ended = (base_row(draws, length, rows[UPDATES:]) for rows in (values, ended))
+    values, ended = values[:UPDATES], ended[:UPDATES]
+    for reference, start, start_ended in (
+        (FIRST, Row(0), Row(0)),
+        (SAMPLES, base, base_ended),
+    ):
+        if start is None or start_ended is None:
             continue
         kinds = {state: RULE for state in STATES if draws.losses or state in OF_TEXT}
         kinds |= {n: RULE.model_copy(update=c) for n, c in MODES.items()} | {AFTER_DRIFT: RULE}
         runs = {name: judged(values, start, rule) for name, rule in by_rule(kinds)}
+        runs["shrink"] = judged(ended, start_ended, RULE)
         runs[AFTER_DRIFT] = judged(values, start, RULE, rise=10.0)
         for state in kinds:
             if draws.losses or state in OF_TEXT:
@@ -328,7 +336,7 @@ def summed(told: Told, state: str, updates: int) -> dict[str, object]:
 def values_of(draws: Draws, length: int) -> list[dict[str, Number]]:
     """The numbers of a probe of each sample, cut to a length; the first have the last before them.
 
-    Samples end at their EOS token where that counts (`probe.length`), and nowhere else.
+    Samples do not end at an EOS token, as by default; `alarms` has `shrink` see them end.
     """
     pool, found = Pool(), list[dict[str, Number]]()
     for ids in draws.ids[-PROBES:]:
@@ -341,7 +349,7 @@ def values_of(draws: Draws, length: int) -> list[dict[str, Number]]:
         if draws.losses is not None and draws.entropies is not None:
             told["probe.loss"] = float(draws.losses[place][length - 1])
             told["probe.entropy"] = float(draws.entropies[place][length - 1])
-            told["probe.length"] = min(length, draws.ends[place])
+            told["probe.length"] = length
         found.append(told)
     return found
 
@@ -383,6 +391,8 @@ def render(results: Path = RESULTS) -> str:
         own = [line for line in lines if line["reference"] == reference]
         if own:
             parts += [f"### Levels of the base model by {reference}", _table(own), _verdict(own)]
+    if not (results / "lengths.csv").is_file():
+        return "\n\n".join(parts)
     return "\n\n".join([*parts, "### Long samples of a model that is not known", lengths(results)])
 
 

@@ -270,16 +270,21 @@ def rises(runs: Sequence[Row]) -> str:
     levels: dict[str, list[Row]] = {}
     for run in sorted(runs, key=_by_level):
         is_rate = run["group"] == "learning rate"
-        levels.setdefault(run["learning_rate"] if is_rate else run["label"], []).append(run)
+        levels.setdefault(_rate(run) if is_rate else run["label"], []).append(run)
     rows = []
     for level, members in levels.items():
         cells = [_rise_cell(members, corpus) for corpus in corpora]
         rows.append([level, str(len(members)), *cells])
     told = (
-        "Nats per token from the start to the end of a run: mean over runs, and their range. A run "
+        "Nats per token from the start to the end of a run: mean over runs, and their range. Runs "
+        "of the two groups are watched for differently long after their collapse, and the ladder "
+        "reads sotu in other tokens and windows, so that rates and models do not compare."
     )
-    told += "ends where its group does, so that levels of the two groups do not compare."
     return f"{told}\n\n" + table(("learning rate, or model", "runs", *corpora), rows)
+
+
+def _rate(run: Row) -> str:
+    return f"{float(run['learning_rate']):.3g}".replace("e-0", "e-")
 
 
 def _by_level(run: Row) -> tuple[str, float, float]:

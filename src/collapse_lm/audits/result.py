@@ -8,6 +8,7 @@ from typing import Any
 
 from collapse_lm.audits.judge import JUDGED, LOOP, MODE, NOISE, SHRINK, Judgement
 from collapse_lm.config.sections import CollapseRule
+from collapse_lm.measures.endings import MOST_TOKENS
 from collapse_lm.measures.names import Number, Row
 from collapse_lm.rundir.frames import frame
 
@@ -175,9 +176,10 @@ def _mode(row: Row, told: Told) -> Iterator[str]:
         yield f"{overlap:.0%} of its 4-grams stood in the five groups before{_beside(level, '.0%')}"
     if told.is_one and row.get("texts.equal") >= told.rule.overlap:
         yield f"{row.get('texts.equal'):.0%} of its texts equal another"
+    fixed = 1.0 if row.get("probe.length") <= MOST_TOKENS else math.nan  # see `endings.Base`
     for n in (1, 2, 3, 4):
         name, whose = f"pool.distinct_{n}", "human text" if told.is_one else "at the start"
-        start = told.start.values.get(f"base_samples.distinct_{n}", 1.0 if n == 4 else math.nan)
+        start = told.start.values.get(f"base_samples.distinct_{n}", fixed if n == 4 else math.nan)
         level = told.human.get(name, math.nan) if told.is_one else float(start)
         if row.get(name) <= told.rule.distinct * level:
             yield f"{row.get(name):.0%} distinct {n}-grams{_beside(level, '.0%', whose)}"
@@ -212,7 +214,10 @@ def untold(told: Told, cut: int, baseline: str) -> Iterator[str]:
     if told.is_one:
         yield "shrink: not to be told of one group; and states are judged once, without patience"
     elif not any(name.startswith("base_samples.distinct") for name in told.start.values):
-        yield f"mode: too few texts in {baseline} for a level of its own; a fixed one is used"
+        yield (
+            f"mode: too few texts in {baseline} for a level of its own; a fixed one is used, "
+            f"where texts have at most {MOST_TOKENS} tokens"
+        )
     if not told.human:
         yield "no human text to compare with"
     if cut:

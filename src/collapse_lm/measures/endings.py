@@ -16,11 +16,13 @@ nothing; knows nothing of models, texts or files.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable
 from statistics import fmean
 
 from collapse_lm.config.sections import CollapseRule
 from collapse_lm.measures.names import Row
+from collapse_lm.measures.pool import PROBES
 from collapse_lm.measures.rule import observe, reasons
 
 Stay = dict[str, int | None]
@@ -31,7 +33,7 @@ _DEFAULTS = CollapseRule()
 _ORDERS = (1, 2, 3, 4)  # of the n-grams of pool.distinct_N
 MOST_OVERLAP = 0.8  # of a base model: one that repeats more by itself leaves nothing to tell
 _UNKNOWN_DISTINCT = {4: 1.0}  # of a base model without samples: hardly a 4-gram comes twice
-_MOST_TOKENS = (
+MOST_TOKENS = (
     400  # of samples of which that holds: untrained models repeat themselves in longer ones
 )
 
@@ -105,12 +107,14 @@ class Base:
     Attributes:
         overlap: its own pool.overlap; without samples of it 0.
         distinct: its own pool.distinct_N by N; without samples of it 1 for 4-grams, and empty
-            while the probes are too long for that.
+            while the last probes are too long for that; rows of older runs do not tell their
+            length, and count as short.
     """
 
     def __init__(self, first: int) -> None:
         self.overlap, self.distinct = 0.0, dict(_UNKNOWN_DISTINCT)
         self._first, self._has_samples = first, False
+        self._recent = deque[float](maxlen=PROBES)  # tokens of the samples that are pooled
         self._entropies, self._lengths = list[float](), list[float]()
 
     @property
@@ -129,8 +133,9 @@ class Base:
         if "base_samples.count" in row.values:
             self._take_samples(row)
         if "probe.length" in row.values and not self._has_samples:
-            is_short = row.get("probe.length") <= _MOST_TOKENS
-            self.distinct = dict(_UNKNOWN_DISTINCT) if is_short else {}
+            self._recent.append(row.get("probe.length"))
+            are_short = max(self._recent) <= MOST_TOKENS
+            self.distinct = dict(_UNKNOWN_DISTINCT) if are_short else {}
         for name, known in (("probe.entropy", self._entropies), ("probe.length", self._lengths)):
             if name in row.values and len(known) < self._first:
                 known.append(row.get(name))

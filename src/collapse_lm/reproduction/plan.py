@@ -17,7 +17,7 @@ from collapse_lm.sweeps.groups import LEARNING_RATE, MODEL, RATE, SIZE
 LADDER = Recipe().sizes  # width x depth of the embedded models of Figure 3
 _EVERY = "evaluation.every"
 _KEEP_NONE = {"run.checkpoints_kept": 0}  # of the embedded runs
-# The median collapse came at a dose of 1.2e-3 (2026-11-24): each rate is watched for more than
+# The median dose at the collapse was 1.2e-3 (2026-11-24): each rate is watched for more than
 # that again, and for ten updates at least. Late ones may not count as watched (claims/watched.py).
 _WATCHED = {"collapse.aftermath": 10, "collapse.aftermath_dose": 1.5e-3}
 # From that of Table 1 up. At the highest, evaluations five updates apart are too far in dose.

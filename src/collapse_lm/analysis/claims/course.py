@@ -144,7 +144,7 @@ def _lasts(group: str, runs: Sequence[Measured]) -> Finding:
     stayed = sum(_stayed(run) for run in watched)
     share, few = units.share(stayed), units.too_few()
     reason = f"{stayed} of {len(watched)} collapsed and watched runs stayed in a loop"
-    if others := [run for run in ended if run not in watched]:
+    if others := [run for run in ended if not is_watched(run)]:
         also = sum(_stayed(run) for run in others)
         reason += f"; of {len(others)} that were not watched for long enough {also} did"
     return Finding(
