@@ -139,7 +139,7 @@ def test_the_numbers_of_the_reproduction_are_counted(index, docs):
     text = index.section(entry(index, "Self-training on one's own samples"), docs)
     claims = json.loads((DOCS / "reproduction" / "claims.json").read_text("utf-8"))
     supported = sum(claim["verdict"] == "supported" for claim in claims)
-    assert re.search(rf"Of {len(claims)} claims .* {supported} supported", text, re.S)
+    assert re.search(rf"Of {len(claims)} claims, .* {supported} supported", text, re.S)
 
 
 def test_the_small_command_of_a_header_is_read(tmp_path):
