@@ -202,6 +202,46 @@ def test_a_narrow_task_is_judged_by_its_own_start(tmp_path, tokenizer):
     assert found.states == {}
 
 
+def letters(chance, count):
+    return "".join(chance.choices("abcdefghijklmnopqrstuvwxyz ", k=count))
+
+
+@pytest.mark.parametrize(("long_until", "onset"), [(0, "7"), (7, "12"), (20, None)])
+def test_few_different_4_grams_without_a_level_are_a_mode_in_short_texts_alone(
+    tmp_path, tokenizer, long_until, onset
+):
+    """From group 5 on each text repeats a phrase of its own; one text a group is no level.
+
+    With a text of 600 tokens among the last five they say nothing: samples of that length do it
+    untrained.
+    """
+
+    def text_of(step, number, chance):
+        size = 600 if step <= long_until else 300
+        return (letters(chance, 25) * 24)[:size] if step >= 5 else letters(chance, size)
+
+    rows = steps(text_of, groups=20, texts=1)
+    found = audit(write(tmp_path / "a.jsonl", rows), tokenizer)
+    assert any(note.startswith("mode: too few texts in the first") for note in found.notes)
+    assert found.states.get("mode") == onset
+    told = [line for line in found.findings if line.startswith("mode")]
+    assert len(told) == (onset is not None)
+    assert all("distinct 4-grams (at the start 100%)" in line for line in told)
+
+
+def test_a_mode_of_long_texts_is_not_said_to_be_one_of_few_4_grams(tmp_path, tokenizer):
+    """Phrases of their own up to group 7, in long texts; then the same one, in short ones."""
+
+    def text_of(step, number, chance):
+        return "the same words " * 20 if step >= 8 else letters(chance, 25) * 24
+
+    rows = steps(text_of, groups=20, texts=1)
+    found = audit(write(tmp_path / "a.jsonl", rows), tokenizer)
+    (told,) = (line for line in found.findings if line.startswith("mode from 9 on"))
+    assert "of its 4-grams stood in the five groups before" in told
+    assert "distinct 4-grams" not in told
+
+
 def test_answers_that_get_short_shrink(tmp_path, tokenizer):
     def text_of(step, number, chance):
         return spoken(chance, 60 if step < 7 else 3)

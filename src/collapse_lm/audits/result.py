@@ -10,6 +10,7 @@ from collapse_lm.audits.judge import JUDGED, LOOP, MODE, NOISE, SHRINK, Judgemen
 from collapse_lm.config.sections import CollapseRule
 from collapse_lm.measures.endings import MOST_TOKENS
 from collapse_lm.measures.names import Number, Row
+from collapse_lm.measures.pool import PROBES
 from collapse_lm.rundir.frames import frame
 
 _CUT_WORDS = "tokens of the longest texts past the first 65,536 were not looked at"
@@ -176,7 +177,9 @@ def _mode(row: Row, told: Told) -> Iterator[str]:
         yield f"{overlap:.0%} of its 4-grams stood in the five groups before{_beside(level, '.0%')}"
     if told.is_one and row.get("texts.equal") >= told.rule.overlap:
         yield f"{row.get('texts.equal'):.0%} of its texts equal another"
-    fixed = 1.0 if row.get("probe.length") <= MOST_TOKENS else math.nan  # see `endings.Base`
+    last = [told.rows[number] for number in told.rows if number <= row.update][-PROBES:]
+    longest = max(one.get("probe.length") for one in last)
+    fixed = 1.0 if longest <= MOST_TOKENS else math.nan  # see `endings.Base`
     for n in (1, 2, 3, 4):
         name, whose = f"pool.distinct_{n}", "human text" if told.is_one else "at the start"
         start = told.start.values.get(f"base_samples.distinct_{n}", fixed if n == 4 else math.nan)
