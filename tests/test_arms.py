@@ -12,8 +12,10 @@ from collapse_lm.analysis.profiles import common_ending, ending_of, shares_of
 from collapse_lm.measures.names import Row
 from collapse_lm.report.arms_figure import panels_of
 from collapse_lm.report.endings_figure import draw_endings
-from collapse_lm.report.figure_data import phase_csv
+from collapse_lm.report.figure_data import phase_csv, rates_csv
+from collapse_lm.report.law_page import size_tables
 from collapse_lm.report.phase_figure import cells_of, phase_figure
+from collapse_lm.report.rates_figure import draw_rates
 from collapse_lm.report.style import NotDrawnError, signs
 from collapse_lm.report.sweep_figures import sweep_figures
 from collapse_lm.rundir.rows import row_line
@@ -219,3 +221,60 @@ def test_a_cell_without_a_loop_tells_what_became_of_the_model(tmp_path):
     assert {"&gt;30", "noise", "+3.00", "8", "+1.20"} <= set(found)
     rows = rows_of(phase_csv(runs))
     assert [(row["ending"], row["ended_so"]) for row in rows] == [("loop", "2"), ("noise", "2")]
+
+
+# --- sizes ------------------------------------------------------------------------------------
+
+
+def of_sizes(folder, *, collapse=lambda parameters, rate: round(60_000 / parameters**0.4 / rate)):
+    """Runs of two models of two pretraining seeds, at two rates; rates in 1e-5."""
+    readers = [
+        write_run(
+            folder / f"{width}-{block}-{rate}",
+            collapse=collapse(parameters, rate) + block,
+            rate=rate * 1e-5,
+            model=f"ladder:{width}x2@{block}",
+            parameters=parameters,
+        )
+        for width, parameters in ((32, 165_000), (128, 1_350_000))
+        for block in (0, 1)
+        for rate in (1, 4)
+    ]
+    return measure_runs(readers)[0]
+
+
+def test_time_by_rate_and_by_size_is_drawn_where_models_and_rates_vary(tmp_path):
+    runs = of_sizes(tmp_path / "runs")
+    figures = sweep_figures(["model", RATE], None, runs, runs)
+    caption = figures["rates"].draw(tmp_path, "rates", 5.5)
+    assert "8 runs of 4 pretrained models" in caption
+    assert {"165k", "1.35M", "one rate", "width^-1/2", "1 / width"} <= set(
+        labels(tmp_path / "rates.svg")
+    )
+    assert "rates" not in sweep_figures([RATE], None, runs, runs)
+
+
+def test_the_numbers_of_that_figure_are_those_of_runs_and_of_the_models_lines(tmp_path):
+    runs = of_sizes(tmp_path)
+    rows = rows_of(rates_csv(runs))
+    seen, read = ([row for row in rows if bool(row["run"]) is one] for one in (True, False))
+    assert [row["observed"] for row in seen] == ["True"] * 8
+    assert (seen[0]["model"], seen[0]["pretraining_seed"]) == ("ladder:128x2@0", "0")
+    small = {row["width_power"]: float(row["time"]) for row in read if "32x2@0" in row["model"]}
+    large = {row["width_power"]: float(row["time"]) for row in read if "128x2@0" in row["model"]}
+    assert list(small) == ["0.0", "-0.5", "-1.0"]
+    assert small["0.0"] == pytest.approx(60_000 / 165_000**0.4 / 2, rel=0.1)  # at 2e-5, the middle
+    assert large["0.0"] == pytest.approx(60_000 / 1_350_000**0.4 / 2, rel=0.1)
+    assert small["-1.0"] == pytest.approx(small["0.0"] / 2, rel=0.1)  # twice the rate
+    assert large["-1.0"] == pytest.approx(large["0.0"] * 2, rel=0.1)  # half of it
+
+
+def test_the_page_of_such_a_sweep_has_a_row_per_rule(tmp_path):
+    rules = size_tables(["model", RATE], of_sizes(tmp_path))[1].splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rules] == ["| 0", "| -0.5", "| -1"]
+
+
+def test_a_single_size_gives_no_such_figure(tmp_path):
+    runs = [run for run in of_sizes(tmp_path / "runs") if "32x2" in run.outcome.model]
+    with pytest.raises(NotDrawnError, match="runs of two sizes"):
+        draw_rates(runs, tmp_path, "rates")

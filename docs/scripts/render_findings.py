@@ -323,7 +323,7 @@ def drawn(found: Kept) -> dict[str, Callable[[Path, str, float], str]]:
     timed, _ = at_risk(found.runs)
     group = found.about.get("group")
     made = sweep_figures(deciding(found.keys), group, list(found.runs), timed)
-    chosen = ("arms", "dose", "endings", "phase")
+    chosen = ("arms", "dose", "rates", "endings", "phase")
     return {name: f.draw for name, f in made.items() if name.partition("-")[0] in chosen}
 
 

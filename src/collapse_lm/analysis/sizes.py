@@ -131,19 +131,38 @@ def effects_of_size(runs: Sequence[Measured], event: Event = loop) -> list[SizeE
     found: list[SizeEffect] = []
     for amount, powers in ((rate_of, POWERS), (relative_step, (0.0,))):
         models = model_lines(runs, event, amount)
-        amounts = [amount(run) for run in runs if rate_of(run) > 0 and amount(run) > 0]
         if len({model.parameters for model in models}) > 1:
-            middle = math.exp(sum(map(math.log, amounts)) / len(amounts))
+            middle = middle_amount(runs, amount)
             effects = [_effect(power, models, middle) for power in powers]
             found += [replace(e, power=math.nan) for e in effects] if found else effects
     return found
 
 
+def middle_amount(runs: Sequence[Measured], amount: Amount = rate_of) -> float:
+    """The geometric mean of an amount over the runs that have it; NaN without any."""
+    amounts = [amount(run) for run in runs if rate_of(run) > 0 and amount(run) > 0]
+    return math.exp(sum(map(math.log, amounts)) / len(amounts)) if amounts else math.nan
+
+
+def times_under(
+    power: float, models: Sequence[ModelLine], middle_rate: float
+) -> list[tuple[ModelLine, float]]:
+    """Models with their times where the rate goes as (1 / width)^power.
+
+    Args:
+        power: of the rule.
+        models: those whose line does not tell a time are left out.
+        middle_rate: the rate of a model of width 64.
+    """
+    rates = [middle_rate * (_REFERENCE / model.width) ** power for model in models]
+    times = [model.line.time(rate) for model, rate in zip(models, rates, strict=True)]
+    return [(m, time) for m, time in zip(models, times, strict=True) if math.isfinite(time)]
+
+
 def _effect(power: float, models: Sequence[ModelLine], rate: float) -> SizeEffect:
-    y = [_log_time(m.line, rate * (_REFERENCE / m.width) ** power) for m in models]
-    known = [(m, value) for m, value in zip(models, y, strict=True) if math.isfinite(value)]
-    x = np.array([math.log(m.parameters) for m, _ in known])
-    values, blocks = np.array([value for _, value in known]), [m.block for m, _ in known]
+    known = times_under(power, models, rate)
+    x = np.array([math.log(model.parameters) for model, _ in known])
+    values, blocks = np.log([time for _, time in known]), [model.block for model, _ in known]
     names = sorted(set(blocks))
     free = len(known) - len(names) - 1
     test = permutation_test(
@@ -156,10 +175,6 @@ def _effect(power: float, models: Sequence[ModelLine], rate: float) -> SizeEffec
     width = float(student.ppf(0.975, free)) * error
     value, lower, upper = (math.exp(-reach * s) for s in (slope, slope + width, slope - width))
     return SizeEffect(power, value, lower, upper, len(known), test)
-
-
-def _log_time(through: Line, amount: float) -> float:
-    return through.intercept + through.slope * math.log(amount)
 
 
 def _of(blocks: Sequence[str], name: str) -> list[int]:

@@ -12,9 +12,11 @@ from typing import Any
 
 from collapse_lm._util.printable import printable
 from collapse_lm.analysis.curves import mean_curve
+from collapse_lm.analysis.events import loop
 from collapse_lm.analysis.levels import cell, size, sort_by
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.profiles import StateShare, shares_of
+from collapse_lm.analysis.sizes import POWERS, middle_amount, model_lines, rate_of, times_under
 from collapse_lm.analysis.stats.survival import KaplanMeier, kaplan_meier
 from collapse_lm.measures.names import Row, label
 from collapse_lm.report.arms_figure import Axis, Panel, panels_of, series
@@ -85,6 +87,36 @@ def onset_csv(runs: Sequence[Measured]) -> str:
         for run in members
     )
     return _csv(("parameters", "model", "run", "seed", "time", "observed", *_MEDIAN), rows)
+
+
+def rates_csv(runs: Sequence[Measured]) -> str:
+    """A row per run: its time to the loop; then a row per model and rule: its time there."""
+    columns = ("model", "parameters", "pretraining_seed", "run", "seed", "learning_rate")
+    models = model_lines(runs)
+    about = {
+        model.model: {
+            **{"model": model.model, "parameters": model.parameters},
+            "pretraining_seed": model.block,
+        }
+        for model in models
+    }
+    seen: list[Cells] = [
+        {
+            **about[run.outcome.model],
+            **{"run": run.outcome.run, "seed": run.outcome.seed},
+            **{"learning_rate": rate_of(run), "time": event.time, "observed": event.observed},
+        }
+        for run in runs
+        if run.outcome.model in about
+        for event in [loop(run)]
+    ]
+    middle = middle_amount(runs)
+    read: list[Cells] = [
+        {**about[model.model], "width_power": 0 - power, "time": time}
+        for power in POWERS
+        for model, time in times_under(power, models, middle)
+    ]
+    return _csv((*columns, "width_power", "time", "observed"), [*seen, *read])
 
 
 def phase_csv(runs: Sequence[Measured]) -> str:

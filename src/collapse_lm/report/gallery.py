@@ -27,7 +27,7 @@ class Figure:
 # Of this and of earlier releases, whatever they are of now.
 _OURS = (
     *("figure2", "figure3", "figure4", "survival*", "curves*", "onset", "phase"),
-    *("arms*", "dose*", "endings"),
+    *("arms*", "dose*", "endings", "rates"),
 )
 
 

@@ -147,7 +147,7 @@ def _size_table(effects: Sequence[SizeEffect]) -> str:
 
 
 def _rule(effect: SizeEffect) -> str:
-    return "relative step held equal" if math.isnan(effect.power) else f"{-effect.power:g}"
+    return "relative step held equal" if math.isnan(effect.power) else f"{0 - effect.power:g}"
 
 
 def _model_table(models: Sequence[ModelLine]) -> str:

@@ -92,7 +92,7 @@ def draw_survival(
 
 def _onset_panel(axes: Any, levels: Levels) -> None:
     latest = max(run.outcome.time for runs in levels.values() for run in runs)
-    top, beside = 1.1 * max(latest, 1), _span(levels) ** _BESIDE
+    top, beside = 1.1 * max(latest, 1), _span([parameters for parameters, _ in levels]) ** _BESIDE
     axes.set_ylim(0, top)
     for look, ((parameters, _), runs) in zip(looks(len(levels)), levels.items(), strict=True):
         for observed, marker, fill in ((True, "o", look["color"]), (False, "^", "none")):
@@ -109,7 +109,7 @@ def _onset_panel(axes: Any, levels: Levels) -> None:
                 zorder=3,
             )
         _median_mark(axes, parameters * beside, _estimate(runs))
-    _size_axis(axes, levels)
+    size_axis(axes, [parameters for parameters, _ in levels])
     whole_numbers(axes.yaxis)
     axes.set_ylabel("onset of collapse (updates)")
 
@@ -124,31 +124,29 @@ def _median_mark(axes: Any, x: float, found: KaplanMeier) -> None:
     axes.plot([x], [found.median], marker="D", markersize=3.5, color="black", zorder=5)
 
 
-def _size_axis(axes: Any, levels: Levels) -> None:
+def size_axis(axes: Any, sizes: Sequence[int]) -> None:
+    """Let x be the number of parameters, with a tick at each of the sizes that has room."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    sizes = [parameters for parameters, _ in levels]
-
     axes.set_xscale("log")
-    span = _span(levels)
+    span = _span(sizes)
     axes.set_xlim(min(sizes) / span**0.12, max(sizes) * span**0.12)
-    ticks = _apart(sizes, span)
+    ticks = apart(sizes, span)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([name_parameters(tick) for tick in ticks])
+    axes.set_xticklabels([name_parameters(int(tick)) for tick in ticks])
     axes.set_xlabel("parameters")
 
 
-def _span(levels: Levels) -> float:
+def _span(sizes: Sequence[int]) -> float:
     """Largest size over the smallest; at least 4, so that one size has an axis too."""
-    sizes = [parameters for parameters, _ in levels]
     return float(max(max(sizes) / min(sizes), 4))
 
 
-def _apart(sizes: Sequence[int], span: float) -> list[int]:
-    """Leave out sizes whose labels would touch those before them."""
-    kept: list[int] = []
-    for number in sizes:
+def apart(numbers: Sequence[float], span: float) -> list[float]:
+    """Leave out numbers in order whose labels on a logarithmic axis would touch those before."""
+    kept: list[float] = []
+    for number in numbers:
         if not kept or math.log(number / kept[-1]) > 0.2 * math.log(span):
             kept.append(number)
     return kept

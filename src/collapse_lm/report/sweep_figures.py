@@ -17,11 +17,13 @@ from collapse_lm.report.figure_data import (
     endings_csv,
     onset_csv,
     phase_csv,
+    rates_csv,
     survival_csv,
 )
 from collapse_lm.report.gallery import Figure
 from collapse_lm.report.onset_figures import draw_survival, figure_3
 from collapse_lm.report.phase_figure import phase_figure
+from collapse_lm.report.rates_figure import draw_rates
 from collapse_lm.report.style import NotDrawnError
 
 Plot = Callable[[Sequence[Measured], Path, str, float], str]
@@ -55,6 +57,8 @@ def sweep_figures(
         figures[f"survival{suffix}"] = _survival(chosen, timed, found)
     if varied == [MODEL]:
         figures["onset"] = _of_times(figure_3, onset_csv, timed, found)
+    if set(varied) == {MODEL, RATE}:
+        figures["rates"] = _of_times(draw_rates, rates_csv, timed, found)
     if group == PHASE and len(varied) > 1:
         figures["phase"] = _of_times(phase_figure, phase_csv, timed, found)
     return figures
