@@ -134,7 +134,9 @@ def controls(one: Entry, docs: Path) -> Told:
 
 def law(one: Entry, docs: Path) -> Told:
     """How the time to the loop goes with the rate."""
-    yield from sweep("law-smollm2", "Time to collapse against the learning rate", docs)
+    yield from sweep(
+        "law-smollm2", "Neutral samples (temperature 1, nothing cut off) on SmolLM2", docs
+    )
 
 
 def generations(one: Entry, docs: Path) -> Told:
