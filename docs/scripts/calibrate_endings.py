@@ -451,9 +451,9 @@ def _verdict(lines: Sequence[Mapping[str, str]]) -> str:
         return f"Of {len(own)} states and texts {len(missed)} miss the aim of {aim}: {told}."
     highest = sorted(float(line["high"]) for line in own)
     return (
-        f"None of {len(own)} states and texts (loop, mode and shrink; the other columns are no "
-        f"states of their own) is seen to miss the aim of {aim}. So many draws do not exclude "
-        f"more: the upper limits are {highest[0]:.2g} to {highest[-1]:.3g} per 1,000 updates."
+        f"None of {len(own)} states and texts (loop, mode, shrink) is seen to miss the aim of "
+        f"{aim}. So many draws do not exclude more: the upper limits are {highest[0]:.2g} to "
+        f"{highest[-1]:.3g} per 1,000 updates."
     )
 
 
