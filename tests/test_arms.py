@@ -16,7 +16,7 @@ from collapse_lm.report.figure_data import phase_csv, rates_csv
 from collapse_lm.report.law_page import size_tables
 from collapse_lm.report.phase_figure import cells_of, phase_figure
 from collapse_lm.report.rates_figure import draw_rates
-from collapse_lm.report.style import NotDrawnError, signs
+from collapse_lm.report.style import NotDrawnError, line_legend, new_figure, shown_each, signs
 from collapse_lm.report.sweep_figures import sweep_figures
 from collapse_lm.rundir.rows import row_line
 
@@ -221,6 +221,50 @@ def test_a_cell_without_a_loop_tells_what_became_of_the_model(tmp_path):
     assert {"&gt;30", "noise", "+3.00", "8", "+1.20"} <= set(found)
     rows = rows_of(phase_csv(runs))
     assert [(row["ending"], row["ended_so"]) for row in rows] == [("loop", "2"), ("noise", "2")]
+
+
+def test_names_that_are_too_long_leave_out_keys_that_go_with_another(tmp_path):
+    clips, sizes = "training.grad_clip", "sampling.batch_size"
+    plain = {OPTIMIZER: "adamw", RATE: 1e-4, TEMPERATURE: 0.8}
+    other = {OPTIMIZER: "sgd", RATE: 0.1, TEMPERATURE: 1.0}
+    arms = [{**one, sizes: n} for one in (plain, other) for n in (1, 4)]
+    runs, keys = measured(tmp_path, arms, seeds=1, updates=2), [*plain, sizes]
+    assert list(arms_of(keys, runs, room=40)) == [
+        *("optimizer adamw, batch size 1", "optimizer adamw, batch size 4"),
+        *("optimizer sgd, batch size 1", "optimizer sgd, batch size 4"),
+    ]
+    whole = "optimizer adamw, learning rate 1e-4, temperature 0.8, batch size 1"
+    assert next(iter(arms_of(keys, runs))) == next(iter(arms_of(keys, runs, room=90))) == whole
+    figures = sweep_figures([*keys, clips], None, runs, runs)
+    figures["arms"].draw(tmp_path, "arms", 5.5)
+    assert "optimizer sgd, batch size 4" in labels(tmp_path / "arms.svg")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["short", "a name longer than this"], ["short", "a name longer…"]),
+        (["same beginning, 1", "same beginning, 2"], ["… beginning, 1", "… beginning, 2"]),
+        (["same beginning, 1", "2"], ["same beginnin…", "2"]),
+        (
+            ["it is the same, 1, up to the last", "it is the same, 2, up to the last"],
+            ["1: it is the …", "2: it is the …"],
+        ),
+        (["\x07" * 9, "\x07" * 9], ["1: \\x07\\x07\\x…", "2: \\x07\\x07\\x…"]),
+    ],
+)
+def test_names_in_a_legend_are_never_cut_to_the_same(names, expected):
+    assert shown_each(names, 14) == expected
+
+
+def test_a_figure_grows_with_a_legend_of_many_rows():
+    heights = []
+    for count in (2, 3, 8):
+        figure = new_figure(5.5, 2.5)
+        line_legend(figure, [f"{'a long name ' * 3}{n}" for n in range(count)], "arm")
+        heights.append(figure.get_figheight())
+    assert heights[0] == heights[1] == 2.5
+    assert heights[2] == pytest.approx(2.5 + 5 * 0.15)
 
 
 # --- sizes ------------------------------------------------------------------------------------

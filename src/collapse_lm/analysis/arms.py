@@ -5,7 +5,7 @@ batch comes from, where that varies, and else only what sets the arm apart. Pure
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from collapse_lm.analysis.outcomes import Measured
@@ -23,17 +23,22 @@ _OWN = "own"
 Arms = dict[str, Sequence[Measured]]
 
 
-def arms_of(keys: Sequence[str], runs: Sequence[Measured]) -> Arms:
+def arms_of(keys: Sequence[str], runs: Sequence[Measured], room: int | None = None) -> Arms:
     """Sort runs into arms, each with a name of its own: first those on the model's own samples.
 
     Args:
         keys: dotted, that the runs were swept over.
         runs: of the sweep.
+        room: characters of a name. Where one is longer, a key that goes with an earlier one (each
+            optimizer at a rate of its own, say) is in no name.
     """
     varied = varied_keys(keys, runs)
     levels = levels_of(varied, runs)
     usual = {key: _usual(key, runs) for key in varied}
     names = [_name(varied, level, usual) for level in levels]
+    if room is not None and max(map(len, names), default=0) > room:
+        hidden = _going_along(varied, levels)
+        names = [_name(varied, level, usual, hidden) for level in levels]
     if len(varied) < 2 or len(set(names)) < len(names):
         names = [level.name for level in levels]
     pairs = sorted(zip(names, levels, strict=True), key=lambda pair: _rank(varied, usual, pair[1]))
@@ -55,11 +60,28 @@ def _usual(key: str, runs: Sequence[Measured]) -> tuple[Any, ...]:
     return (value,) if key != SOURCE and 3 * count >= 2 * len(runs) else ()
 
 
-def _name(keys: Sequence[str], level: SettingLevel, usual: dict[str, tuple[Any, ...]]) -> str:
+def _going_along(keys: Sequence[str], levels: Sequence[SettingLevel]) -> list[str]:
+    """The keys that part the arms just as an earlier one does."""
+    seen: set[tuple[int, ...]] = set()
+    found = []
+    for place, key in enumerate(keys):
+        values = [level.values[place] for level in levels]
+        parting = tuple(map(values.index, values))
+        found += [key] if parting in seen else []
+        seen.add(parting)
+    return found
+
+
+def _name(
+    keys: Sequence[str],
+    level: SettingLevel,
+    usual: dict[str, tuple[Any, ...]],
+    hidden: Collection[str] = (),
+) -> str:
     words = [
         _words(key, value)
         for key, value in zip(keys, level.values, strict=True)
-        if (value,) != usual[key]
+        if key not in hidden and (value,) != usual[key]
     ]
     return ", ".join(filter(None, words)) or "the usual"
 

@@ -23,6 +23,7 @@ from collapse_lm.report.style import (
     paper_look,
     save_figure,
     shown,
+    shown_each,
     signs,
     whole_numbers,
 )
@@ -111,7 +112,7 @@ def draw_arms(
         ]
         for axes in drawn if not is_column(width) else drawn[-1:]:
             axes.set_xlabel(_LABELS[axis])
-        names = [shown(level) for level in levels]
+        names = shown_each(list(levels))
         line_legend(figure, names, shown(title, _TITLE), signs(len(names)))
         save_figure(figure, folder, name)
     return _caption(levels, title, panels, axis, [band for found in bands for band in found])

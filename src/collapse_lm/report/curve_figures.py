@@ -22,6 +22,7 @@ from collapse_lm.report.style import (
     paper_look,
     save_figure,
     shown,
+    shown_each,
     whole_numbers,
 )
 
@@ -112,7 +113,7 @@ def draw_curves(
     with paper_look():
         figure, validation, train = _panels_for(corpora, width)
         bands = _draw_panels(validation, train, levels, corpora)
-        line_legend(figure, [shown(level) for level in levels], shown(title))
+        line_legend(figure, shown_each(list(levels)), shown(title))
         save_figure(figure, folder, name)
     return _caption(levels, title, corpora, bands)
 

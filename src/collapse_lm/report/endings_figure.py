@@ -18,6 +18,7 @@ from collapse_lm.report.style import (
     paper_look,
     save_figure,
     shown,
+    shown_each,
 )
 
 _MOST = 40  # arms
@@ -48,7 +49,7 @@ def draw_endings(levels: Levels, title: str, folder: Path, name: str, width: flo
         for place, shares in enumerate(profiles):
             for column, share in enumerate(shares):
                 _draw_cell(axes, column, place, share, small=is_column(width))
-        _dress(axes, [shown(level, room) for level in levels])
+        _dress(axes, shown_each(list(levels), room))
         save_figure(figure, folder, name)
     return _caption(title, profiles)
 

@@ -22,6 +22,7 @@ from collapse_lm.report.style import (
     paper_look,
     save_figure,
     shown,
+    shown_each,
     whole_numbers,
 )
 
@@ -79,7 +80,8 @@ def draw_survival(
         whole_numbers(axes.xaxis)
         axes.set_xlabel("updates")
         axes.set_ylabel("share of runs not collapsed")
-        labels = [f"{shown(level)} ({len(found)})" for level, found in levels.items()]
+        names = shown_each(list(levels))
+        labels = [f"{n} ({len(found)})" for n, found in zip(names, levels.values(), strict=True)]
         line_legend(figure, labels, f"{shown(title)} (runs)")
         save_figure(figure, folder, name)
     count = sum(map(len, levels.values()))

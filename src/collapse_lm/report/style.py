@@ -15,6 +15,9 @@ from collapse_lm._util.printable import printable
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 _SIGNS = ("o", "s", "^", "D", "v", "P", "X")
+_LEGEND_ROWS = 3  # for which a figure has room
+_LEGEND_ROW = 0.15  # inches
+SHOWN = 40  # characters of a name in a figure
 LINES = len(COLOURS) * len(_DASHES)  # that differ
 WIDTH = 5.5  # inches: the text width of the paper's format
 COLUMN = 3.25  # inches: a column of a page with two
@@ -112,7 +115,21 @@ def whole_numbers(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
 
 
-def shown(name: str, width: int = 40) -> str:
+def shown_each(names: Sequence[str], width: int = SHOWN) -> list[str]:
+    """Make names fit for a figure as `shown` does; they lose their beginnings if ends tell them.
+
+    Where neither does, each has its number.
+    """
+    short = [shown(name, width) for name in names]
+    if len(set(short)) < len(names):
+        whole = map(printable, names)
+        short = [shown(n if len(n) <= width else f"…{n[1 - width :]}", width) for n in whole]
+    if len(set(short)) < len(names):
+        short = [shown(f"{place}: {name}", width) for place, name in enumerate(names, 1)]
+    return short
+
+
+def shown(name: str, width: int = SHOWN) -> str:
     """Make a name fit for a figure: printable, short, and in characters of its font."""
     text = printable(name)
     text = text if len(text) <= width else f"{text[: width - 1]}…"
@@ -135,7 +152,7 @@ def signs(number: int) -> list[str]:
 def line_legend(
     figure: Any, labels: Sequence[str], title: str, markers: Sequence[str] = ()
 ) -> None:
-    """Put a legend of lines, in the order of `looks`, above a figure.
+    """Put a legend of lines, in the order of `looks`, above a figure, which grows with it.
 
     Args:
         figure: whose lines they are.
@@ -151,3 +168,5 @@ def line_legend(
     room = round(16 * figure.get_figwidth())  # characters in a line
     columns = max(1, min(len(labels), 6, room // (longest + 7)))  # few where labels are long
     figure.legend(handles, labels, title=title, loc="outside upper center", ncols=columns)
+    further = -(-len(labels) // columns) - _LEGEND_ROWS
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * max(0, further))

@@ -24,7 +24,7 @@ from collapse_lm.report.gallery import Figure
 from collapse_lm.report.onset_figures import draw_survival, figure_3
 from collapse_lm.report.phase_figure import phase_figure
 from collapse_lm.report.rates_figure import draw_rates
-from collapse_lm.report.style import NotDrawnError
+from collapse_lm.report.style import SHOWN, NotDrawnError
 
 Plot = Callable[[Sequence[Measured], Path, str, float], str]
 Data = Callable[[Sequence[Measured]], str]
@@ -87,11 +87,11 @@ def _figures_of_arms(
     figures: dict[str, Figure] = {}
     if any(key.endswith(".kind") for key in varied):
         for suffix, (told, runs) in _parts(keys, found).items():
-            figures[f"arms{suffix}"] = _arms(told, arms_of(keys, runs), "update")
+            figures[f"arms{suffix}"] = _arms(told, arms_of(keys, runs, SHOWN), "update")
     for suffix, (told, runs) in _at_several_rates(keys, found).items():
-        figures[f"dose{suffix}"] = _arms(told, arms_of(keys, runs), "dose")
+        figures[f"dose{suffix}"] = _arms(told, arms_of(keys, runs, SHOWN), "dose")
     if varied:
-        figures["endings"] = _endings(_arm_title(varied), arms_of(keys, found))
+        figures["endings"] = _endings(_arm_title(varied), arms_of(keys, found, SHOWN))
     return figures
 
 
