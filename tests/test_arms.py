@@ -261,7 +261,7 @@ def test_a_figure_grows_with_a_legend_of_many_rows():
     heights = []
     for count in (2, 3, 8):
         figure = new_figure(5.5, 2.5)
-        line_legend(figure, [f"{'a long name ' * 3}{n}" for n in range(count)], "arm")
+        line_legend(figure, [f"{'a long name ' * 4}{n}" for n in range(count)], "arm")
         heights.append(figure.get_figheight())
     assert heights[0] == heights[1] == 2.5
     assert heights[2] == pytest.approx(2.5 + 5 * 0.15)
