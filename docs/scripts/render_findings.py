@@ -137,8 +137,7 @@ def section(name: str, found: Kept | None, judged: Sequence[Judged], results: Pa
     if len(arms) <= _MOST_ARMS:
         parts.append(arms_table(found, keys))
     parts += generations(found, keys, results / name)
-    parts += law_table(keys, found.runs)
-    parts += size_tables(keys, at_risk(found.runs)[0])
+    parts += size_tables(keys, at_risk(found.runs)[0]) or law_table(keys, found.runs)
     parts += figures(results / name)
     return "\n\n".join(parts)
 
