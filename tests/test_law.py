@@ -10,7 +10,7 @@ import pytest
 from run_dirs import write_run
 
 from collapse_lm.analysis.events import EventTime, dose_at, entropy_halved, loop, rise
-from collapse_lm.analysis.law import Line, exponent, laws_of, line, matched_rate, order_of, ratio_of
+from collapse_lm.analysis.law import Line, exponent, laws_of, line, order_of, ratio_of
 from collapse_lm.analysis.outcomes import at_risk, measure_runs
 from collapse_lm.analysis.sizes import ModelLine, effects_of_size, model_lines, size_effects
 from collapse_lm.measures.names import Row
@@ -69,16 +69,26 @@ def test_times_that_are_known_roughly_make_a_wider_interval():
     assert rough.upper - rough.lower > 3 * (fine.upper - fine.lower)
 
 
-def test_a_line_and_the_rate_that_is_matched():
+def test_a_line_through_times():
     chance = random.Random(3)
     times, rates, _ = times_of(-1, seeds=9, spread=1e-6, chance=chance, constant=30)
     through = line(times, rates)
     assert through.time(1e-4) == pytest.approx(30, rel=1e-3)
-    assert through.amount(60) == pytest.approx(5e-5, rel=1e-3)
-    reference = [EventTime(15, observed=True)] * 3
-    assert matched_rate(reference, times, rates) == pytest.approx(2e-4, rel=1e-3)
-    never = [EventTime(100, observed=False)] * 3
-    assert math.isnan(matched_rate(never, times, rates))
+    assert through.time(5e-5) == pytest.approx(60, rel=1e-3)
+
+
+def test_there_is_no_line_where_one_rate_alone_shows_the_event():
+    times = [EventTime(50, observed=True)] * 2 + [EventTime(90, observed=False)] * 2
+    assert exponent(times, [2e-4, 2e-4, 1e-4, 1e-4], [0] * 4).bound
+    assert math.isnan(line(times, [2e-4, 2e-4, 1e-4, 1e-4]).slope)
+
+
+def test_amounts_that_hardly_differ_give_no_error():
+    times = [EventTime(50, observed=True), EventTime(70, observed=True)]
+    assert math.isnan(line(times, [1.0000e-3, 1.0001e-3]).slope)  # beyond all numbers
+    steep = line(times, [1.000e-3, 1.001e-3])
+    assert steep.time(1.001e-3) == pytest.approx(70, rel=0.2)
+    assert (steep.time(1e6), steep.time(1e-9)) == (math.inf, 0)
 
 
 # --- events of runs ---------------------------------------------------------------------------

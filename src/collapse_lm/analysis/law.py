@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from collapse_lm._util.json_text import to_json
+from collapse_lm._util.numbers import exp
 from collapse_lm.analysis.events import (
     EVENTS,
     EventTime,
@@ -173,7 +174,7 @@ def level_dose(pairs: Sequence[tuple[Measured, EventTime]]) -> float | None:
     return kaplan_meier(doses, [seen.observed for _, seen in pairs]).median
 
 
-# --- lines, matched rates, orders --------------------------------------------------------------
+# --- lines and orders -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -184,44 +185,24 @@ class Line:
     slope: float
 
     def time(self, amount: float) -> float:
-        """The time at an amount."""
-        return math.exp(self.intercept + self.slope * math.log(amount))
-
-    def amount(self, time: float) -> float:
-        """The amount at which it takes so long."""
-        return math.exp((math.log(time) - self.intercept) / self.slope)
+        """The time at an amount; infinity where it is beyond all numbers."""
+        return exp(self.intercept + self.slope * math.log(amount))
 
 
 def line(times: Sequence[EventTime], amounts: Sequence[float]) -> Line:
     """The line through censored times: Gehan's slope, and the median of what is left.
 
-    The median is Kaplan-Meier's, so that a censored run counts as one that would be later.
+    The median is Kaplan-Meier's, so that a censored run counts as one that would be later. Where
+    the slope has a bound only, as with events at one amount alone, there is no line.
     """
-    slope = exponent(times, amounts, [0] * len(times)).value
-    if math.isnan(slope):
+    found = exponent(times, amounts, [0] * len(times))
+    pairs = [pair for pair in zip(times, amounts, strict=True) if pair[0].time]
+    if found.bound or not math.isfinite(found.value) or not pairs:
         return Line(math.nan, math.nan)
-    rest = [
-        seen.time / amount**slope for seen, amount in zip(times, amounts, strict=True) if seen.time
-    ]
-    middle = kaplan_meier(rest, [seen.observed for seen in times if seen.time]).median
-    return Line(math.nan if middle is None else math.log(middle), slope)
-
-
-def matched_rate(
-    reference: Sequence[EventTime], times: Sequence[EventTime], rates: Sequence[float]
-) -> float:
-    """The rate at which other runs take as long as a reference, by equal medians.
-
-    Args:
-        reference: times at one rate of one optimizer.
-        times: of runs under another optimizer.
-        rates: of these runs, at least two different ones.
-
-    Returns:
-        NaN where a median is not reached, or the times do not tell how they go with the rate.
-    """
-    middle = survival_of(reference).median
-    return math.nan if middle is None else line(times, rates).amount(middle)
+    rest = [math.log(seen.time) - found.value * math.log(amount) for seen, amount in pairs]
+    least = min(rest)  # times begin at 0
+    middle = kaplan_meier([x - least for x in rest], [seen.observed for seen, _ in pairs]).median
+    return Line(math.nan if middle is None else middle + least, found.value)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import t as student
 
+from collapse_lm._util.numbers import exp
 from collapse_lm.analysis.events import Event, loop
 from collapse_lm.analysis.law import Line, line
 from collapse_lm.analysis.outcomes import Measured
@@ -24,6 +25,7 @@ from collapse_lm.analysis.stats.permutation import PermutationTest, permutation_
 POWERS = (0.0, 0.5, 1.0)  # of 1 / width, with which the rate goes
 _RUNG = re.compile(r"(?:ladder:|.*/)?([0-9]+)x[0-9]+(?:@([0-9]+))?")
 _SEED = 0  # of permutations
+_NONE = 1e-12  # spread of sizes that are the same but for rounding
 _REFERENCE = 64  # width at which a rule gives the middle rate
 Amount = Callable[[Measured], float]
 
@@ -84,19 +86,28 @@ def relative_step(run: Measured) -> float:
     return float(np.median(steps)) if steps else math.nan
 
 
+def sized(runs: Sequence[Measured]) -> list[Measured]:
+    """Those that train a model of a known size whose reference tells its width."""
+    return [
+        run
+        for run in runs
+        if _RUNG.fullmatch(run.outcome.model) and run.outcome.parameters and rate_of(run) > 0
+    ]
+
+
 def model_lines(
     runs: Sequence[Measured], event: Event = loop, amount: Amount = rate_of
 ) -> list[ModelLine]:
-    """The line of every model whose reference tells its width, in order of size.
+    """The line of every model, in order of size.
 
     Args:
-        runs: of several models; those at rate 0, and without the amount, are left out.
+        runs: of several models; those that are not `sized`, or without the amount, are left out.
         event: what is timed.
         amount: of a run, in which the lines are.
     """
     by_model: dict[str, list[Measured]] = {}
-    for run in runs:
-        if _RUNG.fullmatch(run.outcome.model) and rate_of(run) > 0 and amount(run) > 0:
+    for run in sized(runs):
+        if amount(run) > 0:
             by_model.setdefault(run.outcome.model, []).append(run)
     lines = [_line_of(model, members, event, amount) for model, members in by_model.items()]
     return sorted(lines, key=lambda found: (found.parameters, found.block))
@@ -106,10 +117,12 @@ def _line_of(model: str, runs: Sequence[Measured], event: Event, amount: Amount)
     found = _RUNG.fullmatch(model)
     assert found is not None  # asked before
     times, first = [event(run) for run in runs], runs[0].outcome
-    through = line(times, [amount(run) for run in runs])
+    is_swept = len({rate_of(run) for run in runs}) > 1
+    through = line(times, [amount(run) for run in runs]) if is_swept else Line(math.nan, math.nan)
     start = next(iter(first.validation.values()), (math.nan,))[0]
     counts = len(runs), sum(seen.observed for seen in times)
-    size = (int(found[1]), found[2] or "0", first.parameters or 0)
+    assert first.parameters is not None  # it is sized
+    size = (int(found[1]), found[2] or "0", first.parameters)
     return ModelLine(model, *size, through, *counts, start)
 
 
@@ -139,8 +152,8 @@ def effects_of_size(runs: Sequence[Measured], event: Event = loop) -> list[SizeE
 
 
 def middle_amount(runs: Sequence[Measured], amount: Amount = rate_of) -> float:
-    """The geometric mean of an amount over the runs that have it; NaN without any."""
-    amounts = [amount(run) for run in runs if rate_of(run) > 0 and amount(run) > 0]
+    """The geometric mean of an amount over the sized runs that have it; NaN without any."""
+    amounts = [amount(run) for run in sized(runs) if amount(run) > 0]
     return math.exp(sum(map(math.log, amounts)) / len(amounts)) if amounts else math.nan
 
 
@@ -156,24 +169,34 @@ def times_under(
     """
     rates = [middle_rate * (_REFERENCE / model.width) ** power for model in models]
     times = [model.line.time(rate) for model, rate in zip(models, rates, strict=True)]
-    return [(m, time) for m, time in zip(models, times, strict=True) if math.isfinite(time)]
+    return [(m, time) for m, time in zip(models, times, strict=True) if 0 < time < math.inf]
+
+
+def line_over_sizes(times: Sequence[tuple[ModelLine, float]]) -> Line:
+    """The line through times of models (see `times_under`) over their parameters.
+
+    Its slope is that of the regression with a level for each pretraining seed, so that a seed
+    without a size does not bend it; NaN where no seed has two sizes.
+    """
+    x, y, blocks = _logs(times)
+    slope, _, spread = _slope(x, y, blocks)
+    is_known = spread > 0
+    return Line(float(y.mean() - slope * x.mean()), slope) if is_known else Line(math.nan, math.nan)
 
 
 def _effect(power: float, models: Sequence[ModelLine], rate: float) -> SizeEffect:
     known = times_under(power, models, rate)
-    x = np.array([math.log(model.parameters) for model, _ in known])
-    values, blocks = np.log([time for _, time in known]), [model.block for model, _ in known]
-    names = sorted(set(blocks))
-    free = len(known) - len(names) - 1
-    test = permutation_test(
-        [(x[_of(blocks, name)], values[_of(blocks, name)]) for name in names], seed=_SEED
-    )
-    if free < 1 or not np.ptp(x):
+    x, y, blocks = _logs(known)
+    parts = [_of(blocks, name) for name in sorted(set(blocks))]
+    test = permutation_test([(x[part], y[part]) for part in parts], seed=_SEED)
+    slope, rest, spread = _slope(x, y, blocks)
+    free = len(known) - len(parts) - 1
+    if free < 1 or not spread:
         return SizeEffect(power, math.nan, math.nan, math.nan, len(known), test)
-    slope, error = _slope(x, values, blocks, names, free)
+    error = math.sqrt(rest / free / spread)
     reach = float(np.ptp(x))
     width = float(student.ppf(0.975, free)) * error
-    value, lower, upper = (math.exp(-reach * s) for s in (slope, slope + width, slope - width))
+    value, lower, upper = (exp(-reach * s) for s in (slope, slope + width, slope - width))
     return SizeEffect(power, value, lower, upper, len(known), test)
 
 
@@ -181,15 +204,22 @@ def _of(blocks: Sequence[str], name: str) -> list[int]:
     return [place for place, block in enumerate(blocks) if block == name]
 
 
-def _slope(
-    x: np.ndarray, y: np.ndarray, blocks: Sequence[str], names: Sequence[str], free: int
-) -> tuple[float, float]:
-    """Least squares with a level for each block: the slope and its standard error."""
+def _logs(
+    times: Sequence[tuple[ModelLine, float]],
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Log parameters (shape (models,)), log times, and pretraining seeds."""
+    x = np.array([math.log(model.parameters) for model, _ in times])
+    return x, np.array([math.log(t) for _, t in times]), [model.block for model, _ in times]
+
+
+def _slope(x: np.ndarray, y: np.ndarray, blocks: Sequence[str]) -> tuple[float, float, float]:
+    """Least squares with a level for each block: slope, sum of squares left, and that of x."""
     x, y = x.copy(), y.copy()
-    for name in names:
+    for name in set(blocks):
         members = _of(blocks, name)
         x[members] -= x[members].mean()
         y[members] -= y[members].mean()
-    slope = float(x @ y / (x @ x))
+    spread = float(x @ x)
+    slope = float(x @ y) / spread if spread > _NONE else math.nan
     rest = y - slope * x
-    return slope, math.sqrt(float(rest @ rest) / free / float(x @ x))
+    return slope, float(rest @ rest), spread if spread > _NONE else 0.0

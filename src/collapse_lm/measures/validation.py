@@ -11,6 +11,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from collapse_lm._util.numbers import exp
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.corpora.windows import Window
 from collapse_lm.experiment.batch import Batch
@@ -99,11 +100,11 @@ def score(network: Network, data: EvaluationSet) -> tuple[CorpusLoss, Tensor]:
     loss, with_ends = total / data.tokens, data.scored_words + data.scored_lines
     return CorpusLoss(
         loss=loss,
-        perplexity=_exp(loss),
+        perplexity=exp(loss),
         bits_per_byte=total / math.log(2) / data.scored_bytes if data.scored_bytes else math.nan,
-        word_perplexity=_exp(total / data.scored_words) if data.scored_words else math.nan,
+        word_perplexity=exp(total / data.scored_words) if data.scored_words else math.nan,
         tokens=data.tokens,
-        word_perplexity_eos=_exp(total / with_ends) if data.scored_lines else None,
+        word_perplexity_eos=exp(total / with_ends) if data.scored_lines else None,
     ), torch.stack(sums)
 
 
@@ -137,10 +138,3 @@ def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
         same, size = list(group), max(1, _BATCH_TOKENS // inputs)
         for start in range(0, len(same), size):
             yield same[start : start + size]
-
-
-def _exp(value: float) -> float:
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf

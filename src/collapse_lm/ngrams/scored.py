@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from collapse_lm._util.numbers import exp
 from collapse_lm.corpora.corpus import Corpus
 from collapse_lm.corpora.evaluation_set import EvaluationSet
 from collapse_lm.corpora.windows import plan_windows
@@ -92,14 +93,7 @@ class Units:
     def of_loss(cls, loss: float, tokens: int, size: int) -> "Units":
         """From a mean loss (nats per token), and how many tokens and bytes it is of."""
         bits = loss * tokens / math.log(2)
-        return cls(loss, _exp(loss), bits / size if size else math.nan)
-
-
-def _exp(value: float) -> float:
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf
+        return cls(loss, exp(loss), bits / size if size else math.nan)
 
 
 def by_segment(values: Numbers, segment: int) -> Numbers:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from collapse_lm._util.numbers import exp
 from collapse_lm.analysis.claims.units import Units, few_seeds, units_of
 from collapse_lm.analysis.claims.verdicts import (
     CONFIDENCE,
@@ -164,7 +165,7 @@ def _onset(design: _Design, runs: Sequence[Measured]) -> Finding:
             **units.details(),
             "permutation": {**vars(test), "within": "seed" if group == LEARNING_RATE else None},
             "likelihood_ratio_p": found.p_value,
-            "firth_hazard_ratio": _exp(found.firth),
+            "firth_hazard_ratio": exp(found.firth),
             "separated": found.separated,
             "time_ratio_highest_to_lowest": vars(ratio),
             **(_in_dose(runs, strata) if group == LEARNING_RATE else {}),
@@ -253,30 +254,25 @@ def _judge(found: Covariate, p: float, seeds: int) -> tuple[Verdict, str]:
 def _hazard_ratio(group: str, found: Covariate) -> Effect:
     note = found.note
     if found.separated:
-        note = f"{note}; Firth's estimate is {_exp(found.firth):.3g}"
+        note = f"{note}; Firth's estimate is {exp(found.firth):.3g}"
     return Effect(
         f"hazard ratio of collapse per tenfold {_AMOUNT[group]}",
-        _exp(found.estimate),
-        _exp(found.profile_lower),
-        _exp(found.profile_upper),
+        exp(found.estimate),
+        exp(found.profile_lower),
+        exp(found.profile_upper),
         note,
     )
 
 
 def _told(found: Covariate) -> str:
     """The hazard ratio with its interval, or the limit that there is."""
-    value, *limits = map(_exp, (found.estimate, found.profile_lower, found.profile_upper))
+    value, *limits = map(exp, (found.estimate, found.profile_lower, found.profile_upper))
     if math.isinf(value):
         return f"hazard ratio above {limits[0]:.3g} (95 %; the runs are separated)"
     if found.separated and found.estimate < 0:
         return f"hazard ratio below {limits[1]:.3g} (95 %; the runs are separated)"
     low, high = (f"{limit:.3g}" if math.isfinite(limit) else "no limit" for limit in limits)
     return f"hazard ratio {value:.3g} ({low} to {high})"
-
-
-def _exp(value: float) -> float:
-    """Exponential; infinite where it has no number."""
-    return math.exp(value) if not value > 700 else math.inf
 
 
 def _never_rise(levels: dict[str, dict[str, Any]]) -> bool | None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from collapse_lm._util.numbers import exp
 from collapse_lm.analysis.stats.survival import Flags, Floats, check_confidence, check_runs
 from collapse_lm.errors import UserError
 
@@ -80,7 +81,7 @@ def time_ratio(
     effect = _gehan(pairs)
     if math.isnan(effect):
         return _bounded(pairs, _weight(time, x, _numbered(strata)), flags)
-    value = math.exp(effect)
+    value = exp(effect)
     label = _numbered(blocks)
     left_out = [_gehan(pairs.without(np.flatnonzero(label == one))) for one in np.unique(label)]
     note = _why_no_interval(effect, left_out)
@@ -88,9 +89,7 @@ def time_ratio(
         return TimeRatio(value, note=note)
     width = _jackknife(effect, left_out, confidence)
     least, most = _rounded(pairs, time, spacing / 2)
-    return TimeRatio(
-        value, "", math.exp(min(effect - width, least)), _exp(max(effect + width, most))
-    )
+    return TimeRatio(value, "", exp(min(effect - width, least)), exp(max(effect + width, most)))
 
 
 def _why_no_interval(effect: float, left_out: Sequence[float]) -> str:
@@ -204,9 +203,4 @@ def _bounded(pairs: _Pairs, weight: float, observed: Flags) -> TimeRatio:
     if math.isnan(effect):
         return TimeRatio(note="too few runs collapsed, and at one end only")
     bound = "at least" if pairs.step[0] > 0 else "at most"
-    return TimeRatio(math.exp(effect), bound, note="runs collapsed at one end only")
-
-
-def _exp(value: float) -> float:
-    """Exponential; infinite where it has no number."""
-    return math.exp(value) if value < 700 else math.inf
+    return TimeRatio(exp(effect), bound, note="runs collapsed at one end only")
