@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from run_dirs import sweep, write_run
@@ -9,6 +10,13 @@ from run_dirs import sweep, write_run
 from collapse_lm.analysis.arms import arms_of
 from collapse_lm.analysis.outcomes import measure_runs
 from collapse_lm.analysis.profiles import common_ending, ending_of, shares_of
+from collapse_lm.analysis.sizes import (
+    effects_of_size,
+    line_over_sizes,
+    middle_amount,
+    model_lines,
+    times_under,
+)
 from collapse_lm.measures.names import Row
 from collapse_lm.report.arms_figure import panels_of
 from collapse_lm.report.endings_figure import draw_endings
@@ -269,22 +277,36 @@ def test_a_figure_grows_with_a_legend_of_many_rows():
 
 # --- sizes ------------------------------------------------------------------------------------
 
+SIZES = ((32, 165_000), (128, 1_350_000))
 
-def of_sizes(folder, *, collapse=lambda parameters, rate: round(60_000 / parameters**0.4 / rate)):
-    """Runs of two models of two pretraining seeds, at two rates; rates in 1e-5."""
+
+def of_sizes(folder, *, sizes=SIZES, blocks=(0, 1), rates=(1, 4), leave_out=(), **options):
+    """Runs of models at rates in 1e-5; time goes as 1 / (parameters^.4 rate)."""
     readers = [
         write_run(
             folder / f"{width}-{block}-{rate}",
-            collapse=collapse(parameters, rate) + block,
+            collapse=round(60_000 / parameters**0.4 / rate) + block,
             rate=rate * 1e-5,
             model=f"ladder:{width}x2@{block}",
             parameters=parameters,
+            **options,
         )
-        for width, parameters in ((32, 165_000), (128, 1_350_000))
-        for block in (0, 1)
-        for rate in (1, 4)
+        for width, parameters in sizes
+        for block in blocks
+        for rate in rates
+        if (width, block) not in leave_out
     ]
     return measure_runs(readers)[0]
+
+
+def never(runs, width):
+    """The same runs, but for those of a width, which end after 10 updates without a loop."""
+    return [
+        replace(run, outcome=replace(run.outcome, time=10, observed=False))
+        if f":{width}x" in run.outcome.model
+        else run
+        for run in runs
+    ]
 
 
 def test_time_by_rate_and_by_size_is_drawn_where_models_and_rates_vary(tmp_path):
@@ -292,33 +314,78 @@ def test_time_by_rate_and_by_size_is_drawn_where_models_and_rates_vary(tmp_path)
     figures = sweep_figures(["model", RATE], None, runs, runs)
     caption = figures["rates"].draw(tmp_path, "rates", 5.5)
     assert "8 runs of 4 pretrained models" in caption
+    assert "a width of 64 the rate 2e-5" in caption
+    assert "have none" not in caption
     assert {"165k", "1.35M", "one rate", "width^-1/2", "1 / width"} <= set(
         labels(tmp_path / "rates.svg")
     )
     assert "rates" not in sweep_figures([RATE], None, runs, runs)
 
 
+def test_a_size_that_never_loops_has_its_marks_and_no_line(tmp_path):
+    runs = of_sizes(tmp_path / "runs", sizes=(*SIZES, (64, 429_000)))
+    caption = draw_rates(never(runs, 32), tmp_path, "rates")
+    assert "12 runs of 6 pretrained models" in caption
+    assert "(2 of the models have none)" in caption.replace("runs (2", "(2")
+    assert "165k" in labels(tmp_path / "rates.svg")
+    with pytest.raises(NotDrawnError, match="two sizes that loop at two rates"):
+        draw_rates(never(of_sizes(tmp_path / "few"), 32), tmp_path, "rates")
+
+
+@pytest.mark.parametrize("options", [{"sizes": SIZES[:1]}, {"rates": (1,)}])
+def test_one_size_or_one_rate_gives_no_such_figure(tmp_path, options):
+    with pytest.raises(NotDrawnError, match="two sizes that loop at two rates"):
+        draw_rates(of_sizes(tmp_path / "runs", **options), tmp_path, "rates")
+
+
+def test_runs_that_tell_no_size_or_do_not_train_leave_that_figure_as_it_is(tmp_path):
+    runs = of_sizes(tmp_path / "runs")
+    others = [
+        write_run(
+            tmp_path / "other", collapse=3, rate=1e-2, model="smollm2-135m", parameters=10**8
+        ),
+        write_run(tmp_path / "none", collapse=3, rate=1e-2, model="ladder:64x3", parameters=None),
+        write_run(tmp_path / "still", rate=0, model="ladder:32x2@0", parameters=165_000),
+    ]
+    more = [*runs, *measure_runs(others)[0]]
+    assert draw_rates(more, tmp_path, "rates") == draw_rates(runs, tmp_path, "rates")
+    assert rates_csv(more) == rates_csv(runs)
+    assert size_tables(["model", RATE], more) == size_tables(["model", RATE], runs)
+
+
 def test_the_numbers_of_that_figure_are_those_of_runs_and_of_the_models_lines(tmp_path):
-    runs = of_sizes(tmp_path)
-    rows = rows_of(rates_csv(runs))
+    rows = rows_of(rates_csv(of_sizes(tmp_path)))
     seen, read = ([row for row in rows if bool(row["run"]) is one] for one in (True, False))
     assert [row["observed"] for row in seen] == ["True"] * 8
     assert (seen[0]["model"], seen[0]["pretraining_seed"]) == ("ladder:128x2@0", "0")
-    small = {row["width_power"]: float(row["time"]) for row in read if "32x2@0" in row["model"]}
-    large = {row["width_power"]: float(row["time"]) for row in read if "128x2@0" in row["model"]}
-    assert list(small) == ["0.0", "-0.5", "-1.0"]
-    assert small["0.0"] == pytest.approx(60_000 / 165_000**0.4 / 2, rel=0.1)  # at 2e-5, the middle
-    assert large["0.0"] == pytest.approx(60_000 / 1_350_000**0.4 / 2, rel=0.1)
-    assert small["-1.0"] == pytest.approx(small["0.0"] / 2, rel=0.1)  # twice the rate
-    assert large["-1.0"] == pytest.approx(large["0.0"] * 2, rel=0.1)  # half of it
+    times = {
+        (row["model"], row["width_power"]): (
+            float(row["learning_rate"]),
+            float(row["time_by_line"]),
+        )
+        for row in read
+    }
+    for model, parameters, factors in (
+        ("ladder:32x2@0", 165_000, (1, 2**0.5, 2)),
+        ("ladder:128x2@0", 1_350_000, (1, 2**-0.5, 1 / 2)),
+    ):
+        for power, factor in zip(("0.0", "-0.5", "-1.0"), factors, strict=True):
+            rate, time = times[model, power]
+            assert rate == pytest.approx(2e-5 * factor)  # the middle at a width of 64
+            assert time == pytest.approx(60_000 / parameters**0.4 / (2 * factor), rel=0.1)
+
+
+def test_the_line_over_sizes_is_that_of_the_table_where_a_seed_lacks_a_size(tmp_path):
+    runs = of_sizes(tmp_path, blocks=(0, 1, 2), leave_out={(32, 1)})
+    models = model_lines(runs)
+    through = line_over_sizes(times_under(0.0, models, middle_amount(runs)))
+    told = effects_of_size(runs)[0]
+    assert told.models == 5
+    ratio = through.time(165_000) / through.time(1_350_000)
+    assert ratio == pytest.approx(told.ratio)
+    assert ratio == pytest.approx((1_350 / 165) ** 0.4, rel=0.1)
 
 
 def test_the_page_of_such_a_sweep_has_a_row_per_rule(tmp_path):
     rules = size_tables(["model", RATE], of_sizes(tmp_path))[1].splitlines()[2:]
     assert [row.split(" | ")[0] for row in rules] == ["| 0", "| -0.5", "| -1"]
-
-
-def test_a_single_size_gives_no_such_figure(tmp_path):
-    runs = [run for run in of_sizes(tmp_path / "runs") if "32x2" in run.outcome.model]
-    with pytest.raises(NotDrawnError, match="runs of two sizes"):
-        draw_rates(runs, tmp_path, "rates")

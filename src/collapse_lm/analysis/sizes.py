@@ -157,6 +157,11 @@ def middle_amount(runs: Sequence[Measured], amount: Amount = rate_of) -> float:
     return math.exp(sum(map(math.log, amounts)) / len(amounts)) if amounts else math.nan
 
 
+def rate_under(power: float, model: ModelLine, middle_rate: float) -> float:
+    """The rate of a model where it goes as (1 / width)^power, and is the middle one at 64."""
+    return middle_rate * float((_REFERENCE / model.width) ** power)
+
+
 def times_under(
     power: float, models: Sequence[ModelLine], middle_rate: float
 ) -> list[tuple[ModelLine, float]]:
@@ -167,7 +172,7 @@ def times_under(
         models: those whose line does not tell a time are left out.
         middle_rate: the rate of a model of width 64.
     """
-    rates = [middle_rate * (_REFERENCE / model.width) ** power for model in models]
+    rates = [rate_under(power, model, middle_rate) for model in models]
     times = [model.line.time(rate) for model, rate in zip(models, rates, strict=True)]
     return [(m, time) for m, time in zip(models, times, strict=True) if 0 < time < math.inf]
 

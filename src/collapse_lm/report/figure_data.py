@@ -16,7 +16,15 @@ from collapse_lm.analysis.events import loop
 from collapse_lm.analysis.levels import cell, size, sort_by
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.profiles import StateShare, shares_of
-from collapse_lm.analysis.sizes import POWERS, middle_amount, model_lines, rate_of, times_under
+from collapse_lm.analysis.sizes import (
+    POWERS,
+    middle_amount,
+    model_lines,
+    rate_of,
+    rate_under,
+    sized,
+    times_under,
+)
 from collapse_lm.analysis.stats.survival import KaplanMeier, kaplan_meier
 from collapse_lm.measures.names import Row, label
 from collapse_lm.report.arms_figure import Axis, Panel, panels_of, series
@@ -90,8 +98,7 @@ def onset_csv(runs: Sequence[Measured]) -> str:
 
 
 def rates_csv(runs: Sequence[Measured]) -> str:
-    """A row per run: its time to the loop; then a row per model and rule: its time there."""
-    columns = ("model", "parameters", "pretraining_seed", "run", "seed", "learning_rate")
+    """A row per run: its time to the loop; then a row per model and rule: its time by its line."""
     models = model_lines(runs)
     about = {
         model.model: {
@@ -104,19 +111,23 @@ def rates_csv(runs: Sequence[Measured]) -> str:
         {
             **about[run.outcome.model],
             **{"run": run.outcome.run, "seed": run.outcome.seed},
-            **{"learning_rate": rate_of(run), "time": event.time, "observed": event.observed},
+            **{"learning_rate": rate_of(run), "time": time.time, "observed": time.observed},
         }
-        for run in runs
-        if run.outcome.model in about
-        for event in [loop(run)]
+        for run in sized(runs)
+        for time in [loop(run)]
     ]
     middle = middle_amount(runs)
     read: list[Cells] = [
-        {**about[model.model], "width_power": 0 - power, "time": time}
+        {
+            **about[model.model],
+            **{"width_power": 0 - power, "learning_rate": rate_under(power, model, middle)},
+            "time_by_line": time,
+        }
         for power in POWERS
         for model, time in times_under(power, models, middle)
     ]
-    return _csv((*columns, "width_power", "time", "observed"), [*seen, *read])
+    cells = ("model", "parameters", "pretraining_seed", "run", "seed", "width_power")
+    return _csv((*cells, "learning_rate", "time", "observed", "time_by_line"), [*seen, *read])
 
 
 def phase_csv(runs: Sequence[Measured]) -> str:

@@ -146,12 +146,16 @@ def _span(sizes: Sequence[int]) -> float:
 
 
 def apart(numbers: Sequence[float], span: float) -> list[float]:
-    """Leave out numbers in order whose labels on a logarithmic axis would touch those before."""
-    kept: list[float] = []
-    for number in numbers:
-        if not kept or math.log(number / kept[-1]) > 0.2 * math.log(span):
+    """Those of some numbers in order whose labels on a logarithmic axis have room.
+
+    The first and the last are among them.
+    """
+    room = 0.2 * math.log(span)
+    kept = [numbers[0]]
+    for number in numbers[1:-1]:
+        if min(math.log(number / kept[-1]), math.log(numbers[-1] / number)) > room:
             kept.append(number)
-    return kept
+    return [*kept, *numbers[-1:]] if len(numbers) > 1 else kept
 
 
 def _size_labels(levels: Levels) -> list[str]:
