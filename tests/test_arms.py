@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from run_dirs import sweep, write_run
 
-from collapse_lm.analysis.arms import arms_of
+from collapse_lm.analysis.arms import arms_of, short_arms
 from collapse_lm.analysis.outcomes import measure_runs
 from collapse_lm.analysis.profiles import common_ending, ending_of, shares_of
 from collapse_lm.analysis.sizes import (
@@ -237,15 +237,37 @@ def test_names_that_are_too_long_leave_out_keys_that_go_with_another(tmp_path):
     other = {OPTIMIZER: "sgd", RATE: 0.1, TEMPERATURE: 1.0}
     arms = [{**one, sizes: n} for one in (plain, other) for n in (1, 4)]
     runs, keys = measured(tmp_path, arms, seeds=1, updates=2), [*plain, sizes]
-    assert list(arms_of(keys, runs, room=40)) == [
+    short, told = short_arms(keys, runs, 40)
+    assert list(short) == [
         *("optimizer adamw, batch size 1", "optimizer adamw, batch size 4"),
         *("optimizer sgd, batch size 1", "optimizer sgd, batch size 4"),
     ]
     whole = "optimizer adamw, learning rate 1e-4, temperature 0.8, batch size 1"
-    assert next(iter(arms_of(keys, runs))) == next(iter(arms_of(keys, runs, room=90))) == whole
+    assert told == (
+        "optimizer adamw with learning rate 1e-4, temperature 0.8; "
+        "optimizer sgd with learning rate 0.1, temperature 1"
+    )
+    assert next(iter(arms_of(keys, runs))) == whole
+    assert short_arms(keys, runs, 90) == (arms_of(keys, runs), "")
     figures = sweep_figures([*keys, clips], None, runs, runs)
-    figures["arms"].draw(tmp_path, "arms", 5.5)
+    caption = figures["arms"].draw(tmp_path, "arms", 5.5)
     assert "optimizer sgd, batch size 4" in labels(tmp_path / "arms.svg")
+    assert caption.endswith(f"Not in the names: {told}.")
+    assert {row["level"] for row in rows_of(figures["arms"].data())} == set(arms_of(keys, runs))
+
+
+def test_names_that_no_figure_has_room_for_are_in_its_caption(tmp_path):
+    runs = measured(tmp_path, [{RATE: rate} for rate in (1e-4, 2e-4)], seeds=1, updates=2)
+    names = [f"an arm of which a good deal is told, and no end of it: {n}" for n in "ab"]
+    levels = dict(zip(names, ([run] for run in runs), strict=True))
+    caption = draw_endings(levels, "arm", tmp_path, "wide")
+    assert "In full" not in caption
+    assert {"an arm of which a good deal is", "told, and no end of it: a"} <= set(
+        labels(tmp_path / "wide.svg")
+    )
+    caption = draw_endings(levels, "arm", tmp_path, "narrow", 3.25)
+    short = ("…and no end of it: a", "…and no end of it: b")
+    assert caption.endswith(f" In full: {short[0]} = {names[0]}; {short[1]} = {names[1]}.")
 
 
 @pytest.mark.parametrize(
@@ -302,7 +324,7 @@ def of_sizes(folder, *, sizes=SIZES, blocks=(0, 1), rates=(1, 4), leave_out=(), 
 def never(runs, width):
     """The same runs, but for those of a width, which end after 10 updates without a loop."""
     return [
-        replace(run, outcome=replace(run.outcome, time=10, observed=False))
+        replace(run, outcome=replace(run.outcome, time=10, collapse_update=None))
         if f":{width}x" in run.outcome.model
         else run
         for run in runs

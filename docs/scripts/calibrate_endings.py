@@ -449,11 +449,11 @@ def _verdict(lines: Sequence[Mapping[str, str]]) -> str:
     aim = f"at most {AIM:g} false alarm per 1,000 updates"
     if missed:
         return f"Of {len(own)} states and texts {len(missed)} miss the aim of {aim}: {told}."
-    highest = sorted(float(line["high"]) for line in own)
+    limits = [float(line["high"]) for line in own]
     return (
         f"None of {len(own)} states and texts (loop, mode, shrink) is seen to miss the aim of "
-        f"{aim}. So many draws do not exclude more: the upper limits are {highest[0]:.2g} to "
-        f"{highest[-1]:.3g} per 1,000 updates."
+        f"{aim}. So many draws do not exclude more: the upper limits are {min(limits):.3g} to "
+        f"{max(limits):.3g} per 1,000 updates."
     )
 
 

@@ -23,22 +23,50 @@ _OWN = "own"
 Arms = dict[str, Sequence[Measured]]
 
 
-def arms_of(keys: Sequence[str], runs: Sequence[Measured], room: int | None = None) -> Arms:
+def arms_of(keys: Sequence[str], runs: Sequence[Measured]) -> Arms:
     """Sort runs into arms, each with a name of its own: first those on the model's own samples.
 
     Args:
         keys: dotted, that the runs were swept over.
         runs: of the sweep.
-        room: characters of a name. Where one is longer, a key that goes with an earlier one (each
-            optimizer at a rate of its own, say) is in no name.
+    """
+    return _arms(varied_keys(keys, runs), runs)
+
+
+def short_arms(keys: Sequence[str], runs: Sequence[Measured], room: int) -> tuple[Arms, str]:
+    """Sort runs into arms, in the same order, under names that fit a figure where they can.
+
+    Where a name of `arms_of` is longer, a key that goes with an earlier one (each optimizer at a
+    rate of its own, say) is in no name.
+
+    Args:
+        keys: dotted, that the runs were swept over.
+        runs: of the sweep.
+        room: characters of a name.
+
+    Returns:
+        The arms, and in words what was left out of their names, or nothing.
     """
     varied = varied_keys(keys, runs)
+    arms = _arms(varied, runs)
+    if all(len(name) <= room for name in arms):
+        return arms, ""
+    levels = levels_of(varied, runs)
+    along = _going_along(varied, levels)
+    hidden = [key for keys in along.values() for key in keys]
+    told = [
+        f"{_words(first, level.values[0])} with {', '.join(filter(None, words))}"
+        for first, others in along.items()
+        for level in levels_of([first, *others], runs)
+        for words in [map(_words, others, level.values[1:])]
+    ]
+    return _arms(varied, runs, hidden), "; ".join(told)
+
+
+def _arms(varied: Sequence[str], runs: Sequence[Measured], hidden: Collection[str] = ()) -> Arms:
     levels = levels_of(varied, runs)
     usual = {key: _usual(key, runs) for key in varied}
-    names = [_name(varied, level, usual) for level in levels]
-    if room is not None and max(map(len, names), default=0) > room:
-        hidden = _going_along(varied, levels)
-        names = [_name(varied, level, usual, hidden) for level in levels]
+    names = [_name(varied, level, usual, hidden) for level in levels]
     if len(varied) < 2 or len(set(names)) < len(names):
         names = [level.name for level in levels]
     pairs = sorted(zip(names, levels, strict=True), key=lambda pair: _rank(varied, usual, pair[1]))
@@ -60,15 +88,17 @@ def _usual(key: str, runs: Sequence[Measured]) -> tuple[Any, ...]:
     return (value,) if key != SOURCE and 3 * count >= 2 * len(runs) else ()
 
 
-def _going_along(keys: Sequence[str], levels: Sequence[SettingLevel]) -> list[str]:
-    """The keys that part the arms just as an earlier one does."""
-    seen: set[tuple[int, ...]] = set()
-    found = []
+def _going_along(keys: Sequence[str], levels: Sequence[SettingLevel]) -> dict[str, list[str]]:
+    """The keys that part the arms just as an earlier one does, by that one."""
+    first: dict[tuple[int, ...], str] = {}
+    found: dict[str, list[str]] = {}
     for place, key in enumerate(keys):
         values = [level.values[place] for level in levels]
         parting = tuple(map(values.index, values))
-        found += [key] if parting in seen else []
-        seen.add(parting)
+        if parting in first:
+            found.setdefault(first[parting], []).append(key)
+        else:
+            first[parting] = key
     return found
 
 
@@ -76,7 +106,7 @@ def _name(
     keys: Sequence[str],
     level: SettingLevel,
     usual: dict[str, tuple[Any, ...]],
-    hidden: Collection[str] = (),
+    hidden: Collection[str],
 ) -> str:
     words = [
         _words(key, value)

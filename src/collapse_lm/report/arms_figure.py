@@ -16,7 +16,9 @@ from collapse_lm.report.curve_figures import Levels, band_words, check_lines, dr
 from collapse_lm.report.style import (
     WIDTH,
     NotDrawnError,
+    in_full,
     is_column,
+    legend_room,
     line_legend,
     looks,
     new_figure,
@@ -112,10 +114,11 @@ def draw_arms(
         ]
         for axes in drawn if not is_column(width) else drawn[-1:]:
             axes.set_xlabel(_LABELS[axis])
-        names = shown_each(list(levels))
+        names = shown_each(list(levels), legend_room(width))
         line_legend(figure, names, shown(title, _TITLE), signs(len(names)))
         save_figure(figure, folder, name)
-    return _caption(levels, title, panels, axis, [band for found in bands for band in found])
+    told = _caption(levels, title, panels, axis, [band for found in bands for band in found])
+    return told + in_full(levels, names)
 
 
 def dose_figure(runs: Sequence[Measured], folder: Path) -> str:

@@ -15,7 +15,9 @@ from collapse_lm.report.style import (
     LINES,
     WIDTH,
     NotDrawnError,
+    in_full,
     is_column,
+    legend_room,
     line_legend,
     looks,
     new_figure,
@@ -113,9 +115,10 @@ def draw_curves(
     with paper_look():
         figure, validation, train = _panels_for(corpora, width)
         bands = _draw_panels(validation, train, levels, corpora)
-        line_legend(figure, shown_each(list(levels)), shown(title))
+        names = shown_each(list(levels), legend_room(width))
+        line_legend(figure, names, shown(title))
         save_figure(figure, folder, name)
-    return _caption(levels, title, corpora, bands)
+    return _caption(levels, title, corpora, bands) + in_full(levels, names)
 
 
 def check_lines(levels: Levels, title: str) -> None:

@@ -5,6 +5,7 @@ A chart in the form of a table, so that it says the same in black and white.
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from collapse_lm.analysis.profiles import MEANINGS, StateShare, shares_of
@@ -13,6 +14,7 @@ from collapse_lm.report.curve_figures import Levels
 from collapse_lm.report.style import (
     WIDTH,
     NotDrawnError,
+    in_full,
     is_column,
     new_figure,
     paper_look,
@@ -24,6 +26,7 @@ from collapse_lm.report.style import (
 _MOST = 40  # arms
 _BAR = "#8fb8d8"  # light enough for black text, dark enough on white in print
 _ROW = 0.3  # inches
+_BROKEN = 8  # characters that breaking a line between words may cost
 
 
 def draw_endings(levels: Levels, title: str, folder: Path, name: str, width: float = WIDTH) -> str:
@@ -42,16 +45,26 @@ def draw_endings(levels: Levels, title: str, folder: Path, name: str, width: flo
     if len(levels) > _MOST:
         raise NotDrawnError(f"{len(levels)} values of {title}, and it has {_MOST} rows at most")
     profiles = [shares_of(runs) for runs in levels.values()]
-    room = 14 if is_column(width) else 34  # characters of an arm's name
+    names = shown_each(list(levels), endings_room(width))
     with paper_look():
         figure = new_figure(width, 0.55 + _ROW * len(levels))
         axes = figure.subplots()
         for place, shares in enumerate(profiles):
             for column, share in enumerate(shares):
                 _draw_cell(axes, column, place, share, small=is_column(width))
-        _dress(axes, shown_each(list(levels), room))
+        _dress(axes, [fill(name, _letters(width)) for name in names])
         save_figure(figure, folder, name)
-    return _caption(title, profiles)
+    return _caption(title, profiles) + in_full(levels, names)
+
+
+def endings_room(width: float) -> int:
+    """Characters of the name of an arm, in two lines, in a figure of a width."""
+    return 2 * _letters(width) - _BROKEN
+
+
+def _letters(width: float) -> int:
+    """Characters of a line of a name."""
+    return 14 if is_column(width) else 34
 
 
 def _draw_cell(axes: Any, x: int, y: int, share: StateShare, *, small: bool) -> None:

@@ -15,7 +15,9 @@ from collapse_lm.report.curve_figures import band_words, check_lines, draw_level
 from collapse_lm.report.style import (
     WIDTH,
     NotDrawnError,
+    in_full,
     is_column,
+    legend_room,
     line_legend,
     looks,
     new_figure,
@@ -80,7 +82,7 @@ def draw_survival(
         whole_numbers(axes.xaxis)
         axes.set_xlabel("updates")
         axes.set_ylabel("share of runs not collapsed")
-        names = shown_each(list(levels))
+        names = shown_each(list(levels), legend_room(width))
         labels = [f"{n} ({len(found)})" for n, found in zip(names, levels.values(), strict=True)]
         line_legend(figure, labels, f"{shown(title)} (runs)")
         save_figure(figure, folder, name)
@@ -88,7 +90,7 @@ def draw_survival(
     return (
         f"Share of runs that have not collapsed, by {shown(title)} (Kaplan-Meier, {count} "
         "runs); bands are pointwise 95 % intervals (log-log), undefined where the share is 1 or 0; "
-        "a tick marks a run that ended without a collapse."
+        f"a tick marks a run that ended without a collapse.{in_full(levels, names)}"
     )
 
 

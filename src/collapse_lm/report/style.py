@@ -3,7 +3,7 @@
 Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from collapse_lm._util.printable import printable
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 _SIGNS = ("o", "s", "^", "D", "v", "P", "X")
+_LETTERS = 16  # of a legend, in an inch
 _LEGEND_ROWS = 3  # for which a figure has room
 _LEGEND_ROW = 0.15  # inches
 SHOWN = 40  # characters of a name in a figure
@@ -115,6 +116,18 @@ def whole_numbers(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
 
 
+def legend_room(width: float) -> int:
+    """Characters of a name in a legend that has a line for each, in a figure of a width."""
+    return round(_LETTERS * width) - 8
+
+
+def in_full(names: Iterable[str], labels: Iterable[str]) -> str:
+    """What a caption says of names that a figure has in another form, in order, or nothing."""
+    pairs = zip((shown(name, 1000) for name in names), labels, strict=True)
+    cut = [f"{label} = {name}" for name, label in pairs if name != label]
+    return f" In full: {'; '.join(cut)}." if cut else ""
+
+
 def shown_each(names: Sequence[str], width: int = SHOWN) -> list[str]:
     """Make names fit for a figure as `shown` does; they lose their beginnings if ends tell them.
 
@@ -165,7 +178,7 @@ def line_legend(
     pairs = zip(looks(len(labels)), markers or ["none"] * len(labels), strict=True)
     handles = [Line2D([], [], **look, marker=one, markersize=3.5) for look, one in pairs]
     longest = max((len(label) for label in labels), default=1)
-    room = round(16 * figure.get_figwidth())  # characters in a line
+    room = round(_LETTERS * figure.get_figwidth())
     columns = max(1, min(len(labels), 6, room // (longest + 7)))  # few where labels are long
     figure.legend(handles, labels, title=title, loc="outside upper center", ncols=columns)
     further = -(-len(labels) // columns) - _LEGEND_ROWS

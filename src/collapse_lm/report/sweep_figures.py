@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from collapse_lm.analysis.arms import Arms, arms_of, varied_keys
+from collapse_lm.analysis.arms import Arms, arms_of, short_arms, varied_keys
 from collapse_lm.analysis.levels import PHASE
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.settings import MODEL, levels_of, short_keys
 from collapse_lm.report.arms_figure import Axis, draw_arms
 from collapse_lm.report.curve_figures import Levels, corpora_of, draw_curves
-from collapse_lm.report.endings_figure import draw_endings
+from collapse_lm.report.endings_figure import draw_endings, endings_room
 from collapse_lm.report.figure_data import (
     arms_csv,
     curves_csv,
@@ -24,7 +24,7 @@ from collapse_lm.report.gallery import Figure
 from collapse_lm.report.onset_figures import draw_survival, figure_3
 from collapse_lm.report.phase_figure import phase_figure
 from collapse_lm.report.rates_figure import draw_rates
-from collapse_lm.report.style import SHOWN, NotDrawnError
+from collapse_lm.report.style import COLUMN, NotDrawnError, legend_room
 
 Plot = Callable[[Sequence[Measured], Path, str, float], str]
 Data = Callable[[Sequence[Measured]], str]
@@ -87,11 +87,11 @@ def _figures_of_arms(
     figures: dict[str, Figure] = {}
     if any(key.endswith(".kind") for key in varied):
         for suffix, (told, runs) in _parts(keys, found).items():
-            figures[f"arms{suffix}"] = _arms(told, arms_of(keys, runs, SHOWN), "update")
+            figures[f"arms{suffix}"] = _arms(told, keys, runs, "update")
     for suffix, (told, runs) in _at_several_rates(keys, found).items():
-        figures[f"dose{suffix}"] = _arms(told, arms_of(keys, runs, SHOWN), "dose")
+        figures[f"dose{suffix}"] = _arms(told, keys, runs, "dose")
     if varied:
-        figures["endings"] = _endings(_arm_title(varied), arms_of(keys, found, SHOWN))
+        figures["endings"] = _endings(_arm_title(varied), keys, found)
     return figures
 
 
@@ -132,22 +132,28 @@ def _arm_title(keys: Sequence[str]) -> str:
     return short_keys(keys)[0].replace("_", " ") if len(keys) == 1 else "arm"
 
 
-def _arms(title: str, arms: Arms, axis: Axis) -> Figure:
+def _arms(title: str, keys: Sequence[str], runs: Sequence[Measured], axis: Axis) -> Figure:
     def draw(folder: Path, name: str, width: float) -> str:
+        arms, told = short_arms(keys, runs, legend_room(COLUMN))
         if len(arms) > _ARMS:
             raise NotDrawnError(f"{len(arms)} arms, and it shows {_ARMS} at most")
         if not arms:
             raise NotDrawnError("no run has ended")
-        return draw_arms(arms, title, folder, name, width, axis=axis)
+        return draw_arms(arms, title, folder, name, width, axis=axis) + _left_out(told)
 
-    return Figure(draw, lambda: arms_csv(arms, axis))
+    return Figure(draw, lambda: arms_csv(arms_of(keys, runs), axis))
 
 
-def _endings(title: str, arms: Arms) -> Figure:
+def _endings(title: str, keys: Sequence[str], runs: Sequence[Measured]) -> Figure:
     def draw(folder: Path, name: str, width: float) -> str:
-        return draw_endings(arms, title, folder, name, width)
+        arms, told = short_arms(keys, runs, endings_room(width))
+        return draw_endings(arms, title, folder, name, width) + _left_out(told)
 
-    return Figure(draw, lambda: endings_csv(arms))
+    return Figure(draw, lambda: endings_csv(arms_of(keys, runs)))
+
+
+def _left_out(told: str) -> str:
+    return f" Not in the names: {told}." if told else ""
 
 
 def _survival(keys: Sequence[str], timed: Sequence[Measured], found: Sequence[Measured]) -> Figure:
