@@ -139,6 +139,11 @@ def law(one: Entry, docs: Path) -> Told:
     )
 
 
+def sizes(one: Entry, docs: Path) -> Told:
+    """Whether larger models are earlier, by the rule for the rate."""
+    yield from sweep("sizes", "Size, at four rates each and with three pretrainings per size", docs)
+
+
 def generations(one: Entry, docs: Path) -> Told:
     """Replace, accumulate, subsample."""
     yield from sweep("generations", "Replace, accumulate, subsample and a kept share", docs)
@@ -231,7 +236,7 @@ def presets(one: Entry, docs: Path) -> Told:
 
 MEASURED: dict[str, Callable[[Entry, Path], Told]] = {
     call.__name__: call
-    for call in (adamw, claims, controls, law, generations, rules, cache, ngrams, presets)
+    for call in (adamw, claims, controls, law, sizes, generations, rules, cache, ngrams, presets)
 }
 
 
