@@ -22,6 +22,7 @@ from collapse_lm.report.arms_figure import panels_of
 from collapse_lm.report.endings_figure import draw_endings
 from collapse_lm.report.figure_data import phase_csv, rates_csv
 from collapse_lm.report.law_page import size_tables
+from collapse_lm.report.onset_figures import apart
 from collapse_lm.report.phase_figure import cells_of, phase_figure
 from collapse_lm.report.rates_figure import draw_rates
 from collapse_lm.report.style import NotDrawnError, line_legend, new_figure, shown_each, signs
@@ -256,6 +257,23 @@ def test_names_that_are_too_long_leave_out_keys_that_go_with_another(tmp_path):
     assert {row["level"] for row in rows_of(figures["arms"].data())} == set(arms_of(keys, runs))
 
 
+def test_the_source_is_never_left_out_of_a_name_and_names_stay_unique(tmp_path):
+    real = {SOURCE: "real", "source.corpus": "sotu-train"}
+    arms = [
+        {**one, TEMPERATURE: temperature, TOP_K: k}
+        for one in ({SOURCE: "own"}, real)
+        for temperature, k in ((0.8, 500), (1.0, 100))
+    ]
+    keys = ["source.corpus", SOURCE, TEMPERATURE, TOP_K]
+    runs = measured(tmp_path / "runs", arms, seeds=1, updates=2)
+    short, told = short_arms(keys, runs, 10)
+    assert [name.split(",")[0] for name in short] == ["own", "own", "sotu-train", "sotu-train"]
+    assert told == "temperature 0.8 with top k 500; temperature 1 with top k 100"
+    alike = [{RATE: rate, TEMPERATURE: t} for rate, t in ((1e-4, 0.8), (2e-4, 1.0), (3e-4, 1.2))]
+    runs = measured(tmp_path / "alike", [alike[0]] * 6 + alike[1:], seeds=1, updates=2)
+    assert len(short_arms([RATE, TEMPERATURE], runs, 5)[0]) == 3
+
+
 def test_names_that_no_figure_has_room_for_are_in_its_caption(tmp_path):
     runs = measured(tmp_path, [{RATE: rate} for rate in (1e-4, 2e-4)], seeds=1, updates=2)
     names = [f"an arm of which a good deal is told, and no end of it: {n}" for n in "ab"]
@@ -266,7 +284,7 @@ def test_names_that_no_figure_has_room_for_are_in_its_caption(tmp_path):
         labels(tmp_path / "wide.svg")
     )
     caption = draw_endings(levels, "arm", tmp_path, "narrow", 3.25)
-    short = ("…and no end of it: a", "…and no end of it: b")
+    short = [f"…deal is told, and no end of it: {n}" for n in "ab"]
     assert caption.endswith(f" In full: {short[0]} = {names[0]}; {short[1]} = {names[1]}.")
 
 
@@ -295,6 +313,20 @@ def test_a_figure_grows_with_a_legend_of_many_rows():
         heights.append(figure.get_figheight())
     assert heights[0] == heights[1] == 2.5
     assert heights[2] == pytest.approx(2.5 + 5 * 0.15)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kept"),
+    [
+        ([5], [5]),
+        ([5, 5], [5]),
+        ([124, 125], [124]),
+        ([1, 10, 11, 100], [1, 10, 100]),
+        ([1, 10, 90, 100], [1, 10, 100]),
+    ],
+)
+def test_labels_on_a_logarithmic_axis_do_not_touch(numbers, kept):
+    assert apart(numbers, 100) == kept
 
 
 # --- sizes ------------------------------------------------------------------------------------
@@ -367,6 +399,7 @@ def test_runs_that_tell_no_size_or_do_not_train_leave_that_figure_as_it_is(tmp_p
             tmp_path / "other", collapse=3, rate=1e-2, model="smollm2-135m", parameters=10**8
         ),
         write_run(tmp_path / "none", collapse=3, rate=1e-2, model="ladder:64x3", parameters=None),
+        write_run(tmp_path / "hex", collapse=3, rate=1e-2, model="/x/0x2", parameters=10**6),
         write_run(tmp_path / "still", rate=0, model="ladder:32x2@0", parameters=165_000),
     ]
     more = [*runs, *measure_runs(others)[0]]

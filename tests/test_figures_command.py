@@ -8,6 +8,7 @@ import pytest
 from run_dirs import HOSTILE, sweep, write_run
 
 from collapse_lm.analysis.levels import alike
+from collapse_lm.report.gallery import write_figures
 from collapse_lm.report.phase_figure import round_limits
 
 from hostile import call, refused
@@ -47,6 +48,32 @@ def test_a_sweep_is_drawn_at_both_widths_with_its_data(all_formats, tmp_path):
     survival = rows_of(tmp_path / "out" / "survival.csv")
     assert survival[0]["collapses"] == "1"
     assert "## curves" in (tmp_path / "out" / "captions.md").read_text()
+
+
+def test_a_caption_of_a_column_tells_what_it_has_no_room_for(tmp_path):
+    for kind, rate, temperature in (("adamw", 1e-4, 0.8), ("sgd", 0.1, 1.0)):
+        for batch in (1, 4):
+            words = [
+                f"training.optimizer.kind={kind}",
+                f"training.learning_rate={rate}",
+                f"sampling.temperature={temperature}",
+                f"sampling.batch_size={batch}",
+            ]
+            place = tmp_path / "s" / f"{kind}-{batch}"
+            write_run(place, updates=20, stop=False, overrides=words)
+    drawn(tmp_path / "s", "--out", tmp_path / "out")
+    parts = (tmp_path / "out" / "captions.md").read_text().split("\n## ")
+    told = {part.partition("\n")[0]: part for part in parts}
+    assert "endings-column" not in told  # it has the same caption
+    assert "In full" not in told["survival"]
+    assert "= batch_size 4, temperature 1, learning_rate 1e-1, kind sgd" in told["survival-column"]
+    assert "temperature 1 with learning rate 0.1, optimizer sgd" in told["arms"]
+
+
+def test_what_strangers_named_is_no_markup_in_a_caption(tmp_path):
+    write_figures({"curves": lambda: "By <script>, [a](b) and `c`."}, tmp_path)
+    told = (tmp_path / "captions.md").read_text()
+    assert "By \\<script\\>, \\[a\\](b) and \\`c\\`." in told
 
 
 def test_the_mean_ends_where_the_first_run_of_its_level_ends(tmp_path):

@@ -1,4 +1,4 @@
-"""The law of dose: events, exponents recovered from data that have them, matched rates, sizes."""
+"""The law of dose: events, exponents recovered from data that have them, lines, sizes."""
 
 import json
 import math
@@ -81,6 +81,8 @@ def test_there_is_no_line_where_one_rate_alone_shows_the_event():
     times = [EventTime(50, observed=True)] * 2 + [EventTime(90, observed=False)] * 2
     assert exponent(times, [2e-4, 2e-4, 1e-4, 1e-4], [0] * 4).bound
     assert math.isnan(line(times, [2e-4, 2e-4, 1e-4, 1e-4]).slope)
+    middle = [EventTime(t, observed=t < 30) for t in (50, 20, 22, 60)]
+    assert math.isnan(line(middle, [1e-5, 2e-5, 2e-5, 4e-5]).slope)
 
 
 def test_amounts_that_hardly_differ_give_no_error():

@@ -133,7 +133,7 @@ def controls(one: Entry, docs: Path) -> Told:
 
 
 def law(one: Entry, docs: Path) -> Told:
-    """How the time to the loop goes with the rate."""
+    """One arm of the law on the packaged model."""
     yield from sweep(
         "law-smollm2", "Neutral samples (temperature 1, nothing cut off) on SmolLM2", docs
     )

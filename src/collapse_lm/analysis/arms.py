@@ -53,14 +53,16 @@ def short_arms(keys: Sequence[str], runs: Sequence[Measured], room: int) -> tupl
         return arms, ""
     levels = levels_of(varied, runs)
     along = _going_along(varied, levels)
-    hidden = [key for keys in along.values() for key in keys]
-    told = [
-        f"{_words(first, level.values[0])} with {', '.join(filter(None, words))}"
-        for first, others in along.items()
-        for level in levels_of([first, *others], runs)
-        for words in [map(_words, others, level.values[1:])]
-    ]
-    return _arms(varied, runs, hidden), "; ".join(told)
+    hidden = [key for others in along.values() for key in others]
+    short = _arms(varied, runs, hidden)
+    if max(map(len, short)) >= max(map(len, arms)):  # names without these keys are not unique
+        return arms, ""
+    told = []
+    for first, others in along.items():
+        for level in levels_of([first, *others], runs):
+            whose, *words = map(_words, (first, *others), level.values)
+            told += [f"{whose} with {', '.join(filter(None, words))}"] if any(words) else []
+    return short, "; ".join(told)
 
 
 def _arms(varied: Sequence[str], runs: Sequence[Measured], hidden: Collection[str] = ()) -> Arms:
@@ -89,16 +91,16 @@ def _usual(key: str, runs: Sequence[Measured]) -> tuple[Any, ...]:
 
 
 def _going_along(keys: Sequence[str], levels: Sequence[SettingLevel]) -> dict[str, list[str]]:
-    """The keys that part the arms just as an earlier one does, by that one."""
+    """The keys that part the arms just as an earlier one does, by that one; never the source."""
     first: dict[tuple[int, ...], str] = {}
     found: dict[str, list[str]] = {}
     for place, key in enumerate(keys):
         values = [level.values[place] for level in levels]
         parting = tuple(map(values.index, values))
-        if parting in first:
+        if parting in first and key != SOURCE:
             found.setdefault(first[parting], []).append(key)
         else:
-            first[parting] = key
+            first.setdefault(parting, key)
     return found
 
 

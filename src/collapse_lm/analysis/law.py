@@ -193,11 +193,12 @@ def line(times: Sequence[EventTime], amounts: Sequence[float]) -> Line:
     """The line through censored times: Gehan's slope, and the median of what is left.
 
     The median is Kaplan-Meier's, so that a censored run counts as one that would be later. Where
-    the slope has a bound only, as with events at one amount alone, there is no line.
+    events are seen at fewer than two amounts there is no line.
     """
     found = exponent(times, amounts, [0] * len(times))
     pairs = [pair for pair in zip(times, amounts, strict=True) if pair[0].time]
-    if found.bound or not math.isfinite(found.value) or not pairs:
+    seen_at = {amount for seen, amount in pairs if seen.observed}
+    if len(seen_at) < 2 or found.bound or not math.isfinite(found.value):
         return Line(math.nan, math.nan)
     rest = [math.log(seen.time) - found.value * math.log(amount) for seen, amount in pairs]
     least = min(rest)  # times begin at 0

@@ -23,7 +23,7 @@ from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.analysis.stats.permutation import PermutationTest, permutation_test
 
 POWERS = (0.0, 0.5, 1.0)  # of 1 / width, with which the rate goes
-_RUNG = re.compile(r"(?:ladder:|.*/)?([0-9]+)x[0-9]+(?:@([0-9]+))?")
+_RUNG = re.compile(r"(?:ladder:|.*/)?([1-9][0-9]*)x[0-9]+(?:@([0-9]+))?")
 _SEED = 0  # of permutations
 _NONE = 1e-12  # spread of sizes that are the same but for rounding
 _REFERENCE = 64  # width at which a rule gives the middle rate
@@ -126,14 +126,17 @@ def _line_of(model: str, runs: Sequence[Measured], event: Event, amount: Amount)
     return ModelLine(model, *size, through, *counts, start)
 
 
-def size_effects(models: Sequence[ModelLine], middle_rate: float) -> list[SizeEffect]:
+def size_effects(
+    models: Sequence[ModelLine], middle_rate: float, powers: Sequence[float] = POWERS
+) -> list[SizeEffect]:
     """The effect of size under each rule for the rate.
 
     Args:
         models: of two sizes at least.
         middle_rate: the rate of a model of width 64 under every rule.
+        powers: of the rules.
     """
-    return [_effect(power, models, middle_rate) for power in POWERS]
+    return [_effect(power, models, middle_rate) for power in powers]
 
 
 def effects_of_size(runs: Sequence[Measured], event: Event = loop) -> list[SizeEffect]:
@@ -145,8 +148,7 @@ def effects_of_size(runs: Sequence[Measured], event: Event = loop) -> list[SizeE
     for amount, powers in ((rate_of, POWERS), (relative_step, (0.0,))):
         models = model_lines(runs, event, amount)
         if len({model.parameters for model in models}) > 1:
-            middle = middle_amount(runs, amount)
-            effects = [_effect(power, models, middle) for power in powers]
+            effects = size_effects(models, middle_amount(runs, amount), powers)
             found += [replace(e, power=math.nan) for e in effects] if found else effects
     return found
 

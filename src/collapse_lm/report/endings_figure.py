@@ -26,6 +26,7 @@ from collapse_lm.report.style import (
 _MOST = 40  # arms
 _BAR = "#8fb8d8"  # light enough for black text, dark enough on white in print
 _ROW = 0.3  # inches
+_LINE = 0.12  # inches, of a name
 _BROKEN = 8  # characters that breaking a line between words may cost
 
 
@@ -46,20 +47,22 @@ def draw_endings(levels: Levels, title: str, folder: Path, name: str, width: flo
         raise NotDrawnError(f"{len(levels)} values of {title}, and it has {_MOST} rows at most")
     profiles = [shares_of(runs) for runs in levels.values()]
     names = shown_each(list(levels), endings_room(width))
+    wrapped = [fill(name, _letters(width)) for name in names]
+    row = max(_ROW, _LINE * (1.5 + max(name.count("\n") for name in wrapped)))
     with paper_look():
-        figure = new_figure(width, 0.55 + _ROW * len(levels))
+        figure = new_figure(width, 0.55 + row * len(levels))
         axes = figure.subplots()
         for place, shares in enumerate(profiles):
             for column, share in enumerate(shares):
                 _draw_cell(axes, column, place, share, small=is_column(width))
-        _dress(axes, [fill(name, _letters(width)) for name in names])
+        _dress(axes, wrapped)
         save_figure(figure, folder, name)
     return _caption(title, profiles) + in_full(levels, names)
 
 
 def endings_room(width: float) -> int:
-    """Characters of the name of an arm, in two lines, in a figure of a width."""
-    return 2 * _letters(width) - _BROKEN
+    """Characters of the name of an arm in a figure of a width: two lines, in a column three."""
+    return (3 if is_column(width) else 2) * _letters(width) - _BROKEN
 
 
 def _letters(width: float) -> int:

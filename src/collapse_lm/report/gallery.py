@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collapse_lm._util.files import write_atomically, writing
+from collapse_lm.report.claims_page import cell
 from collapse_lm.report.style import FORMATS, NotDrawnError
 
 Draw = Callable[[], str]  # draws, and returns the caption; or raises NotDrawnError
@@ -53,7 +54,7 @@ def write_figures(figures: Mapping[str, Draw], folder: Path) -> dict[str, str]:
             for path in folder.glob(f"{pattern}.{suffix}"):
                 if path.stem not in captions:
                     path.unlink()
-    parts = ["# Figures", *(f"## {name}\n\n{caption}" for name, caption in captions.items())]
+    parts = ["# Figures", *(f"## {name}\n\n{cell(told)}" for name, told in captions.items())]
     if reasons:
         lines = [f"- {name}: {reason}" for name, reason in reasons.items()]
         parts.append("\n".join(["## Not drawn", "", *lines]))

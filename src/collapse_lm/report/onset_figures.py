@@ -150,14 +150,13 @@ def _span(sizes: Sequence[int]) -> float:
 def apart(numbers: Sequence[float], span: float) -> list[float]:
     """Those of some numbers in order whose labels on a logarithmic axis have room.
 
-    The first and the last are among them.
+    The first is among them, and the last, where both have room.
     """
-    room = 0.2 * math.log(span)
-    kept = [numbers[0]]
+    room, kept = 0.2 * math.log(span), [numbers[0]]
     for number in numbers[1:-1]:
         if min(math.log(number / kept[-1]), math.log(numbers[-1] / number)) > room:
             kept.append(number)
-    return [*kept, *numbers[-1:]] if len(numbers) > 1 else kept
+    return [*kept, *(n for n in numbers[-1:] if math.log(n / kept[-1]) > room)]
 
 
 def _size_labels(levels: Levels) -> list[str]:

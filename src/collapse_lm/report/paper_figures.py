@@ -11,6 +11,7 @@ from pathlib import Path
 from collapse_lm._util.files import write_atomically, writing
 from collapse_lm.analysis.outcomes import LeftOut, at_risk, measure_runs
 from collapse_lm.measures.names import Row, label
+from collapse_lm.report.claims_page import cell
 from collapse_lm.report.figure_data import rows_csv
 from collapse_lm.report.gallery import Figure
 from collapse_lm.report.losses import ENTROPIES, SHARES, plot_losses, plot_texts
@@ -86,16 +87,21 @@ def _loss_names(rows: Sequence[Row]) -> list[str]:
 def _write(figures: Mapping[str, Figure], out: Path, left_out: tuple[LeftOut, ...]) -> PaperFigures:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    captions, reasons = dict[str, str](), dict[str, str]()
+    captions, columns, reasons = dict[str, str](), dict[str, str](), dict[str, str]()
     for name, figure in figures.items():
         try:
             captions[name] = figure.draw(out, name, WIDTH)
         except NotDrawnError as error:
             reasons[name] = str(error)
             continue
-        figure.draw(out, f"{name}-column", COLUMN)
+        in_column = figure.draw(out, f"{name}-column", COLUMN)
+        if in_column != captions[name]:
+            columns[name] = in_column
         write_atomically(out / f"{name}.csv", figure.data())
-    parts = ["# Figures", _NOTE, *(f"## {name}\n\n{told}" for name, told in captions.items())]
+    parts = ["# Figures", _NOTE]
+    for name, told in captions.items():
+        parts.append(f"## {name}\n\n{cell(told)}")
+        parts += [f"## {name}-column\n\n{cell(columns[name])}"] if name in columns else []
     write_atomically(out / "captions.md", "\n\n".join(parts) + "\n")
     kinds = ("pdf", "svg", "png")
     files = [

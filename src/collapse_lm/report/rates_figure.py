@@ -19,11 +19,13 @@ from collapse_lm.analysis.sizes import (
     middle_amount,
     model_lines,
     rate_of,
+    rate_under,
     sized,
     times_under,
 )
 from collapse_lm.report.onset_figures import apart, size_axis
 from collapse_lm.report.style import (
+    LINES,
     WIDTH,
     NotDrawnError,
     is_column,
@@ -57,14 +59,19 @@ def draw_rates(
     if len({model.parameters for model, _ in told}) < 2:
         raise NotDrawnError("it needs models of two sizes that loop at two rates")
     sizes = list(dict.fromkeys(name_parameters(model.parameters) for model in models))
-    look_of = dict(zip(sizes, looks(len(sizes)), strict=True))
+    if len(sizes) > LINES:
+        raise NotDrawnError(f"{len(sizes)} sizes, and lines differ up to {LINES}")
+    look_of = {
+        name: look | {"marker": sign}
+        for name, look, sign in zip(sizes, looks(len(sizes)), signs(len(sizes)), strict=True)
+    }
     with paper_look():
         figure = new_figure(width, 4.8 if is_column(width) else 2.9)
         over_rates, over_sizes = figure.subplots(*((2, 1) if is_column(width) else (1, 2)))
         _rates_panel(over_rates, seen, models, look_of)
-        _sizes_panel(over_sizes, models, middle)
+        _sizes_panel(over_sizes, models, middle, sorted(map(rate_of, seen)))
         size_axis(over_sizes, sorted({model.parameters for model in models}))
-        line_legend(figure, sizes, "parameters")
+        line_legend(figure, sizes, "parameters", signs(len(sizes)))
         save_figure(figure, folder, name)
     return _caption(len(seen), len(models), len(told), middle)
 
@@ -74,11 +81,12 @@ def _caption(runs: int, models: int, lines: int, middle: float) -> str:
     return (
         f"Time to the loop, {runs} runs of {models} pretrained models. Left: against the learning "
         "rate, a mark per run and a line per model whose times tell one (Gehan's fit through its "
-        f"runs{without}); an open triangle is a run that had not looped at that update. Right: "
+        f"runs{without}); an open mark is a run that had not looped at that update. Right: "
         "against the size, a mark per model, read off its line, where the rate is one and the "
         "same for all widths, goes as width^-1/2, or as 1 / width; each rule gives a width of 64 "
-        f"the rate {name_rate(float(f'{middle:.2g}'))}. Lines are least squares on logarithms "
-        "with a level for each pretraining seed."
+        f"the rate {name_rate(float(f'{middle:.2g}'))}, and an open mark is at a rate beyond those "
+        "that were run. Lines are least squares on logarithms with a level for each pretraining "
+        "seed."
     )
 
 
@@ -93,21 +101,22 @@ def _rates_panel(
     rates = sorted({rate_of(run) for run in runs})
     for run in runs:
         seen = loop(run)
-        colour = look_of[name_parameters(run.outcome.parameters)]["color"]
+        look = look_of[name_parameters(run.outcome.parameters)]
         axes.scatter(
             [rate_of(run)],
             [seen.time],
-            marker="o" if seen.observed else "^",
+            marker=look["marker"],
             s=9,
-            facecolors=colour if seen.observed else "none",
-            edgecolors=colour,
+            facecolors=look["color"] if seen.observed else "none",
+            edgecolors=look["color"],
             linewidths=0.7,
             alpha=0.7,
         )
     for model in models:
         times = [model.line.time(rate) for rate in (rates[0], rates[-1])]
         if all(0 < time < math.inf for time in times):
-            look = look_of[name_parameters(model.parameters)] | {"linewidth": 0.8, "alpha": 0.8}
+            thin = {"linewidth": 0.8, "alpha": 0.8, "markersize": 0}
+            look = look_of[name_parameters(model.parameters)] | thin
             axes.plot([rates[0], rates[-1]], times, **look)
     _logarithmic(axes)
     ticks = apart(rates, rates[-1] / rates[0])
@@ -118,12 +127,17 @@ def _rates_panel(
     axes.set_ylabel("time to the loop (updates)")
 
 
-def _sizes_panel(axes: Any, models: Sequence[ModelLine], middle: float) -> None:
+def _sizes_panel(
+    axes: Any, models: Sequence[ModelLine], middle: float, rates: Sequence[float]
+) -> None:
     for power, sign, shade in zip(POWERS, signs(len(POWERS)), ("0.0", "0.45", "0.7"), strict=True):
         times = times_under(power, models, middle)
-        x = [model.parameters for model, _ in times]
-        axes.plot(x, [time for _, time in times], sign, markersize=3.5, color=shade, alpha=0.8)
-        through, ends = line_over_sizes(times), [min(x), max(x)]
+        for model, time in times:
+            is_run = rates[0] <= rate_under(power, model, middle) <= rates[-1]
+            look = {"color": shade, "markerfacecolor": shade if is_run else "none", "alpha": 0.8}
+            axes.plot([model.parameters], [time], sign, markersize=3.5, **look)
+        ends = sorted({model.parameters for model, _ in times})
+        through = line_over_sizes(times)
         axes.plot(ends, [through.time(end) for end in ends], color=shade, linewidth=1.0)
         axes.plot([], [], sign + "-", color=shade, markersize=3.5, label=_RULES[power])
     _logarithmic(axes)
