@@ -2,14 +2,19 @@
 
 import csv
 import io
+import json
 import re
 
 import pytest
 from run_dirs import HOSTILE, sweep, write_run
 
 from collapse_lm.analysis.levels import alike
+from collapse_lm.analysis.stats.survival import kaplan_meier
 from collapse_lm.report.gallery import write_figures
+from collapse_lm.report.onset_figures import _survival_line
 from collapse_lm.report.phase_figure import round_limits
+from collapse_lm.report.style import new_figure
+from collapse_lm.sweeps import SweepFolder, load_sweep
 
 from hostile import call, refused
 
@@ -68,6 +73,30 @@ def test_a_caption_of_a_column_tells_what_it_has_no_room_for(tmp_path):
     assert "In full" not in told["survival"]
     assert "= batch_size 4, temperature 1, learning_rate 1e-1, kind sgd" in told["survival-column"]
     assert "temperature 1 with learning rate 0.1, optimizer sgd" in told["arms"]
+
+
+def test_a_sweep_is_drawn_by_its_own_keys_in_their_order(tmp_path):
+    keys = {"training.learning_rate": [1e-4, 2e-4], "sampling.temperature": [0.8, 1.2]}
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(json.dumps({"base": "quickstart", "grid": keys, "seeds": 1}))
+    folder = SweepFolder(tmp_path / "s")
+    folder.open(load_sweep(str(spec)))
+    for run in folder.plan().runs:
+        values = [f"{key}={run.values[key]}" for key in keys]
+        write_run(folder.run_path(run), updates=20, stop=False, overrides=values)
+    drawn(tmp_path / "s", "--out", tmp_path / "out")
+    levels = {row["level"] for row in rows_of(tmp_path / "out" / "curves.csv")}
+    assert "learning_rate 1e-4, temperature 0.8" in levels  # the configuration has it second
+
+
+def test_a_band_of_survival_reaches_to_where_the_curve_falls_to_0():
+    figure = new_figure(4, 3)
+    axes = figure.subplots()
+    found = kaplan_meier([4, 9], [True, True])
+    _survival_line(axes, found, {"color": "black"})
+    (band,) = axes.collections
+    x = [place for path in band.get_paths() for place, _ in path.vertices]
+    assert max(x) == 9  # the share is one half from 4 on, which is its last step with a band
 
 
 def test_what_strangers_named_is_no_markup_in_a_caption(tmp_path):

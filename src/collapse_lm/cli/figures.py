@@ -41,7 +41,7 @@ def figures(
         with reading(readers[0]):
             _tell(_of_run(readers[0], place))
     else:
-        _tell(_of_runs(readers, place))
+        _tell(_of_runs(path, readers, place))
 
 
 def _of_run(reader: "RunReader", out: Path) -> "PaperFigures":
@@ -50,12 +50,18 @@ def _of_run(reader: "RunReader", out: Path) -> "PaperFigures":
     return figures_of_run(reader, out)
 
 
-def _of_runs(readers: "list[RunReader]", out: Path) -> "PaperFigures":
+def _of_runs(folder: Path, readers: "list[RunReader]", out: Path) -> "PaperFigures":
+    """By the keys that a sweep is over, in its order; of other folders by those that differ."""
     from collapse_lm.analysis.outcomes import measure_runs
     from collapse_lm.analysis.settings import differing
     from collapse_lm.report.paper_figures import figures_of_runs
+    from collapse_lm.sweeps import SweepFolder
     from collapse_lm.sweeps.groups import group_of
 
+    if (folder / "sweep.yaml").is_file():
+        plan = SweepFolder(folder).plan()
+        group = group_of(plan.varied) if plan.varied else None
+        return figures_of_runs(plan.keys, group, readers, out)
     keys = differing(measure_runs(readers)[0])
     return figures_of_runs(keys, group_of(keys) if keys else None, readers, out)
 

@@ -116,7 +116,7 @@ def draw_curves(
         figure, validation, train = _panels_for(corpora, width)
         bands = _draw_panels(validation, train, levels, corpora)
         names = shown_each(list(levels), legend_room(width))
-        line_legend(figure, names, shown(title))
+        line_legend(figure, names, shown(title, legend_room(width)))
         save_figure(figure, folder, name)
     return _caption(levels, title, corpora, bands) + in_full(levels, names)
 
@@ -173,7 +173,7 @@ def _caption(levels: Levels, title: str, corpora: Sequence[str], bands: Sequence
     names, count = ", ".join(shown(corpus) for corpus in corpora), sum(map(len, levels.values()))
     texts = "the model's own samples" if _batch(levels) == "own samples" else "the batch"
     return (
-        f"Loss against updates by {shown(title)}: validation on {names}, and train loss on "
+        f"Loss against updates by {shown(title, 1000)}: validation on {names}, and train loss on "
         f"{texts}. Thin lines: the {count} runs. Thick: mean over the runs of a level while all "
         f"of them are running{band_words(bands)}."
     )

@@ -139,11 +139,16 @@ def _sizes(
 
 def _size_table(effects: Sequence[SizeEffect]) -> str:
     rows = [
-        f"| {_rule(effect)} | {effect.ratio:.3g} ({effect.lower:.3g} to {effect.upper:.3g}) "
-        f"| {effect.test.p_value:.3g} | {effect.models} |"
+        f"| {_rule(effect)} | {_ratio(effect)} | {effect.test.p_value:.3g} | {effect.models} |"
         for effect in effects
     ]
     return "\n".join([_SIZE_HEAD, *rows])
+
+
+def _ratio(effect: SizeEffect) -> str:
+    if math.isnan(effect.ratio):
+        return "not known (too few models of different sizes with a line)"
+    return f"{effect.ratio:.3g} ({effect.lower:.3g} to {effect.upper:.3g})"
 
 
 def _rule(effect: SizeEffect) -> str:

@@ -29,6 +29,7 @@ from collapse_lm.report.style import (
 )
 
 Levels = dict[Any, list[Measured]]  # by (parameters, model)
+_WHOLE = 1000  # characters: a caption has room
 _BESIDE = 0.035  # of the axis: how far the median stands to the right of its runs
 
 
@@ -84,11 +85,11 @@ def draw_survival(
         axes.set_ylabel("share of runs not collapsed")
         names = shown_each(list(levels), legend_room(width))
         labels = [f"{n} ({len(found)})" for n, found in zip(names, levels.values(), strict=True)]
-        line_legend(figure, labels, f"{shown(title)} (runs)")
+        line_legend(figure, labels, f"{shown(title, legend_room(width))} (runs)")
         save_figure(figure, folder, name)
     count = sum(map(len, levels.values()))
     return (
-        f"Share of runs that have not collapsed, by {shown(title)} (Kaplan-Meier, {count} "
+        f"Share of runs that have not collapsed, by {shown(title, _WHOLE)} (Kaplan-Meier, {count} "
         "runs); bands are pointwise 95 % intervals (log-log), undefined where the share is 1 or 0; "
         f"a tick marks a run that ended without a collapse.{in_full(levels, names)}"
     )
@@ -186,7 +187,9 @@ def _survival_line(axes: Any, found: KaplanMeier, look: dict[str, Any]) -> None:
         np.concatenate([[1.0], column]) for column in (found.survival, found.lower, found.upper)
     )
     axes.step(time, survival, where="post", **look)
-    axes.fill_between(time, lower, upper, step="post", color=look["color"], alpha=0.1, linewidth=0)
+    # fill_between(step="post") would drop a step whose neighbour to the right has no band
+    place, low, high = np.repeat(time, 2)[1:], np.repeat(lower, 2)[:-1], np.repeat(upper, 2)[:-1]
+    axes.fill_between(place, low, high, color=look["color"], alpha=0.1, linewidth=0)
     ended = found.censored > 0
     axes.plot(
         found.time[ended], found.survival[ended], "|", color=look["color"], markersize=7, zorder=4

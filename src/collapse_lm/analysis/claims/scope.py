@@ -34,7 +34,7 @@ def why_not_judged(group: str | None, runs: Sequence[Measured]) -> str:
         runs: those that have ended.
     """
     if group not in (LEARNING_RATE, SIZE):
-        return "they compare learning rates or models, and this sweep varies something else"
+        return "they compare learning rates or models, and this sweep varies something else or both"
     if any(run.outcome.parameters not in SIZES for run in runs):
         return "they speak of GPT-2, from 124M to 1.5B parameters, and not every model is one"
     if any(not set(run.outcome.corpora) & set(CORPORA) for run in runs):
