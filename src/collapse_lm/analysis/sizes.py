@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
@@ -159,27 +160,28 @@ def middle_amount(runs: Sequence[Measured], amount: Amount = rate_of) -> float:
     return math.exp(sum(map(math.log, amounts)) / len(amounts)) if amounts else math.nan
 
 
-def rate_under(power: float, model: ModelLine, middle_rate: float) -> float:
-    """The rate of a model where it goes as (1 / width)^power, and is the middle one at 64."""
-    return middle_rate * float((_REFERENCE / model.width) ** power)
+class ModelTime(NamedTuple):
+    """The time that a model's line gives at a rate."""
+
+    model: ModelLine
+    rate: float
+    time: float
 
 
-def times_under(
-    power: float, models: Sequence[ModelLine], middle_rate: float
-) -> list[tuple[ModelLine, float]]:
-    """Models with their times where the rate goes as (1 / width)^power.
+def times_under(power: float, models: Sequence[ModelLine], middle_rate: float) -> list[ModelTime]:
+    """Times of models where the rate goes as (1 / width)^power.
 
     Args:
         power: of the rule.
         models: those whose line does not tell a time are left out.
         middle_rate: the rate of a model of width 64.
     """
-    rates = [rate_under(power, model, middle_rate) for model in models]
-    times = [model.line.time(rate) for model, rate in zip(models, rates, strict=True)]
-    return [(m, time) for m, time in zip(models, times, strict=True) if 0 < time < math.inf]
+    rates = [middle_rate * (_REFERENCE / model.width) ** power for model in models]
+    found = [ModelTime(m, rate, m.line.time(rate)) for m, rate in zip(models, rates, strict=True)]
+    return [one for one in found if 0 < one.time < math.inf]
 
 
-def line_over_sizes(times: Sequence[tuple[ModelLine, float]]) -> Line:
+def line_over_sizes(times: Sequence[ModelTime]) -> Line:
     """The line through times of models (see `times_under`) over their parameters.
 
     Its slope is that of the regression with a level for each pretraining seed, so that a seed
@@ -211,12 +213,10 @@ def _of(blocks: Sequence[str], name: str) -> list[int]:
     return [place for place, block in enumerate(blocks) if block == name]
 
 
-def _logs(
-    times: Sequence[tuple[ModelLine, float]],
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _logs(times: Sequence[ModelTime]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Log parameters (shape (models,)), log times, and pretraining seeds."""
-    x = np.array([math.log(model.parameters) for model, _ in times])
-    return x, np.array([math.log(t) for _, t in times]), [model.block for model, _ in times]
+    x = np.array([math.log(one.model.parameters) for one in times])
+    return x, np.array([math.log(one.time) for one in times]), [one.model.block for one in times]
 
 
 def _slope(x: np.ndarray, y: np.ndarray, blocks: Sequence[str]) -> tuple[float, float, float]:

@@ -21,7 +21,6 @@ from collapse_lm.analysis.sizes import (
     middle_amount,
     model_lines,
     rate_of,
-    rate_under,
     sized,
     times_under,
 )
@@ -120,11 +119,10 @@ def rates_csv(runs: Sequence[Measured]) -> str:
     read: list[Cells] = [
         {
             **about[model.model],
-            **{"width_power": 0 - power, "learning_rate": rate_under(power, model, middle)},
-            "time_by_line": time,
+            **{"width_power": 0 - power, "learning_rate": rate, "time_by_line": time},
         }
         for power in POWERS
-        for model, time in times_under(power, models, middle)
+        for model, rate, time in times_under(power, models, middle)
     ]
     cells = ("model", "parameters", "pretraining_seed", "run", "seed", "width_power")
     return _csv((*cells, "learning_rate", "time", "observed", "time_by_line"), [*seen, *read])

@@ -19,7 +19,6 @@ from collapse_lm.analysis.sizes import (
     middle_amount,
     model_lines,
     rate_of,
-    rate_under,
     sized,
     times_under,
 )
@@ -56,7 +55,7 @@ def draw_rates(
     """
     seen, models, middle = sized(runs), model_lines(runs), middle_amount(runs)
     told = times_under(0.0, models, middle)
-    if len({model.parameters for model, _ in told}) < 2:
+    if len({one.model.parameters for one in told}) < 2:
         raise NotDrawnError("it needs models of two sizes that loop at two rates")
     sizes = list(dict.fromkeys(name_parameters(model.parameters) for model in models))
     if len(sizes) > LINES:
@@ -132,11 +131,11 @@ def _sizes_panel(
 ) -> None:
     for power, sign, shade in zip(POWERS, signs(len(POWERS)), ("0.0", "0.45", "0.7"), strict=True):
         times = times_under(power, models, middle)
-        for model, time in times:
-            is_run = rates[0] <= rate_under(power, model, middle) <= rates[-1]
-            look = {"color": shade, "markerfacecolor": shade if is_run else "none", "alpha": 0.8}
+        for model, rate, time in times:
+            fill = shade if rates[0] <= rate <= rates[-1] else "none"
+            look = {"color": shade, "markerfacecolor": fill, "alpha": 0.8}
             axes.plot([model.parameters], [time], sign, markersize=3.5, **look)
-        ends = sorted({model.parameters for model, _ in times})
+        ends = sorted({one.model.parameters for one in times})
         through = line_over_sizes(times)
         axes.plot(ends, [through.time(end) for end in ends], color=shade, linewidth=1.0)
         axes.plot([], [], sign + "-", color=shade, markersize=3.5, label=_RULES[power])
