@@ -14,6 +14,7 @@ from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.measures.names import label
 from collapse_lm.report.curve_figures import Levels, band_words, check_lines, draw_level
 from collapse_lm.report.style import (
+    WHOLE,
     WIDTH,
     NotDrawnError,
     in_full,
@@ -169,7 +170,7 @@ def _caption(
     is_change = panels[0].from_start
     place = f" Validation on {shown(_corpus(runs))}, against the base model." if is_change else ""
     return (
-        f"By {shown(title, _TITLE)}, against {against}: {told}.{place} Thin lines: "
+        f"By {shown(title, WHOLE)}, against {against}: {told}.{place} Thin lines: "
         f"the {len(runs)} runs. Thick: mean over the runs of an arm while all of them are "
         f"running{band_words(bands)}. A thin line ends where its run did."
     )

@@ -13,6 +13,7 @@ from collapse_lm.analysis.levels import by_rate
 from collapse_lm.analysis.outcomes import Measured
 from collapse_lm.report.style import (
     LINES,
+    WHOLE,
     WIDTH,
     NotDrawnError,
     in_full,
@@ -173,7 +174,7 @@ def _caption(levels: Levels, title: str, corpora: Sequence[str], bands: Sequence
     names, count = ", ".join(shown(corpus) for corpus in corpora), sum(map(len, levels.values()))
     texts = "the model's own samples" if _batch(levels) == "own samples" else "the batch"
     return (
-        f"Loss against updates by {shown(title, 1000)}: validation on {names}, and train loss on "
+        f"Loss against updates by {shown(title, WHOLE)}: validation on {names}, and train loss on "
         f"{texts}. Thin lines: the {count} runs. Thick: mean over the runs of a level while all "
         f"of them are running{band_words(bands)}."
     )

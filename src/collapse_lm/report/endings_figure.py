@@ -12,6 +12,7 @@ from collapse_lm.analysis.profiles import MEANINGS, StateShare, shares_of
 from collapse_lm.measures.endings import STATES
 from collapse_lm.report.curve_figures import Levels
 from collapse_lm.report.style import (
+    WHOLE,
     WIDTH,
     NotDrawnError,
     in_full,
@@ -99,8 +100,8 @@ def _caption(title: str, profiles: Sequence[Sequence[StateShare]]) -> str:
     runs = sum(shares[0].runs for shares in profiles)
     states = "; ".join(f"{state}: {MEANINGS[state]}" for state in STATES)
     return (
-        f"Endings by {shown(title, 1000)}, {runs} runs. A cell is filled as far as runs of the arm "
-        "got into the state; k/n: u says that k of n did, and that the median of their first "
+        f"Endings by {shown(title, WHOLE)}, {runs} runs. A cell is filled as far as runs of the "
+        "arm got into the state; k/n: u says that k of n did, and that the median of their first "
         "updates in it is u; those that were out of it at the end have left. A run can be in "
         f"several states, and one that stops when it loops shows no later ones. {states}."
     )

@@ -13,6 +13,7 @@ from collapse_lm.analysis.stats.survival import KaplanMeier, kaplan_meier
 from collapse_lm.report.curve_figures import Levels as NamedLevels
 from collapse_lm.report.curve_figures import band_words, check_lines, draw_level
 from collapse_lm.report.style import (
+    WHOLE,
     WIDTH,
     NotDrawnError,
     in_full,
@@ -29,7 +30,6 @@ from collapse_lm.report.style import (
 )
 
 Levels = dict[Any, list[Measured]]  # by (parameters, model)
-_WHOLE = 1000  # characters: a caption has room
 _BESIDE = 0.035  # of the axis: how far the median stands to the right of its runs
 
 
@@ -89,7 +89,7 @@ def draw_survival(
         save_figure(figure, folder, name)
     count = sum(map(len, levels.values()))
     return (
-        f"Share of runs that have not collapsed, by {shown(title, _WHOLE)} (Kaplan-Meier, {count} "
+        f"Share of runs that have not collapsed, by {shown(title, WHOLE)} (Kaplan-Meier, {count} "
         "runs); bands are pointwise 95 % intervals (log-log), undefined where the share is 1 or 0; "
         f"a tick marks a run that ended without a collapse.{in_full(levels, names)}"
     )

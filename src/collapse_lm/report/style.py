@@ -19,6 +19,7 @@ _LETTERS = 16  # of a legend, in an inch
 _LEGEND_ROWS = 3  # for which a figure has room
 _LEGEND_ROW = 0.15  # inches
 SHOWN = 40  # characters of a name in a figure
+WHOLE = 1000  # of one in a caption, which has room
 LINES = len(COLOURS) * len(_DASHES)  # that differ
 WIDTH = 5.5  # inches: the text width of the paper's format
 COLUMN = 3.25  # inches: a column of a page with two
@@ -123,7 +124,7 @@ def legend_room(width: float) -> int:
 
 def in_full(names: Iterable[str], labels: Iterable[str]) -> str:
     """What a caption says of names that a figure has in another form, in order, or nothing."""
-    pairs = zip((shown(name, 1000) for name in names), labels, strict=True)
+    pairs = zip((shown(name, WHOLE) for name in names), labels, strict=True)
     cut = [f"{label} = {name}" for name, label in pairs if name != label]
     return f" In full: {'; '.join(cut)}." if cut else ""
 
